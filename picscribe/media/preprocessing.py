@@ -1,0 +1,142 @@
+"""From an RGB image to the pixels a checkpoint expects: size, crop or aspect, and normalisation."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from picscribe.errors import ConfigurationError, InputError
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+Mode = Literal["center_crop", "keep_aspect", "square"]
+
+LONG_AND_THIN = 16
+"""Beyond this aspect ratio, a centre crop enlarges only what it keeps."""
+
+BICUBIC_REACH = 3
+"""Pixels beside a position that bicubic enlarging may look at, with one to spare."""
+
+SMALLEST_SIDE = 16
+"""Shorter sides than this hold no patch of any released image encoder (ViT-B/16, ViT-L/14)."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a checkpoint wants its images; the defaults are those of the released captioning checkpoints.
+
+    - `center_crop`: shorter edge to `size`, then the central `size`×`size`: transformers' CLIPImageProcessor.
+    - `keep_aspect`: shorter edge to `size`, unless the longer would pass `longer_edge`, then that to `longer_edge`; no
+      crop. What the original code does for VQA and TextVQA (480 and 640 for base, 420 and 560 for large).
+    - `square`: straight to `size`×`size`.
+
+    All resizing is Pillow's bicubic, antialiased. `mean` and `std` are of red, green, blue in 0…1.
+    """
+
+    size: int = 224
+    mode: Mode = "center_crop"
+    longer_edge: int | None = None
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+
+    def __post_init__(self) -> None:
+        if type(self.size) is not int or self.size < 1:
+            raise ConfigurationError(f"Preprocessing.size must be a whole number of at least 1, not {self.size!r}")
+        if self.mode not in get_args(Mode):
+            raise ConfigurationError(f"Preprocessing.mode must be {' or '.join(get_args(Mode))}, not {self.mode!r}")
+        if self.mode != "keep_aspect" and self.longer_edge is not None:
+            raise ConfigurationError(f"Preprocessing.longer_edge goes with mode keep_aspect only, not with {self.mode}")
+        if self.mode == "keep_aspect" and (type(self.longer_edge) is not int or self.longer_edge < self.size):
+            raise ConfigurationError(
+                f"Preprocessing.longer_edge must be a whole number from size ({self.size}) on, not {self.longer_edge!r}"
+            )
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if len(values) != 3 or not all(math.isfinite(value) for value in values):
+                raise ConfigurationError(f"Preprocessing.{name} must be three finite numbers, not {values!r}")
+        if min(self.std) <= 0:
+            raise ConfigurationError(f"Preprocessing.std must be above 0, not {self.std!r}")
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """An RGB image (see `open_image`) → pixels (3, height, width), float32.
+
+        Raises InputError for another mode or an empty image, and with `keep_aspect` for one so long and thin that its
+        shorter edge would hold no patch.
+        """
+        if image.mode != "RGB" or 0 in image.size:
+            raise InputError(
+                f"preprocessing takes an RGB image, not mode {image.mode} of {image.width}×{image.height} pixels:"
+                " open it with picscribe.media.open_image"
+            )
+        levels = torch.from_numpy(np.array(self.resize(image))).permute(2, 0, 1)
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        return (levels / 255 - mean) / std
+
+    def batch(self, images: Sequence[Image.Image]) -> list[tuple[Tensor, list[int]]]:
+        """Images grouped by the size they come to: for each, pixels (N, 3, height, width) and which images they are.
+
+        Groups stand in the order of their first image; only `keep_aspect` gives more than one.
+        """
+        groups: dict[tuple[int, ...], list[int]] = {}
+        pixels = [self(image) for image in images]
+        for index, image_pixels in enumerate(pixels):
+            groups.setdefault(tuple(image_pixels.shape), []).append(index)
+        return [(torch.stack([pixels[index] for index in indices]), indices) for indices in groups.values()]
+
+    def video(self, frames: Sequence[Image.Image]) -> Tensor:
+        """Frames of one video → pixels (F, 3, height, width). Raises InputError for none, or for mixed sizes."""
+        groups = self.batch(frames)
+        if len(groups) != 1:
+            sizes = sorted({frame.size for frame in frames})
+            raise InputError(f"a video needs frames of one size, not {len(frames)} frames of sizes {sizes}")
+        return groups[0][0]
+
+    def resize(self, image: Image.Image) -> Image.Image:
+        """The image at the size that `__call__` gives, before normalisation."""
+        if self.mode == "square":
+            return image.resize((self.size, self.size), Image.Resampling.BICUBIC)
+        if self.mode == "keep_aspect":
+            return image.resize(self._size_within(*image.size), Image.Resampling.BICUBIC)
+        return self._center_crop(image)
+
+    def _size_within(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height under `keep_aspect`, rounded as the original code rounds them."""
+        assert self.longer_edge is not None
+        short, long = sorted((width, height))
+        size = self.size
+        if long / short * size > self.longer_edge:
+            size = round(self.longer_edge * short / long)
+        if size < min(SMALLEST_SIDE, self.size):
+            raise InputError(
+                f"an image of {width}×{height} pixels would be {size} pixels thin at {self.longer_edge} pixels long:"
+                " crop it first, or use a checkpoint that crops"
+            )
+        longer = int(size * long / short)
+        return (size, longer) if width <= height else (longer, size)
+
+    def _center_crop(self, image: Image.Image) -> Image.Image:
+        size, (width, height) = self.size, image.size
+        short, long = sorted((width, height))
+        longer = int(size * long / short)
+        new_width, new_height = (size, longer) if width <= height else (longer, size)
+        left, top = (new_width - size) // 2, (new_height - size) // 2
+        if short >= size or long <= LONG_AND_THIN * short:
+            whole = image.resize((new_width, new_height), Image.Resampling.BICUBIC)
+            return whole.crop((left, top, left + size, top + size))
+        # Enlarged whole, one pixel by a thousand would come to 50 million. What the crop keeps is the same without the
+        # rest, to two levels of 255 in the worst case of noise: Pillow takes a box's corners as single floats.
+        # Across, then down, as Pillow enlarges, because it rounds and clips between the two.
+        x, y = width / new_width, height / new_height
+        first = max(0, math.floor(top * y) - BICUBIC_REACH)
+        last = min(height, math.ceil((top + size) * y) + BICUBIC_REACH)
+        rows = image.crop((0, first, width, last))
+        across = (left * x, 0, min((left + size) * x, width), last - first)
+        rows = rows.resize((size, last - first), Image.Resampling.BICUBIC, box=across)
+        down = (0, top * y - first, size, min((top + size) * y - first, last - first))
+        return rows.resize((size, size), Image.Resampling.BICUBIC, box=down)

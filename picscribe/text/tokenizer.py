@@ -1,0 +1,189 @@
+"""BERT's uncased WordPiece tokenizer over any vocabulary: words to ids and back, files in and out."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+from picscribe.errors import CheckpointError, ConfigurationError, InputError
+from picscribe.text.vocabulary import CONTINUATION, SPECIAL_TOKENS, learn_vocabulary
+
+PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS
+UNUSED = re.compile(r"\[unused\d+\]")
+UNCASED = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "lowercase": True}
+
+_normalizer = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=True)
+_pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+
+
+def split_words(text: str) -> list[str]:
+    """The words BERT sees in `text` before WordPiece: lower case, no accents, each punctuation mark by itself."""
+    return [word for word, _ in _pre_tokenizer.pre_tokenize_str(_normalizer.normalize_str(text))]
+
+
+class Tokenizer:
+    """BERT's uncased tokenizer, equal to transformers' `BertTokenizer` over the same vocabulary.
+
+    As there, "[SEP]" and its like written in a text become the special token, and a word of over 100 characters is
+    [UNK].
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        """`words[i]` is the word of id i. Raises ConfigurationError for a vocabulary that cannot serve."""
+        _check_vocabulary(words)
+        ids = {word: index for index, word in enumerate(words)}
+        wrapped = tokenizers.Tokenizer(models.WordPiece(ids, unk_token=UNK, max_input_chars_per_word=100))
+        wrapped.normalizer = _normalizer
+        wrapped.pre_tokenizer = _pre_tokenizer
+        wrapped.decoder = decoders.WordPiece(prefix=CONTINUATION, cleanup=True)
+        wrapped.post_processor = processors.TemplateProcessing(
+            single=f"{CLS}:0 $A:0 {SEP}:0",
+            pair=f"{CLS}:0 $A:0 {SEP}:0 $B:1 {SEP}:1",
+            special_tokens=[(CLS, ids[CLS]), (SEP, ids[SEP])],
+        )
+        wrapped.add_special_tokens([word for word in SPECIAL_TOKENS if word in ids])
+        self._tokenizer = wrapped
+        self.vocabulary = tuple(words)
+        self.vocabulary_size = len(words)
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id = (ids[word] for word in (PAD, UNK, CLS, SEP))
+        self.never_written = tuple(
+            index for index, word in enumerate(words) if word in (PAD, UNK, CLS, MASK) or UNUSED.fullmatch(word)
+        )
+
+    @classmethod
+    def from_vocabulary(cls, words: Sequence[str]) -> "Tokenizer":
+        """A tokenizer whose word of id i is `words[i]`; [PAD], [UNK], [CLS] and [SEP] must be among them."""
+        return cls(words)
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike[str]) -> "Tokenizer":
+        """Read a checkpoint folder's tokenizer.json, or its vocab.txt where there is none. Raises CheckpointError."""
+        path = Path(folder) / "tokenizer.json"
+        if not path.is_file():
+            path = Path(folder) / "vocab.txt"
+        if not path.is_file():
+            raise CheckpointError(f"{folder} holds neither tokenizer.json nor vocab.txt: the checkpoint is incomplete")
+        try:
+            words = _words_of_json(path) if path.suffix == ".json" else _words_of_text(path)
+            return cls(words)
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from error
+        except ConfigurationError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], size: int, min_frequency: int = 1) -> "Tokenizer":
+        """A tokenizer of at most `size` words learned from `texts`; the same texts give the same vocabulary.
+
+        [PAD] is 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4. Words and pieces seen fewer than `min_frequency` times are left
+        out, but every printable ASCII character is in, so that ASCII text never needs [UNK]. See `learn_vocabulary`.
+        Raises ConfigurationError where `size` cannot hold even those.
+        """
+        return cls(learn_vocabulary((split_words(text) for text in texts), size, min_frequency))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text` without [CLS] and [SEP]. Raises InputError for text that is not valid Unicode."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, as `encode` gives them."""
+        for text in texts:
+            _check_text(text)
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Ids → text: special tokens left out, word pieces joined, no space before punctuation marks.
+
+        Raises InputError for an id outside the vocabulary.
+        """
+        ids = [int(index) for index in ids]
+        for index in ids:
+            if not 0 <= index < self.vocabulary_size:
+                raise InputError(f"token id {index} lies outside the vocabulary of {self.vocabulary_size} words")
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write tokenizer.json, vocab.txt and tokenizer_config.json, as transformers' `BertTokenizer` reads them."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._tokenizer.save(str(folder / "tokenizer.json"))
+        (folder / "vocab.txt").write_bytes("".join(f"{word}\n" for word in self.vocabulary).encode())
+        configuration = {
+            "tokenizer_class": "BertTokenizer",
+            "do_lower_case": True,
+            "strip_accents": None,
+            "tokenize_chinese_chars": True,
+            "pad_token": PAD,
+            "unk_token": UNK,
+            "cls_token": CLS,
+            "sep_token": SEP,
+            "mask_token": MASK,
+        }
+        (folder / "tokenizer_config.json").write_text(json.dumps(configuration, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise InputError(f"text must be a str, not {type(text).__name__}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        where = f"{error.reason} at character {error.start}"
+        raise InputError(f"text {text[:60]!r} is not valid Unicode ({where}): decode its bytes anew") from None
+
+
+def _check_vocabulary(words: Sequence[str]) -> None:
+    seen: dict[str, int] = {}
+    for index, word in enumerate(words):
+        if not isinstance(word, str):
+            raise ConfigurationError(f"vocabulary word {index} must be a str, not {type(word).__name__}")
+        if word in seen:
+            raise ConfigurationError(f"vocabulary word {word!r} stands twice, as id {seen[word]} and as id {index}")
+        seen[word] = index
+    missing = [word for word in (PAD, UNK, CLS, SEP) if word not in seen]
+    if missing:
+        raise ConfigurationError(f"the vocabulary of {len(words)} words lacks {', '.join(missing)}, which BERT's has")
+
+
+def _words_of_text(path: Path) -> list[str]:
+    with path.open(encoding="utf-8") as lines:
+        words = [line.rstrip("\n") for line in lines]
+    while words and not words[-1]:
+        words.pop()
+    configuration = path.with_name("tokenizer_config.json")
+    if configuration.is_file() and _read_json(configuration).get("do_lower_case") is False:
+        raise CheckpointError(f"{configuration} says do_lower_case false, but GIT uses BERT's uncased tokenizer")
+    return words
+
+
+def _words_of_json(path: Path) -> list[str]:
+    """The vocabulary of a tokenizer.json that is BERT's uncased tokenizer; any other is an error."""
+    content = _read_json(path)
+    model, normalizer, added = (content.get(key) for key in ("model", "normalizer", "added_tokens"))
+    vocabulary = model.get("vocab") if isinstance(model, dict) and model.get("type") in (None, "WordPiece") else None
+    if not isinstance(vocabulary, dict) or not all(type(index) is int for index in vocabulary.values()):
+        raise CheckpointError(f"{path} holds no WordPiece vocabulary (word to id), which is what GIT uses")
+    if not isinstance(normalizer, dict) or any(normalizer.get(key) != value for key, value in UNCASED.items()):
+        raise CheckpointError(f"{path} normalises text by {normalizer!r}, but GIT uses BERT's uncased rule {UNCASED!r}")
+    for token in added if isinstance(added, list) else []:
+        if not isinstance(token, dict) or token.get("content") not in vocabulary:
+            raise CheckpointError(f"{path} adds {token!r} to its WordPiece vocabulary, which no GIT checkpoint does")
+    words = sorted(vocabulary, key=vocabulary.__getitem__)
+    for index, word in enumerate(words):
+        if vocabulary[word] != index:
+            raise CheckpointError(f"{path} has no word of id {index}: the next, {word!r}, has id {vocabulary[word]}")
+    return words
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} must hold a JSON object, not a {type(content).__name__}")
+    return content
