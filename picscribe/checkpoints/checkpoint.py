@@ -1,0 +1,45 @@
+"""A loaded checkpoint: the network with the tokenizer and the preprocessing that it was trained with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from picscribe.errors import CheckpointError
+from picscribe.media.preprocessing import Preprocessing
+from picscribe.model import Git, GitConfig
+from picscribe.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What it takes to turn a photo into words: `model` in evaluation mode, and what belongs to it."""
+
+    model: Git
+    tokenizer: Tokenizer
+    preprocessing: Preprocessing
+    name: str
+    folder: Path
+
+
+def vocabulary_problems(config: GitConfig, tokenizer: Tokenizer) -> list[str]:
+    """Where a model and a tokenizer do not speak the same vocabulary, a sentence each."""
+    decoder = config.text_decoder
+    problems = []
+    if tokenizer.vocabulary_size != decoder.vocabulary_size:
+        problems.append(
+            f"the tokenizer has {tokenizer.vocabulary_size} words, the model {decoder.vocabulary_size}: "
+            "they belong to different models"
+        )
+    for word, ours, theirs in (
+        ("[PAD]", decoder.pad_id, tokenizer.pad_id),
+        ("[CLS]", decoder.cls_id, tokenizer.cls_id),
+        ("[SEP]", decoder.sep_id, tokenizer.sep_id),
+    ):
+        if ours != theirs:
+            problems.append(f"{word} is {ours} in the model's configuration, but {theirs} in the tokenizer")
+    return problems
+
+
+def require_folder(folder: Path) -> None:
+    """Raise CheckpointError where `folder` is not a folder."""
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder; give the folder that holds the checkpoint's files")

@@ -1,0 +1,146 @@
+"""What a checkpoint is, and everything that is wrong with it, found without reading its weights."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from picscribe.checkpoints import preprocessor_config
+from picscribe.checkpoints.checkpoint import vocabulary_problems
+from picscribe.checkpoints.hugging_face import expected_tensors, read_folder_tensors
+from picscribe.checkpoints.loading import find_layout
+from picscribe.checkpoints.model_config import read_model_config
+from picscribe.checkpoints.original import (
+    find_original_weights,
+    read_original_config,
+    read_original_tensors,
+    read_original_tokenizer,
+)
+from picscribe.checkpoints.registry import Released, find_released
+from picscribe.checkpoints.resolve import find_cached, find_hub_name, local_folder
+from picscribe.checkpoints.tensor_names import ORIGINAL, ORIGINAL_EXTRAS, StoredTensor, empty_model, stored_tensors
+from picscribe.checkpoints.weights import differences
+from picscribe.errors import CheckpointError
+from picscribe.media.preprocessing import Preprocessing
+from picscribe.model import GitConfig
+from picscribe.text.tokenizer import Tokenizer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Description:
+    """A checkpoint as `describe` found it; what could not be read is None, and `problems` says why.
+
+    `folder` is None for a checkpoint that would have to be downloaded, `files` are names and bytes, `stored_as` the
+    types that weights have on disk, `image_tokens` those of one image of the input size (for a video, of all frames).
+    """
+
+    name: str
+    folder: Path | None
+    layout: str | None
+    released: Released | None
+    config: GitConfig | None
+    preprocessing: Preprocessing | None
+    vocabulary_size: int | None
+    parameters: int | None
+    image_tokens: int | None
+    stored_as: tuple[str, ...]
+    files: tuple[tuple[str, int], ...]
+    problems: tuple[str, ...]
+
+
+class _Findings:
+    """What was read and what was wrong, piece by piece: a problem with one file does not hide those of the next."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.problems: list[str] = []
+        self.config: GitConfig | None = None
+        self.preprocessing: Preprocessing | None = None
+        self.tokenizer: Tokenizer | None = None
+        self.stored_as: tuple[str, ...] = ()
+
+    def attempt(self, read: Callable[[], T]) -> T | None:
+        """What `read` returns; None where it raises a CheckpointError, which is noted."""
+        try:
+            return read()
+        except CheckpointError as error:
+            self.problems.append(str(error))
+            return None
+
+    def read_hugging_face(self) -> None:
+        self.config = self.attempt(lambda: read_model_config(self.folder))
+        self.preprocessing = self.attempt(lambda: preprocessor_config.read_preprocessing(self.folder))
+        self.tokenizer = self.attempt(lambda: Tokenizer.from_folder(self.folder))
+        tensors = self.attempt(lambda: read_folder_tensors(self.folder))
+        if tensors is not None:
+            self.stored_as = tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}))
+            if self.config is not None:
+                self.problems += differences(tensors, *expected_tensors(self.config))
+
+    def read_original(self) -> None:
+        file = find_original_weights(self.folder)
+        assert file is not None
+        self.tokenizer = self.attempt(lambda: read_original_tokenizer(self.folder))
+        tensors = self.attempt(lambda: read_original_tensors(file))
+        if tensors is None:
+            return
+        self.stored_as = tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}))
+        # Without a vocabulary, a problem already noted, any ids do: sizes and tensors are looked at all the same.
+        cls_id, sep_id = (self.tokenizer.cls_id, self.tokenizer.sep_id) if self.tokenizer else (0, 0)
+        read = self.attempt(lambda: read_original_config(self.folder, file, tensors, cls_id, sep_id))
+        if read is not None:
+            self.config, self.preprocessing = read
+            self.problems += differences(tensors, stored_tensors(empty_model(self.config), ORIGINAL), ORIGINAL_EXTRAS)
+
+
+def describe(name_or_folder: str | Path) -> Description:
+    """Describe a checkpoint by name or folder, with every problem that its files show; nothing is downloaded.
+
+    Weights are looked at by name, shape and type only, so NaN values show when it is loaded. Raises CheckpointError
+    only for a name that is neither known nor a folder.
+    """
+    name = str(name_or_folder)
+    released = find_released(name)
+    if find_hub_name(name_or_folder) is None:
+        folder = local_folder(name_or_folder)
+    else:
+        cached = find_cached(name)
+        if cached is None:
+            problem = f"{name} is not on this machine; it is downloaded when it is first loaded"
+            return Description(name, None, None, released, None, None, None, None, None, (), (), (problem,))
+        folder = cached
+    findings = _Findings(folder)
+    layout = findings.attempt(lambda: find_layout(folder))
+    if layout == "original":
+        findings.read_original()
+    elif layout is not None:
+        findings.read_hugging_face()
+    return _summarise(name, released, layout, findings)
+
+
+def _summarise(name: str, released: Released | None, layout: str | None, findings: _Findings) -> Description:
+    config, tokenizer = findings.config, findings.tokenizer
+    if config is not None and tokenizer is not None:
+        findings.problems += vocabulary_problems(config, tokenizer)
+    return Description(
+        name=name,
+        folder=findings.folder,
+        layout=layout,
+        released=released,
+        config=config,
+        preprocessing=findings.preprocessing,
+        vocabulary_size=tokenizer.vocabulary_size if tokenizer else None,
+        parameters=count_parameters(stored_tensors(empty_model(config), None)) if config else None,
+        image_tokens=config.image_encoder.tokens * max(config.frames, 1) if config else None,
+        stored_as=findings.stored_as,
+        files=tuple((file.name, file.stat().st_size) for file in sorted(findings.folder.iterdir()) if file.is_file()),
+        problems=tuple(findings.problems),
+    )
+
+
+def count_parameters(tensors: list[StoredTensor]) -> int:
+    """Numbers in a network's tensors; an output weight that is the word embedding counts once."""
+    return sum(math.prod(tensor.shape) for tensor in tensors if not tensor.tied)

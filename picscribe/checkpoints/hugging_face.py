@@ -1,0 +1,110 @@
+"""A checkpoint as a folder in Hugging Face's layout, read and written; picscribe's own models use the same layout."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from picscribe.checkpoints import model_config, preprocessor_config, weight_files
+from picscribe.checkpoints.checkpoint import Checkpoint, require_folder, vocabulary_problems
+from picscribe.checkpoints.staging import staged_folder
+from picscribe.checkpoints.tensor_names import (
+    HUGGING_FACE,
+    HUGGING_FACE_EXTRAS,
+    StoredTensor,
+    empty_model,
+    stored_tensors,
+)
+from picscribe.checkpoints.weights import build, gather, raise_problems, scatter
+from picscribe.errors import CheckpointError
+from picscribe.model import ClipVitConfig, Git, GitConfig
+from picscribe.text.tokenizer import Tokenizer
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
+GENERATION_CONFIG = "generation_config.json"
+TRAINING_RECORD = "training.json"
+SAVED_FILES = frozenset(
+    {
+        model_config.FILE,
+        preprocessor_config.FILE,
+        GENERATION_CONFIG,
+        TRAINING_RECORD,
+        weight_files.SAFETENSORS,
+        *TOKENIZER_FILES,
+    }
+)
+STORED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+# Up to version 4 transformers spelt it so, and so do the released video checkpoints.
+OLD_TEMPORAL, TEMPORAL = "git.img_temperal_embedding.", "git.img_temporal_embedding."
+
+
+def expected_tensors(config: GitConfig) -> tuple[list[StoredTensor], frozenset[str]]:
+    """The tensors that a folder of `config` must hold, and the names that it may hold besides."""
+    if isinstance(config.image_encoder, ClipVitConfig):
+        return stored_tensors(empty_model(config), HUGGING_FACE), HUGGING_FACE_EXTRAS
+    return stored_tensors(empty_model(config), None), frozenset()
+
+
+def read_folder_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """A folder's tensors, memory-mapped, by today's names. Raises CheckpointError."""
+    tensors = weight_files.read_tensors(folder)
+    spellings = {name: name.replace(OLD_TEMPORAL, TEMPORAL) for name in tensors}
+    doubled = sorted(name for name, today in spellings.items() if name != today and today in tensors)
+    if doubled:
+        raise CheckpointError(f"{folder} holds temporal embeddings in both spellings: {', '.join(doubled[:5])}")
+    return {spellings[name]: tensor for name, tensor in tensors.items()}
+
+
+def load_model(folder: Path, config: GitConfig) -> Git:
+    """The network of a folder, its weights memory-mapped where their type is float32. Raises CheckpointError."""
+    expected, extras = expected_tensors(config)
+    return build(config, gather(read_folder_tensors(folder), expected, extras, folder), folder)
+
+
+def load_hugging_face(folder: Path, name: str) -> Checkpoint:
+    """The checkpoint of a folder with config.json. Raises CheckpointError that says which file is wrong and how."""
+    require_folder(folder)
+    config = model_config.read_model_config(folder)
+    preprocessing = preprocessor_config.read_preprocessing(folder)
+    tokenizer = Tokenizer.from_folder(folder)
+    raise_problems(folder, vocabulary_problems(config, tokenizer))
+    return Checkpoint(load_model(folder, config), tokenizer, preprocessing, name, folder)
+
+
+def save(
+    checkpoint: Checkpoint,
+    folder: str | Path,
+    dtype: torch.dtype = torch.float32,
+    training: Mapping[str, Any] | None = None,
+) -> None:
+    """Write `checkpoint` as a folder that picscribe loads, and transformers too where the image encoder is CLIP's.
+
+    `dtype` is how the weights are stored; `training`, where given, is how they came to be (recipe, versions, scores),
+    written as training.json. The folder appears whole or not at all; an earlier checkpoint in it is
+    replaced. Raises CheckpointError where the folder holds other files, or the model has what the layout cannot say.
+    """
+    if dtype not in STORED_DTYPES:
+        raise CheckpointError(f"weights can be stored as {', '.join(map(str, STORED_DTYPES))}, not as {dtype}")
+    model = checkpoint.model
+    raise_problems(f"checkpoint {checkpoint.name}", vocabulary_problems(model.config, checkpoint.tokenizer))
+    config = model_config.write_model_config(model.config, dtype)
+    preprocessor = preprocessor_config.write_preprocessing(checkpoint.preprocessing, model.config.frames)
+    decoder = model.config.text_decoder
+    generation = {"bos_token_id": decoder.cls_id, "eos_token_id": decoder.sep_id, "pad_token_id": decoder.pad_id}
+    tensors = scatter(model, expected_tensors(model.config)[0], dtype, keep_tied=False)
+    with staged_folder(Path(folder), SAVED_FILES) as stage:
+        for file, content in (
+            (model_config.FILE, config),
+            (preprocessor_config.FILE, preprocessor),
+            (GENERATION_CONFIG, generation),
+            (TRAINING_RECORD, training),
+        ):
+            if content is None:
+                continue
+            (stage / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        checkpoint.tokenizer.save(stage)
+        safetensors.torch.save_file(tensors, stage / weight_files.SAFETENSORS, metadata={"format": "pt"})

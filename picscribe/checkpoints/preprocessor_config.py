@@ -1,0 +1,99 @@
+"""preprocessor_config.json ↔ Preprocessing, for image and video processors of transformers."""
+
+from pathlib import Path
+from typing import Any
+
+from picscribe.checkpoints.fields import Fields
+from picscribe.checkpoints.weight_files import read_json_object
+from picscribe.errors import CheckpointError, ConfigurationError
+from picscribe.media.preprocessing import Preprocessing
+
+FILE = "preprocessor_config.json"
+BILINEAR, BICUBIC = 2, 3
+VIDEO_PROCESSOR = "VideoMAEImageProcessor"
+
+
+def read_preprocessing(folder: Path) -> Preprocessing:
+    """What a folder's preprocessor_config.json does to an image.
+
+    Raises CheckpointError that lists every key that is missing, wrong, or asks for what picscribe does not do.
+    """
+    file = folder / FILE
+    fields = Fields(read_json_object(file), file)
+    for step in ("do_resize", "do_rescale", "do_normalize"):
+        fields.choice(step, (True,), True)
+    # transformers' converter left VideoMAE's default, bilinear, in the video checkpoints' files; the original code,
+    # which trained them, resizes frames bicubically as it does images.
+    video = fields.values.get("image_processor_type", fields.values.get("feature_extractor_type"))
+    fields.choice("resample", (BICUBIC, BILINEAR) if video == VIDEO_PROCESSOR else (BICUBIC,), BICUBIC)
+    factor = fields.number("rescale_factor", 1 / 255)
+    if abs(factor * 255 - 1) > 1e-6:
+        fields.problems.append(f"key rescale_factor must be 1/255, not {factor!r}")
+    mean, std = fields.triple("image_mean"), fields.triple("image_std")
+    size, mode = _read_size(fields)
+    longer_edge = fields.whole("picscribe_longer_edge", 1)
+    fields.finish()
+    try:
+        if "picscribe_longer_edge" in fields.values:
+            return Preprocessing(size, "keep_aspect", longer_edge, mean=mean, std=std)
+        return Preprocessing(size, "center_crop" if mode == "center_crop" else "square", mean=mean, std=std)
+    except ConfigurationError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+
+
+def _read_size(fields: Fields) -> tuple[int, str]:
+    """Side of the square that comes out, and whether by centre crop or by resizing both edges to it."""
+    edges = _edges(fields, "size")
+    crop = _edges(fields, "crop_size") if fields.flag("do_center_crop", True) else None
+    if edges is None:
+        return 1, "square"
+    kind, side = edges
+    if crop is not None and crop[1] != side:
+        fields.problems.append(f"key crop_size must be the same as size, {side}, not {crop[1]}")
+    if kind == "shortest_edge" and crop is None:
+        fields.problems.append("without do_center_crop, key size must give height and width: the model takes squares")
+    return side, "center_crop" if kind == "shortest_edge" else "square"
+
+
+def _edges(fields: Fields, key: str) -> tuple[str, int] | None:
+    """A size in each of the forms that transformers has written over the years: 224, {"shortest_edge": 224} or
+    {"height": 224, "width": 224} → which kind, and the number of pixels."""
+    value = fields.values.get(key)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "shortest_edge", fields.whole(key)
+    section = fields.section(key)
+    if not isinstance(value, dict):
+        return None
+    if "shortest_edge" in value:
+        return "shortest_edge", section.whole("shortest_edge")
+    height, width = section.whole("height"), section.whole("width")
+    if height != width:
+        fields.problems.append(f"key {key} must be a square, not {height}x{width}")
+    return "square", height
+
+
+def write_preprocessing(preprocessing: Preprocessing, frames: int) -> dict[str, Any]:
+    """The content of preprocessor_config.json; a video model (`frames` over 0) names transformers' video processor.
+
+    transformers knows no aspect-keeping resize: it reads the centre crop of the same size, as in the released VQA
+    checkpoints, and picscribe the key `picscribe_longer_edge` beside it.
+    """
+    square = {"height": preprocessing.size, "width": preprocessing.size}
+    content: dict[str, Any] = {
+        "image_processor_type": VIDEO_PROCESSOR if frames else "CLIPImageProcessor",
+        "processor_class": "GitProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": square if preprocessing.mode == "square" else {"shortest_edge": preprocessing.size},
+        "resample": BICUBIC,
+        "do_center_crop": preprocessing.mode != "square",
+        "crop_size": square,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocessing.mean),
+        "image_std": list(preprocessing.std),
+    }
+    if preprocessing.longer_edge is not None:
+        content["picscribe_longer_edge"] = preprocessing.longer_edge
+    return content

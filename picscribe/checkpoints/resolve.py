@@ -1,0 +1,139 @@
+"""From what a user calls a checkpoint to a folder on this machine, downloading it where it must."""
+
+import difflib
+import re
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub import errors as hub_errors
+
+from picscribe.checkpoints.registry import RELEASED, find_released
+from picscribe.errors import CheckpointError
+
+BUNDLED = {"nano": Path(__file__).resolve().parent.parent / "bundled" / "nano"}
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+DESCRIPTIONS = ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
+SAFETENSORS = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
+PICKLES = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"]
+
+
+def resolve(name: str | Path, *, revision: str | None = None, token: str | None = None) -> Path:
+    """The folder of a checkpoint: the bundled model's, an existing folder itself, or one downloaded and cached.
+
+    `name` is `nano`, a folder, a released checkpoint (`git-base-coco`) or a name on the Hugging Face hub
+    (`owner/name`).
+    The hub's cache, HF_HOME, HF_HUB_OFFLINE and HF_TOKEN are honoured; `revision` is a branch, tag or commit there.
+    Raises CheckpointError that says what to do, for unknown names with the nearest known one.
+    """
+    hub_name = find_hub_name(name)
+    if hub_name is None:
+        return local_folder(name)
+    return _download(hub_name, revision, token, local_only=False)
+
+
+def find_cached(name: str, *, revision: str | None = None) -> Path | None:
+    """The folder of a checkpoint that is on this machine already; None where it would have to be downloaded."""
+    hub_name = find_hub_name(name)
+    try:
+        return local_folder(name) if hub_name is None else _download(hub_name, revision, None, local_only=True)
+    except CheckpointError:
+        return None
+
+
+def known_names() -> list[str]:
+    """Every name that `resolve` knows without a folder."""
+    return [*BUNDLED, *(one.name for one in RELEASED if one.hub_id)]
+
+
+def find_hub_name(name: str | Path) -> str | None:
+    """The hub name (`owner/name`) that `name` stands for; None for the bundled model and for a folder's path."""
+    text = str(name)
+    if isinstance(name, Path) or not text or text in BUNDLED or Path(text).exists():
+        return None
+    released = find_released(text)
+    if released is not None and text != released.original_name:
+        return released.hub_id
+    # runs/last where runs is a folder here is a path with a typing error, not a name to look up elsewhere.
+    if HUB_NAME.fullmatch(text) and not Path(text.split("/")[0]).is_dir():
+        return text
+    return None
+
+
+def local_folder(name: str | Path) -> Path:
+    """The bundled model's folder, or an existing folder itself. Raises CheckpointError for anything else."""
+    text = str(name)
+    if text in BUNDLED and not isinstance(name, Path):
+        if not BUNDLED[text].is_dir():
+            raise CheckpointError(f"the bundled model {text} is missing from this installation: reinstall picscribe")
+        return BUNDLED[text]
+    folder = Path(name).expanduser()
+    if text and folder.is_dir():
+        return folder
+    if text and folder.exists():
+        raise CheckpointError(f"{text} is a file; give the folder that holds the checkpoint's files")
+    raise CheckpointError(_unknown(text))
+
+
+def _unknown(text: str) -> str:
+    released = find_released(text)
+    if released is not None:
+        here = f"; `{released.name}` is the same model on the Hugging Face hub" if released.hub_id else ""
+        return f"{text} is a file of the original code: give the folder with its model.pt{here}"
+    near = difflib.get_close_matches(text.lower().removeprefix("microsoft/"), known_names(), n=1, cutoff=0.5)
+    suggestion = f"did you mean {near[0]}? " if near else ""
+    known = ", ".join(known_names())
+    return f"no checkpoint {text!r}: {suggestion}It is neither a folder here, nor a known name ({known})"
+
+
+def _download(hub_name: str, revision: str | None, token: str | None, *, local_only: bool) -> Path:
+    """A snapshot of a repository's needed files; pickles only where it has no safetensors."""
+    for weights in (SAFETENSORS, PICKLES):
+        folder = Path(_snapshot(hub_name, revision, token, [*DESCRIPTIONS, *weights], local_only))
+        if any(found for pattern in weights for found in folder.glob(pattern)):
+            return folder
+    where = "its copy on this machine" if local_only or huggingface_hub.constants.HF_HUB_OFFLINE else "the repository"
+    raise CheckpointError(
+        f"{hub_name}: {where} holds no weights (model.safetensors or pytorch_model.bin): go online, or name another"
+    )
+
+
+def _snapshot(hub_name: str, revision: str | None, token: str | None, patterns: list[str], local_only: bool) -> str:
+    try:
+        return str(
+            huggingface_hub.snapshot_download(
+                hub_name, revision=revision, token=token, allow_patterns=patterns, local_files_only=local_only
+            )
+        )
+    except hub_errors.GatedRepoError as error:
+        raise CheckpointError(
+            f"{hub_name} asks for its terms to be accepted: do so on its page, then set HF_TOKEN to your access token"
+        ) from error
+    except hub_errors.RevisionNotFoundError as error:
+        raise CheckpointError(f"{hub_name} has no revision {revision!r}: name a branch, tag or commit of it") from error
+    except hub_errors.RepositoryNotFoundError as error:
+        near = difflib.get_close_matches(hub_name, [one.hub_id for one in RELEASED if one.hub_id], n=1)
+        suggestion = f"did you mean {near[0]}? " if near else ""
+        raise CheckpointError(
+            f"the Hugging Face hub has no {hub_name}: {suggestion}"
+            "For a private repository set HF_TOKEN to your access token"
+        ) from error
+    except hub_errors.LocalEntryNotFoundError as error:
+        partial: str | None = getattr(error, "snapshot_path", None)
+        if partial is not None:  # Another program may have cached all that is needed and not all that is asked for.
+            return partial
+        at = f" at revision {revision}" if revision else ""
+        if local_only or huggingface_hub.constants.HF_HUB_OFFLINE:
+            raise CheckpointError(
+                f"{hub_name}{at} is not on this machine, and HF_HUB_OFFLINE forbids to download it: "
+                "unset it once, or give a folder"
+            ) from error
+        raise CheckpointError(
+            f"{hub_name}{at} is not on this machine, and the Hugging Face hub cannot be reached: "
+            "check the network, or give a folder"
+        ) from error
+    except hub_errors.HFValidationError as error:
+        raise CheckpointError(f"{hub_name!r} is no name on the Hugging Face hub: {error}") from error
+    except Exception as error:  # refused, cut off, disk full: each version of the hub's client has its own types
+        raise CheckpointError(
+            f"{hub_name} could not be downloaded: {error}. Try again; what has come is kept"
+        ) from error

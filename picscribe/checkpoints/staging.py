@@ -1,0 +1,64 @@
+"""Writing a checkpoint's folder whole or not at all."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from picscribe.errors import CheckpointError
+
+
+@contextlib.contextmanager
+def staged_folder(folder: Path, replaceable: Collection[str]) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`; when the block ends without an error, it takes that folder's place.
+
+    An earlier checkpoint is replaced by two renames. Raises CheckpointError where `folder` is a file, or holds anything
+    but files of the names in `replaceable`: nobody's other files are removed.
+    """
+    folder = Path(os.path.abspath(folder))
+    _require_replaceable(folder, replaceable)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be written: {error.strerror}") from error
+    try:
+        yield stage
+        for file in stage.iterdir():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+            file.chmod(0o644)
+        stage.chmod(0o755)  # mkdtemp's folders are private
+        _swap(stage, folder)
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _require_replaceable(folder: Path, replaceable: Collection[str]) -> None:
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise CheckpointError(f"{folder} is not a plain folder; choose another place to save to")
+    if folder.is_dir():
+        others = sorted(item.name for item in folder.iterdir() if item.name not in replaceable or item.is_dir())
+        if others:
+            raise CheckpointError(
+                f"{folder} holds files that are no part of what is to be saved ({', '.join(others[:5])}); "
+                "choose a new folder, or move them away"
+            )
+
+
+def _swap(stage: Path, folder: Path) -> None:
+    if not folder.exists():
+        stage.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".old", dir=folder.parent))
+    folder.rename(old)
+    try:
+        stage.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,128 @@
+"""Weight files in and out: safetensors, whole or sharded, and PyTorch pickles read without running their code."""
+
+import json
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from picscribe.errors import CheckpointError
+
+SAFETENSORS = "model.safetensors"
+PICKLE = "pytorch_model.bin"
+LARGEST_JSON = 64 << 20  # bytes; a real index has less than 1 MB
+
+
+def read_json_object(file: Path) -> dict[str, Any]:
+    """The object of a JSON file. Raises CheckpointError for a missing, unreadable or other file."""
+    try:
+        if file.stat().st_size > LARGEST_JSON:
+            raise CheckpointError(f"{file} has {file.stat().st_size} bytes, far too many for a configuration file")
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{file.name} is missing in {file.parent}: fetch the checkpoint again") from None
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no JSON
+        raise CheckpointError(f"{file} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file} must hold a JSON object, not a {type(content).__name__}")
+    return content
+
+
+def find_weights(folder: Path) -> list[Path]:
+    """The files that hold a folder's weights; safetensors are preferred to pickles, as transformers does.
+
+    Raises CheckpointError where there are none, or the index of a sharded checkpoint names what it must not.
+    """
+    for name in (SAFETENSORS, PICKLE):
+        if (folder / name).is_file():
+            return [folder / name]
+        if (folder / f"{name}.index.json").is_file():
+            return sorted(set(_read_index(folder / f"{name}.index.json").values()))
+    raise CheckpointError(f"{folder} holds no weights: neither {SAFETENSORS} nor {PICKLE}, whole or sharded")
+
+
+def _read_index(index: Path) -> dict[str, Path]:
+    """Name of each tensor → the shard that holds it, a plain file beside the index."""
+    weight_map = read_json_object(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index}: `weight_map` must be an object of tensor names and shard files")
+    shards = {}
+    for name, shard in weight_map.items():
+        plain = isinstance(shard, str) and PurePosixPath(shard).name == shard and "\\" not in shard
+        if not plain or not shard.endswith((".safetensors", ".bin")):
+            raise CheckpointError(f"{index}: {shard!r} is not the plain name of a .safetensors or .bin file; refused")
+        shards[name] = index.parent / shard
+    missing = sorted({shard.name for shard in shards.values() if not shard.is_file()})
+    if missing:
+        named = ", ".join(missing[:5])
+        raise CheckpointError(f"{index.parent} lacks {len(missing)} shard(s) that its index names: {named}")
+    return shards
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of a folder's weights by its name in the file, memory-mapped: pages are read when used.
+
+    Raises CheckpointError for a damaged file, code in a pickle, or shards that are not what their index says.
+    """
+    files = find_weights(folder)
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        content = read_safetensors(file) if file.suffix == ".safetensors" else read_pickle(file)
+        doubled = sorted(tensors.keys() & content.keys())
+        if doubled:
+            raise CheckpointError(f"{file} holds tensors that another shard holds too: {', '.join(doubled[:5])}")
+        tensors.update(content)
+    for name in (SAFETENSORS, PICKLE):
+        index = folder / f"{name}.index.json"
+        if folder / name not in files and index.is_file():
+            _check_against_index(index, tensors)
+            break
+    return tensors
+
+
+def _check_against_index(index: Path, tensors: Mapping[str, Tensor]) -> None:
+    listed = _read_index(index).keys()
+    differing = sorted(listed ^ tensors.keys())
+    if differing:
+        named = ", ".join(differing[:5])
+        raise CheckpointError(f"{index} and its shards disagree about {len(differing)} tensor(s): {named}")
+
+
+def read_safetensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of one safetensors file, memory-mapped. Raises CheckpointError for a damaged one."""
+    try:
+        return dict(safetensors.torch.load_file(file))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{file} is not a whole safetensors file ({error}): copy or download it again") from error
+
+
+def read_pickle(file: Path) -> dict[str, Tensor]:
+    """The tensors of one PyTorch file, whole or under the key "model", read without running what a pickle may carry."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on pickle protocols: what cannot be read is an error below
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except FileNotFoundError:
+        raise CheckpointError(f"{file} is missing") from None
+    except Exception as error:  # what a damaged pickle raises has no bounds; no interrupt is caught here
+        reason = str(error).strip().split("\n")[0][:300]
+        raise CheckpointError(
+            f"{file} cannot be read as tensors alone ({type(error).__name__}: {reason}). It is damaged, or carries "
+            "code, which picscribe never runs: download it again from a source that you trust"
+        ) from None
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(f"{file} holds no dictionary of tensors, but a {type(content).__name__}")
+    for name, tensor in content.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+            raise CheckpointError(f"{file}: {name!r} is not a plain tensor, but a {type(tensor).__name__}")
+    return {name: tensor.detach() for name, tensor in content.items()}

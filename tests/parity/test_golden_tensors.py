@@ -1,0 +1,84 @@
+"""Features, logits and smoothed loss of the original code's golden models, within 1e-4 relative."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from picscribe.checkpoints.original import config_of_tensors, load_original_model, read_original_tensors
+from picscribe.model import ClipVitConfig, Git
+
+FOLDER = Path(os.environ.get("PICSCRIBE_GOLDEN") or Path(__file__).resolve().parents[3] / "shared" / "golden")
+NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
+
+needs_golden = pytest.mark.skipif(not NAMES, reason="no golden results here (set PICSCRIBE_GOLDEN to their folder)")
+pytestmark = needs_golden
+
+
+def load_golden(name: str) -> tuple[Git, dict[str, Any], dict[str, Tensor]]:
+    sizes = json.loads((FOLDER / f"{name}.json").read_text())
+    file = FOLDER / f"{name}.pt"
+    tensors = read_original_tensors(file)
+    config = config_of_tensors(
+        tensors,
+        file,
+        image_encoder_heads=sizes["vision"]["heads"],
+        text_decoder_heads=sizes["text"]["heads"],
+        cls_id=sizes["bos"],
+        sep_id=sizes["eos"],
+    )
+    return load_original_model(file, tensors, config), sizes, load_file(FOLDER / f"{name}.tensors.safetensors")
+
+
+def assert_within(found: Tensor, expected: Tensor) -> None:
+    """Each value within 1e-4 of itself, or of the tensor's typical size where it lies near 0."""
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().mean().item())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sizes_read_off_the_tensors(name: str) -> None:
+    model, sizes, _ = load_golden(name)
+    image, text = model.config.image_encoder, model.config.text_decoder
+    assert isinstance(image, ClipVitConfig)
+    vision = sizes["vision"]
+    assert (image.width, image.layers, image.patch_size) == (
+        vision["hidden_size"],
+        vision["layers"],
+        vision["patch_size"],
+    )
+    assert image.image_size == vision["image_size"]
+    assert (text.vocabulary_size, text.max_positions) == (sizes["vocab_size"], sizes["text"]["max_positions"])
+    assert (text.width, text.layers) == (sizes["text"]["hidden_size"], sizes["text"]["layers"])
+    assert text.mlp_width == sizes["text"]["intermediate_size"]
+    assert model.config.frames == (sizes["num_frames"] or 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_features_logits_and_loss(name: str) -> None:
+    model, _, golden = load_golden(name)
+    features = model.visual_features(golden["pixel_values"])
+    assert_within(features, golden["visual_features"])
+    tokens = golden["tokens"]
+    logits = model(golden["pixel_values"], tokens[:, None])[:, 0]
+    assert_within(logits, golden["logits"])
+    assert_within(smooth_loss(logits, tokens, golden["need_predict"]), golden["smooth_loss"].reshape(()))
+
+
+def smooth_loss(logits: Tensor, tokens: Tensor, need_predict: Tensor) -> Tensor:
+    """KL(target ‖ model), the target 0.9 on the next token and 0.1 over all others, word by word as it is defined."""
+    words = logits.shape[-1]
+    losses = []
+    for row in range(len(tokens)):
+        for place in range(1, tokens.shape[1]):
+            if need_predict[row, place]:
+                target = torch.full((words,), 0.1 / (words - 1))
+                target[tokens[row, place]] = 0.9
+                losses.append((target * (target.log() - logits[row, place - 1].log_softmax(-1))).sum())
+    return torch.stack(losses).mean()
