@@ -1,0 +1,115 @@
+"""CIDEr against a slow second implementation over explicit vectors, and what a saved corpus does."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from picscribe.errors import InputError
+from picscribe.evaluation import CiderScorer, DocumentFrequencies, cider, plain_cider
+
+words = st.lists(st.sampled_from(["dog", "cat", "runs", "jumps", "wall"]), max_size=8)
+corpora = st.lists(st.tuples(words, st.lists(words, min_size=1, max_size=3)), min_size=1, max_size=4)
+Corpus = list[tuple[list[str], list[list[str]]]]
+
+
+def runs(tokens: list[str], n: int) -> list[str]:
+    return [" ".join(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
+
+
+def slow_cider(corpus: Corpus, which: int, clipped: bool) -> float:
+    """The paper's equations over vectors that have one place for every n-gram there is."""
+    prediction, references = corpus[which]
+    total = 0.0
+    for n in (1, 2, 3, 4):
+        space = sorted({run for p, refs in corpus for tokens in [p, *refs] for run in runs(tokens, n)})
+        documents = {run: sum(any(run in runs(ref, n) for ref in refs) for _, refs in corpus) for run in space}
+        rarity = [math.log(len(corpus) / max(1, documents[run])) for run in space]
+
+        def vector(
+            tokens: list[str], n: int = n, space: list[str] = space, rarity: list[float] = rarity
+        ) -> list[float]:
+            return [runs(tokens, n).count(run) * weight for run, weight in zip(space, rarity, strict=True)]
+
+        g = vector(prediction)
+        for reference in references:
+            h = vector(reference)
+            norms = math.dist(g, [0] * len(g)) * math.dist(h, [0] * len(h))
+            dot = sum((min(x, y) if clipped else x) * y for x, y in zip(g, h, strict=True))
+            lengths = max(0, len(prediction) - 1), max(0, len(reference) - 1)
+            penalty = math.exp(-((lengths[0] - lengths[1]) ** 2) / 72) if clipped else 1
+            total += penalty * dot / norms if norms else 0
+    return 10 * total / 4 / len(references)
+
+
+@pytest.mark.parametrize(("metric", "clipped"), [(cider, True), (plain_cider, False)])
+@given(corpus=corpora)
+def test_cider_is_its_definition(metric: Any, clipped: bool, corpus: Corpus) -> None:
+    predictions = {str(k): " ".join(prediction) for k, (prediction, _) in enumerate(corpus)}
+    references = {str(k): [" ".join(ref) for ref in refs] for k, (_, refs) in enumerate(corpus)}
+    expected = [slow_cider(corpus, k, clipped) for k in range(len(corpus))]
+    ours = metric(predictions, references)
+    assert list(ours.per_item.values()) == pytest.approx(expected, abs=1e-9)
+    assert ours.corpus == pytest.approx(sum(expected) / len(expected), abs=1e-9)
+
+
+REFERENCES = {"a": ["a dog runs", "the dog is running"], "b": ["two cats sit on a wall"], "c": ["a red car"]}
+
+
+def test_repeating_a_word_of_the_reference_gains_nothing() -> None:
+    """What CIDEr-D was made against: plain CIDEr gives the repeated rare word a high score, CIDEr-D does not."""
+    gamed = {"a": "the dog is running", "b": "cats cats cats cats", "c": "a red car"}
+    assert cider(gamed, REFERENCES).per_item["b"] < plain_cider(gamed, REFERENCES).per_item["b"] / 3
+
+
+def test_one_image_alone_scores_nothing_without_a_corpus() -> None:
+    alone = {"a": REFERENCES["a"]}
+    assert cider({"a": "a dog runs"}, alone).corpus == 0.0
+    frequencies = DocumentFrequencies.of_references(REFERENCES)
+    assert cider({"a": "a dog runs"}, alone, frequencies).corpus > 1
+
+
+def test_saved_frequencies_give_the_same_scores(tmp_path: Path) -> None:
+    frequencies = DocumentFrequencies.of_references(REFERENCES)
+    assert frequencies.documents == 3
+    assert frequencies.counts["dog",] == 1 and frequencies.counts["a",] == 3
+    frequencies.save(tmp_path / "frequencies.json")
+    loaded = DocumentFrequencies.load(tmp_path / "frequencies.json")
+    assert loaded == frequencies
+    predictions = dict.fromkeys(REFERENCES, "a dog on a wall")
+    assert cider(predictions, REFERENCES, loaded) == cider(predictions, REFERENCES)
+    assert CiderScorer(REFERENCES, loaded).score(predictions) == cider(predictions, REFERENCES)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        json.dumps({"documents": 3}),
+        json.dumps({"counts": {}}),
+        json.dumps({"documents": 0, "counts": {}}),
+        json.dumps({"documents": True, "counts": {}}),
+        json.dumps({"documents": 3, "counts": {"a": 4}}),
+        json.dumps({"documents": 3, "counts": {"a": "1"}}),
+        json.dumps({"documents": 3, "counts": {"a b c d e": 1}}),
+        json.dumps({"documents": 3, "counts": []}),
+        b"\xff\xfe\x00",
+    ],
+)
+def test_what_is_not_frequencies_is_refused(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "frequencies.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=r"frequencies\.json"):
+        DocumentFrequencies.load(path)
+
+
+def test_missing_frequencies_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        DocumentFrequencies.load(tmp_path / "nowhere.json")

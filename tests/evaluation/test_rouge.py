@@ -1,0 +1,37 @@
+"""ROUGE-L against a slow second implementation that tries every subsequence."""
+
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from picscribe.evaluation import rouge_l
+from picscribe.evaluation.rouge import common_subsequence
+
+words = st.lists(st.sampled_from(["dog", "cat", "runs"]), max_size=7)
+
+
+def slow_common(first: list[str], second: list[str]) -> int:
+    """The longest of all subsequences of `first` that is one of `second` too."""
+    of_second = {chosen for size in range(len(second) + 1) for chosen in combinations(second, size)}
+    return max(size for size in range(len(first) + 1) for c in combinations(first, size) if c in of_second)
+
+
+@given(words, words)
+def test_longest_common_subsequence(first: list[str], second: list[str]) -> None:
+    assert common_subsequence(first, second) == slow_common(first, second)
+
+
+@given(words.filter(bool), st.lists(words.filter(bool), min_size=1, max_size=3))
+def test_rouge_is_its_definition(prediction: list[str], references: list[list[str]]) -> None:
+    precision = max(slow_common(prediction, ref) / len(prediction) for ref in references)
+    recall = max(slow_common(prediction, ref) / len(ref) for ref in references)
+    expected = 2.44 * precision * recall / (recall + 1.44 * precision) if precision else 0
+    ours = rouge_l({"a": " ".join(prediction)}, {"a": [" ".join(ref) for ref in references]})
+    assert ours.corpus == ours.per_item["a"] == pytest.approx(expected)
+
+
+def test_nothing_against_nothing_is_a_match() -> None:
+    """As in pycocoevalcap, where an empty caption is one empty word."""
+    assert rouge_l({"a": ""}, {"a": ["."]}).corpus == pytest.approx(1)
