@@ -1,5 +1,6 @@
 """BERT's uncased WordPiece tokenizer over any vocabulary: words to ids and back, files in and out."""
 
+import itertools
 import json
 import os
 import re
@@ -47,6 +48,7 @@ class Tokenizer:
         )
         wrapped.add_special_tokens([word for word in SPECIAL_TOKENS if word in ids])
         self._tokenizer = wrapped
+        self._ids = ids
         self.vocabulary = tuple(words)
         self.vocabulary_size = len(words)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id = (ids[word] for word in (PAD, UNK, CLS, SEP))
@@ -94,6 +96,33 @@ class Tokenizer:
         for text in texts:
             _check_text(text)
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+    def spellings(self, text: str, most: int = 256) -> list[tuple[int, ...]]:
+        """The ways in which the vocabulary's pieces can spell `text`, those of fewest pieces first, at most `most`.
+
+        A generator that may not write a word must not write it in other pieces either: "dog" is also "do" and "##g".
+        """
+        return [
+            tuple(itertools.chain.from_iterable(pieces))
+            for pieces in itertools.islice(
+                itertools.product(*(self._spellings_of_word(word, most) for word in split_words(text))), most
+            )
+        ]
+
+    def _spellings_of_word(self, word: str, most: int) -> list[tuple[int, ...]]:
+        whole: list[tuple[int, ...]] = []
+        begun: list[tuple[tuple[int, ...], int]] = [((), 0)]
+        while begun and len(whole) < most:
+            longer = []
+            for pieces, start in begun:
+                for end in range(len(word), start, -1):
+                    piece = self._ids.get(word[start:end] if start == 0 else CONTINUATION + word[start:end])
+                    if piece is not None and end == len(word):
+                        whole.append((*pieces, piece))
+                    elif piece is not None:
+                        longer.append(((*pieces, piece), end))
+            begun = longer[: 4 * most]  # bounds the work for very long words
+        return whole[:most]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Ids → text: special tokens left out, word pieces joined, no space before punctuation marks.

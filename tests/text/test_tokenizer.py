@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from picscribe.errors import CheckpointError, ConfigurationError, InputError
 from picscribe.text import Tokenizer
+from picscribe.text.vocabulary import SPECIAL_TOKENS
 
 transformers = pytest.importorskip("transformers")
 
@@ -237,3 +238,14 @@ def test_unusable_input() -> None:
     for index in (-1, len(WORDS)):
         with pytest.raises(InputError, match=f"token id {index} lies outside the vocabulary of {len(WORDS)} words"):
             tokenizer.decode([7, index])
+
+
+def test_spellings_are_all_the_ways_to_write_a_word() -> None:
+    words = [*SPECIAL_TOKENS, "dog", "do", "d", "##o", "##g", "##og", "##s", "hot", "h", "##ot"]
+    tokenizer = Tokenizer.from_vocabulary(words)
+    written = [[words[index] for index in pieces] for pieces in tokenizer.spellings("Dog")]
+    assert written == [["dog"], ["do", "##g"], ["d", "##og"], ["d", "##o", "##g"]]
+    assert len(tokenizer.spellings("hot dog")) == 2 * 4
+    assert all(tokenizer.decode(pieces) == "hot dog" for pieces in tokenizer.spellings("hot dog"))
+    assert tokenizer.spellings("hot dog", most=3) == tokenizer.spellings("hot dog")[:3]
+    assert tokenizer.spellings("cat") == []

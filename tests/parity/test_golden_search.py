@@ -1,0 +1,123 @@
+"""Every search that the original code ran on its golden models: the same tokens, and beam scores within 1e-4."""
+
+import json
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from picscribe.checkpoints.original import config_of_tensors, load_original_model, read_original_tensors
+from picscribe.generation import Hypothesis
+from picscribe.generation.beam_search import BeamSearch
+from picscribe.generation.constraints import Filter, forbid_immediate_repeat
+from picscribe.generation.decoding import Chooser, decode
+from picscribe.generation.greedy_search import GreedySearch
+from picscribe.generation.scoring import GitScoring
+from picscribe.model import Git
+
+FOLDER = Path(os.environ.get("PICSCRIBE_GOLDEN") or Path(__file__).resolve().parents[3] / "shared" / "golden")
+NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
+RUNS = [
+    (name, number) for name in NAMES for number in range(len(json.loads((FOLDER / f"{name}.json").read_text())["runs"]))
+]
+
+pytestmark = pytest.mark.skipif(not RUNS, reason="no golden results here (set PICSCRIBE_GOLDEN to their folder)")
+
+
+@lru_cache(maxsize=2)
+def load_golden(name: str) -> tuple[Git, dict[str, Any], Tensor]:
+    sizes = json.loads((FOLDER / f"{name}.json").read_text())
+    file = FOLDER / f"{name}.pt"
+    tensors = read_original_tensors(file)
+    config = config_of_tensors(
+        tensors,
+        file,
+        image_encoder_heads=sizes["vision"]["heads"],
+        text_decoder_heads=sizes["text"]["heads"],
+        cls_id=sizes["bos"],
+        sep_id=sizes["eos"],
+    )
+    pixels = load_file(FOLDER / f"{name}.tensors.safetensors")["pixel_values"]
+    return load_original_model(file, tensors, config), sizes, pixels
+
+
+def search(name: str, run: dict[str, Any], prompt: list[int]) -> Hypothesis:
+    """Our search for one golden run; the original's limit counts [CLS] and prompt."""
+    model, sizes, pixels = load_golden(name)
+    room, one, sep_id = run["max_steps"] - len(prompt), torch.tensor([len(prompt)]), sizes["eos"]
+    filters: list[Filter] = []
+    if run["search"] == "beam":
+        # The original's beam search drops the word that it chooses at its limit.
+        new_tokens = room - 1
+        if new_tokens < 0:
+            pytest.skip("the prompt leaves no room: the original searches nothing")
+        scoring = GitScoring(run["length_penalty"])
+        chooser: Chooser = BeamSearch(run["beam_size"], 1, new_tokens, scoring, sep_id, one)
+    else:
+        # Its greedy searches choose a first word before they look at the limit.
+        new_tokens = max(room, 1)
+        chooser = GreedySearch(new_tokens, sep_id, 1, one.device)
+        if run["search"] == "greedy_no_repeat":
+            filters = [forbid_immediate_repeat()]
+        else:
+            assert run["search"] == "trie_greedy", f"an unknown search {run['search']!r}"
+            filters = [continue_candidates(run["candidates"], sep_id)]
+    with torch.no_grad():
+        prefix = model.encode(pixels[run["image"]][None])
+    return decode(model, prefix, [[prompt]], chooser, filters, new_tokens)[0][0]
+
+
+def continue_candidates(candidates: list[list[int]], sep_id: int) -> Filter:
+    """Allow only tokens that go on with some candidate; a token just produced again only where nothing else goes on."""
+
+    def apply(log_probs: Tensor, history: Tensor, new_tokens: int) -> None:
+        begun = history[0, 0, history.shape[-1] - new_tokens :].tolist()
+        allowed = {
+            tokens[new_tokens] for tokens in candidates if tokens[:new_tokens] == begun and len(tokens) > new_tokens
+        }
+        if new_tokens and len(allowed) > 1:
+            allowed.discard(begun[-1])
+        forbidden = torch.ones(log_probs.shape[-1], dtype=torch.bool)
+        forbidden[list(allowed) or [sep_id]] = False
+        log_probs.masked_fill_(forbidden, -torch.inf)
+
+    return apply
+
+
+@pytest.mark.parametrize(("name", "number"), RUNS)
+def test_golden_run(name: str, number: int) -> None:
+    sizes = json.loads((FOLDER / f"{name}.json").read_text())
+    run, cls_id, sep_id = sizes["runs"][number], sizes["bos"], sizes["eos"]
+    hypothesis = search(name, run, run["prefix"] or [cls_id])
+    ended = run["search"] == "beam" or len(hypothesis.log_probabilities) > len(hypothesis.tokens)
+    found = [*hypothesis.tokens, *([sep_id] if ended else [])]
+    if run["prefix"] is None:
+        found = [cls_id, *found]
+    if found[-2:] == [cls_id, sep_id] and run["search"] != "beam":
+        found = [sep_id]  # the original's greedy searches return an empty text without its [CLS]
+    assert found == run["tokens"]
+    if run["search"] == "beam":
+        assert hypothesis.score == pytest.approx(run["score"], rel=1e-4)
+
+
+def brute_force_candidates(candidates: list[list[int]], begun: list[int]) -> set[int]:
+    return {tokens[len(begun)] for tokens in candidates if tokens[: len(begun)] == begun and tokens != begun}
+
+
+@pytest.mark.parametrize("begun", [[], [7], [7, 7], [7, 7, 9]])
+def test_the_trie_of_this_test(begun: list[int]) -> None:
+    """The filter above is no part of picscribe: that it allows what it should is shown here."""
+    candidates = [[7, 7, 2], [7, 7, 9, 2], [8, 2], [7, 2]]
+    log_probs = torch.zeros(1, 1, 12)
+    history = torch.tensor([[[1, *begun]]])
+    apply: Callable[[Tensor, Tensor, int], None] = continue_candidates(candidates, 2)
+    apply(log_probs, history, len(begun))
+    allowed = set(log_probs[0, 0].isfinite().nonzero()[:, 0].tolist())
+    expected = brute_force_candidates(candidates, begun)
+    assert allowed == (expected - set(begun[-1:]) or expected)
