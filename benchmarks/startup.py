@@ -1,0 +1,53 @@
+"""How long the first caption takes: the command line from a cold start, and what of it is importing PyTorch.
+
+    python -m benchmarks.startup [PHOTO] [--runs 5]
+
+Runs alternate, so that a machine whose speed drifts slows all of them alike; prints median, minimum and maximum.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PHOTO = Path(__file__).resolve().parents[1] / "examples" / "cat.jpg"
+COMMAND = [sys.executable, "-c", "from picscribe.cli.main import main; main()"]
+
+
+def seconds_of(command: list[str]) -> float:
+    """Wall-clock seconds of one run of a whole process."""
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Time each command in turn and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photo", nargs="?", default=str(PHOTO))
+    parser.add_argument("--runs", type=int, default=5)
+    arguments = parser.parse_args()
+    commands = {
+        "python alone": [sys.executable, "-c", "pass"],
+        "import torch": [sys.executable, "-c", "import torch"],
+        "picscribe --help": [*COMMAND, "--help"],
+        "picscribe caption PHOTO": [*COMMAND, "caption", arguments.photo],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for run in range(arguments.runs + 1):
+        for name, command in commands.items():
+            taken = seconds_of(command)
+            if run:  # the first round warms the disk cache
+                seconds[name].append(taken)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {arguments.runs} runs")
+    for name, taken_all in seconds.items():
+        median = statistics.median(taken_all)
+        print(f"{name:26} median {median:.2f} s   min {min(taken_all):.2f}   max {max(taken_all):.2f}")
+
+
+if __name__ == "__main__":
+    main()

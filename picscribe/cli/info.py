@@ -1,0 +1,85 @@
+"""`picscribe info`: what a checkpoint is, or everything that is wrong with it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from picscribe.cli.terminal import report, write_line
+
+if TYPE_CHECKING:
+    from picscribe.checkpoints import Description
+    from picscribe.media.preprocessing import Preprocessing
+    from picscribe.model import GitConfig
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="A name that `picscribe models` lists, or a folder.")],
+) -> None:
+    """Show what a model is: sizes, input, tokens, files. Nothing is downloaded.
+
+    Everything that is wrong with it is listed on standard error, and the exit code is then 1.
+    """
+    from picscribe.checkpoints import describe
+
+    found = describe(model)
+    lines = [("name", found.name), *_origin(found), *_network(found.config), *_input(found)]
+    if found.layout:
+        lines += [("file", f"{name}, {size / 1e6:.2f} MB") for name, size in found.files]
+    width = max(len(label) for label, _ in lines)
+    for label, text in lines:
+        write_line(f"{label.ljust(width)}  {text}")
+    for problem in found.problems:
+        report(problem)
+    # What has not been downloaded yet is not broken.
+    if found.problems and found.folder is not None:
+        raise typer.Exit(1)
+
+
+def _origin(found: "Description") -> list[tuple[str, str]]:
+    lines = [("folder", str(found.folder))] if found.folder else []
+    if found.layout:
+        lines.append(("layout", found.layout))
+    if found.released:
+        lines += [("task", found.released.task), ("licence", found.released.licence)]
+        if found.released.score:
+            score = found.released.score
+            lines.append(("published", f"{score.metric} {score.value} on {score.data} ({score.where})"))
+    return lines
+
+
+def _network(config: "GitConfig | None") -> list[tuple[str, str]]:
+    if config is None:
+        return []
+    from picscribe.model import ClipVitConfig
+
+    encoder, decoder = config.image_encoder, config.text_decoder
+    seen = (
+        f"CLIP ViT, {encoder.layers} layers, width {encoder.width}, {encoder.heads} heads, patch {encoder.patch_size}"
+        if isinstance(encoder, ClipVitConfig)
+        else f"EfficientNet-Lite{encoder.variant}, width {encoder.width}"
+    )
+    written = f"{decoder.layers} layers, width {decoder.width}, {decoder.heads} heads"
+    return [("image encoder", seen), ("text decoder", written)]
+
+
+def _input(found: "Description") -> list[tuple[str, str]]:
+    lines = []
+    if found.parameters:
+        stored = f", stored as {', '.join(found.stored_as)}" if found.stored_as else ""
+        lines.append(("parameters", f"{found.parameters / 1e6:.1f} M{stored}"))
+    if found.preprocessing:
+        lines.append(("input", _pixels(found.preprocessing)))
+    if found.config and found.config.frames:
+        lines.append(("frames", f"at most {found.config.frames}"))
+    if found.image_tokens:
+        lines.append(("image tokens", str(found.image_tokens)))
+    if found.vocabulary_size:
+        lines.append(("vocabulary", f"{found.vocabulary_size} words"))
+    return lines
+
+
+def _pixels(preprocessing: "Preprocessing") -> str:
+    size = preprocessing.size
+    if preprocessing.mode == "keep_aspect":
+        return f"shorter edge {size} px, longer edge at most {preprocessing.longer_edge} px"
+    return f"{size}×{size} px, " + ("cut from the centre" if preprocessing.mode == "center_crop" else "stretched")

@@ -1,0 +1,67 @@
+"""The command `picscribe`: puts the subcommands together and turns our errors into one line and an exit code."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import picscribe
+from picscribe.cli.caption import caption
+from picscribe.cli.convert import convert
+from picscribe.cli.evaluate import evaluate
+from picscribe.cli.info import info
+from picscribe.cli.models import models
+from picscribe.cli.terminal import report
+from picscribe.cli.train import train
+from picscribe.errors import ConfigurationError, PicscribeError
+
+EXIT_FAILED = 1
+EXIT_WRONG_USAGE = 2
+
+
+class ReportingGroup(TyperGroup):
+    """A group of commands in which a PicscribeError is one line on stderr and an exit code, never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that `ctx` names; options that cannot be used exit with 2, everything else with 1."""
+        try:
+            return super().invoke(ctx)
+        except PicscribeError as error:
+            report(error)
+            wrong_usage = isinstance(error, ConfigurationError)
+            raise typer.Exit(EXIT_WRONG_USAGE if wrong_usage else EXIT_FAILED) from error
+
+
+app = typer.Typer(
+    name="picscribe",
+    cls=ReportingGroup,
+    help="Photos in, captions out: GIT, the generative image-to-text transformer.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    # Plain help texts: rich would double the time that `--help` takes.
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (caption, models, info, convert, evaluate, train):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"picscribe {picscribe.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options_of_all_commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,62 @@
+"""What the command line writes: results to standard output, problems and the progress bar to standard error."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+
+def write_line(text: str) -> None:
+    """Write `text` to standard output now; the bytes of a file name come out as they are on the disk."""
+    typer.echo(os.fsencode(text))
+
+
+def report(problem: object) -> None:
+    """Write `problem` to standard error, as one line."""
+    typer.echo("picscribe: " + " ".join(str(problem).splitlines()), err=True)
+
+
+class Bar:
+    """A progress bar over `total` photos; there is none for a single photo, or where nobody is looking."""
+
+    def __init__(self, total: int) -> None:
+        self._progress = None
+        if total > 1 and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+            self._progress = Progress(
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+                # Results go to standard output, which may be a pipe: rich must not take them over.
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._task = self._progress.add_task("", total=total)
+
+    def __enter__(self) -> "Bar":
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    @contextmanager
+    def advance(self, photos: int) -> Iterator[None]:
+        """Count `photos` as done; what is written meanwhile does not collide with the bar."""
+        if self._progress is None:
+            yield
+            return
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
+            self._progress.advance(self._task, photos)

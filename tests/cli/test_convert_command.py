@@ -1,0 +1,47 @@
+"""`picscribe convert`: there and back gives the same captions; what is there is not overwritten."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from picscribe import checkpoints
+from picscribe.cli.main import app
+
+
+def test_to_the_original_layout_and_back(runner: CliRunner, tiny_model: Path, tmp_path: Path) -> None:
+    original, back = tmp_path / "original", tmp_path / "back"
+    there = runner.invoke(app, ["convert", str(tiny_model), str(original), "--to", "original"])
+    assert there.exit_code == 0, there.stderr
+    assert (original / "model.pt").is_file()
+    assert (original / "parameter.yaml").is_file()
+    again = runner.invoke(app, ["convert", str(original), str(back), "--to", "hugging-face"])
+    assert again.exit_code == 0, again.stderr
+    assert str(back) in again.stdout
+    before, after = (checkpoints.load(folder).model.state_dict() for folder in (tiny_model, back))
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, rtol=0, atol=0)
+
+
+def test_a_folder_of_other_files_is_left_alone(runner: CliRunner, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    result = runner.invoke(app, ["convert", str(tiny_model), str(tmp_path), "--to", "hugging-face"])
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("arguments", [["--to", "onnx"], []])
+def test_wrong_usage(runner: CliRunner, tiny_model: Path, tmp_path: Path, arguments: list[str]) -> None:
+    result = runner.invoke(app, ["convert", str(tiny_model), str(tmp_path / "new"), *arguments])
+    assert result.exit_code == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_source_that_is_no_checkpoint(runner: CliRunner, photos: Path, tmp_path: Path) -> None:
+    result = runner.invoke(app, ["convert", str(photos), str(tmp_path / "new"), "--to", "original"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("picscribe: ")
+    assert not (tmp_path / "new").exists()

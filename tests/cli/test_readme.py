@@ -1,0 +1,32 @@
+"""The README's examples in Python run as they stand there, with a tiny model in place of the named one."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import picscribe
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_of_the_readme_runs(
+    tiny_model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    for name in ("photo.jpg", "one.jpg", "two.jpg"):
+        shutil.copy(photos / "photo1.png", tmp_path / name)
+    (tmp_path / "broken.jpg").write_text("not an image")
+    monkeypatch.chdir(tmp_path)
+    load = picscribe.load
+    monkeypatch.setattr(picscribe, "load", lambda name: load(str(tiny_model)))
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert isinstance(names["caption"], picscribe.Caption)
+    assert len(names["captions"]) == 2
+    assert isinstance(names["result"], picscribe.InputError)
+    assert names["best"].text != names["second"].text
+    assert isinstance(names["network"], torch.nn.Module)

