@@ -1,0 +1,6 @@
+"""From a recipe, one YAML file, to trained weights."""
+
+from picscribe.training.loop import train
+from picscribe.training.recipe import Recipe, load_recipe
+
+__all__ = ["Recipe", "load_recipe", "train"]

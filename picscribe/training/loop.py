@@ -1,0 +1,270 @@
+"""The training loop: packed captions over frozen features, AdamW, EMA, validation, the best checkpoint kept."""
+
+import copy
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from picscribe.checkpoints import Checkpoint, save
+from picscribe.checkpoints.imagenet import load_imagenet
+from picscribe.datasets import CaptionedImage, read_karpathy
+from picscribe.errors import PicscribeError
+from picscribe.evaluation.captioning import score_captions
+from picscribe.media.preprocessing import Preprocessing
+from picscribe.model import EfficientNetLiteConfig, Git, GitConfig, TextDecoderConfig
+from picscribe.model.efficientnet_lite import EfficientNetLite
+from picscribe.text.prompts import TrainingExample, training_example
+from picscribe.text.tokenizer import Tokenizer
+from picscribe.training.loss import smoothed_loss
+from picscribe.training.packing import pack, predicted_logits
+from picscribe.training.recipe import OptimisationRecipe, Recipe
+from picscribe.training.run_folder import RunFolder, versions
+from picscribe.training.validation import caption_features
+from picscribe.training.views import FrozenFeatures
+
+IMAGENET_LITE_MEAN = (127 / 255,) * 3
+IMAGENET_LITE_STD = (128 / 255,) * 3
+
+Report = Callable[[str], None]
+
+
+def build_model(recipe: Recipe, tokenizer: Tokenizer) -> Git:
+    """The network of a recipe: image encoder from ImageNet, text decoder from scratch."""
+    text = recipe.text
+    decoder = TextDecoderConfig(
+        vocabulary_size=tokenizer.vocabulary_size,
+        width=text.width,
+        layers=text.layers,
+        heads=text.heads,
+        mlp_width=text.mlp_width,
+        max_positions=text.max_positions,
+        dropout=text.dropout,
+        attention_dropout=text.attention_dropout,
+        tie_output=True,
+        pad_id=tokenizer.pad_id,
+        cls_id=tokenizer.cls_id,
+        sep_id=tokenizer.sep_id,
+    )
+    model = Git(GitConfig(EfficientNetLiteConfig(recipe.image.variant, recipe.image.size), decoder))
+    encoder = lite_encoder(model)
+    load_imagenet(encoder)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def lite_encoder(model: Git) -> EfficientNetLite:
+    """The model's image encoder, which this loop needs to be EfficientNet-Lite."""
+    assert isinstance(model.image_encoder, EfficientNetLite)
+    return model.image_encoder
+
+
+def freeze(model: Git, blocks: int) -> None:
+    """Leave the stem, the first `blocks` blocks and every depthwise filter as they are."""
+    encoder = lite_encoder(model)
+    for module in (encoder.stem, *encoder.blocks[:blocks]):
+        module.requires_grad_(False)
+    for block in encoder.blocks:
+        block.depthwise.requires_grad_(False)
+
+
+def make_optimiser(model: Git, recipe: OptimisationRecipe) -> torch.optim.AdamW:
+    """AdamW with a learning rate for the image encoder and one for the rest; only matrices decay."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            key = (name.startswith("image_encoder."), parameter.dim() > 1 and "embedding" not in name)
+            groups.setdefault(key, []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": recipe.encoder_learning_rate if of_encoder else recipe.learning_rate,
+                "weight_decay": recipe.weight_decay if decays else 0.0,
+            }
+            for (of_encoder, decays), parameters in groups.items()
+        ],
+        betas=(0.9, 0.98),
+    )
+
+
+def learning_rate_factor(step: int, warmup: int, total: int) -> float:
+    """Linear warm-up, then a cosine to 0 at the end."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+class Trainer:
+    """State of one run: model, its moving average, optimiser, and where it stands."""
+
+    def __init__(self, recipe: Recipe, output: Path, report: Report) -> None:
+        self.recipe, self.report = recipe, report
+        self.folder = RunFolder(output)
+        data = recipe.data
+        annotations, images = Path(data.annotations), Path(data.images)
+        self.train_images = read_karpathy(annotations, images, data.train_split)
+        self.val_images = read_karpathy(annotations, images, data.val_split)
+        captions = [caption for image in self.train_images for caption in image.captions]
+        self.tokenizer = Tokenizer.learn(captions, recipe.text.vocabulary_size, recipe.text.min_frequency)
+        torch.manual_seed(recipe.seed)
+        self.model = build_model(recipe, self.tokenizer)
+        freeze(self.model, recipe.image.frozen_blocks)
+        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.optimiser = make_optimiser(self.model, recipe.optimisation)
+        self.precision = getattr(torch, recipe.optimisation.precision)
+        self.preprocessing = Preprocessing(
+            size=recipe.image.size, mode="square", mean=IMAGENET_LITE_MEAN, std=IMAGENET_LITE_STD
+        )
+        self.train_features = self._features(self.train_images, augment=True)
+        self.val_features = self._features(self.val_images, augment=False)
+        self.texts = [self._texts(image) for image in self.train_images]
+        self.steps_an_epoch = math.ceil(len(self.train_images) / recipe.optimisation.batch_images)
+        self.epoch = 0
+        self.history: list[dict[str, float]] = []
+
+    def _features(self, images: list[CaptionedImage], augment: bool) -> FrozenFeatures:
+        image = self.recipe.image
+        augmentation = image.augmentation if augment else None
+        encoder = lite_encoder(self.ema)
+        folder = Path(image.features)
+        return FrozenFeatures(
+            encoder, image.frozen_blocks, images, self.preprocessing, augmentation, self.recipe.seed, folder
+        )
+
+    def _texts(self, image: CaptionedImage) -> list[TrainingExample]:
+        return [
+            training_example(self.tokenizer, "", caption, self.recipe.text.max_tokens) for caption in image.captions
+        ]
+
+    def batches(self) -> Iterator[list[int]]:
+        """This epoch's batches of image indices, in an order drawn from the seed and the epoch."""
+        order = list(range(len(self.train_images)))
+        random.Random(f"{self.recipe.seed}/{self.epoch}").shuffle(order)
+        size = self.recipe.optimisation.batch_images
+        for start in range(0, len(order), size):
+            yield order[start : start + size]
+
+    def loss(self, indices: list[int], view: int) -> Tensor:
+        """Loss of a batch of images with all of their captions."""
+        blocks = self.recipe.image.frozen_blocks
+        lower = self.train_features.read(view, indices).to(self.precision)
+        with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
+            prefix = self.model.prefix_of(lite_encoder(self.model).upper(lower, blocks))
+            texts = pack([self.texts[index] for index in indices])
+            logits = predicted_logits(self.model, prefix, texts)
+        return smoothed_loss(logits, texts.targets, self.recipe.optimisation.label_smoothing)
+
+    def step(self, indices: list[int], view: int, number: int) -> float:
+        """One update of the weights and of their moving average; returns the loss."""
+        optimisation = self.recipe.optimisation
+        total = optimisation.epochs * self.steps_an_epoch
+        factor = learning_rate_factor(number, optimisation.warmup_steps, total)
+        for group in self.optimiser.param_groups:
+            group.setdefault("peak_lr", group["lr"])
+            group["lr"] = group["peak_lr"] * factor
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self.loss(indices, view)
+        if not torch.isfinite(loss):
+            raise PicscribeError(
+                f"the loss became {loss.item()} at step {number + 1}; the last good state is in {self.folder.path}: "
+                "resume with a smaller learning rate in a new folder"
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), optimisation.clip_norm)
+        self.optimiser.step()
+        self.update_ema(number)
+        return loss.item()
+
+    @torch.no_grad()
+    def update_ema(self, number: int) -> None:
+        """Move the average towards the weights, faster in the first steps, when it is mostly the random start."""
+        decay = min(self.recipe.optimisation.ema_decay, (number + 1) / (number + 10))
+        for average, weight in zip(self.ema.parameters(), self.model.parameters(), strict=True):
+            if weight.requires_grad:
+                average.lerp_(weight, 1 - decay)
+
+    def train_epoch(self) -> None:
+        """One pass over the training images, in one of their views; then validation, and the state is saved."""
+        view = self.epoch % self.recipe.image.views
+        started = time.monotonic()
+        self.train_features.prepare(view)
+        self.model.train()
+        losses = []
+        for offset, indices in enumerate(self.batches()):
+            losses.append(self.step(indices, view, self.epoch * self.steps_an_epoch + offset))
+            if (offset + 1) % 50 == 0:
+                recent = sum(losses[-50:]) / 50
+                self.report(f"epoch {self.epoch + 1}  step {offset + 1}/{self.steps_an_epoch}  loss {recent:.4f}")
+        row = {"epoch": self.epoch + 1, "loss": sum(losses) / len(losses), "seconds": time.monotonic() - started}
+        self.epoch += 1
+        last = self.epoch == self.recipe.optimisation.epochs
+        if last or self.epoch % self.recipe.evaluation.every_epochs == 0:
+            row |= self.validate()
+        self.history.append(row)
+        self.save()
+        self.report("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+
+    def validate(self) -> dict[str, float]:
+        """Scores of the moving average on the validation split; keeps the checkpoint when CIDEr is the best so far."""
+        self.val_features.prepare(0)
+        captions = caption_features(self.ema, self.tokenizer, self.val_features, self.recipe.evaluation, self.precision)
+        scores = score_captions(captions, self.val_images)
+        best = max((row.get("CIDEr", 0.0) for row in self.history), default=0.0)
+        if scores["CIDEr"] > best:
+            record = {"recipe": asdict(self.recipe), "versions": versions(), "epoch": self.epoch, "scores": scores}
+            save(self.checkpoint(), self.folder.best, torch.float16, record)
+        return scores
+
+    def checkpoint(self) -> Checkpoint:
+        """The moving average as a checkpoint that can be loaded by folder."""
+        return Checkpoint(self.ema, self.tokenizer, self.preprocessing, self.recipe.name, self.folder.best)
+
+    def save(self) -> None:
+        """History, and everything that `restore` needs."""
+        self.folder.write_history(self.history)
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "epoch": self.epoch,
+            "history": self.history,
+            "random": torch.get_rng_state(),
+        }
+        self.folder.save_state(state)
+
+    def restore(self) -> None:
+        """Go on exactly where the last saved epoch ended."""
+        state = self.folder.load_state()
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.epoch, self.history = state["epoch"], state["history"]
+        torch.set_rng_state(state["random"])
+
+
+def train(recipe: Recipe, output: Path, resume: bool = False, report: Report = print) -> list[dict[str, float]]:
+    """Run a recipe to its end; returns the history, a row an epoch. The best checkpoint is in `output`/best.
+
+    Raises ConfigurationError for a folder that holds another run, InputError for data that cannot be read.
+    """
+    trainer = Trainer(recipe, output, report)
+    trainer.folder.open(recipe, resume)
+    if resume:
+        trainer.restore()
+        report(f"resumed after epoch {trainer.epoch}")
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    report(
+        f"{len(trainer.train_images)} training and {len(trainer.val_images)} validation images, "
+        f"{trainer.tokenizer.vocabulary_size} words, {parameters:,} parameters, {trained:,} trained, "
+        f"{trainer.steps_an_epoch} steps an epoch"
+    )
+    while trainer.epoch < recipe.optimisation.epochs:
+        trainer.train_epoch()
+    return trainer.history

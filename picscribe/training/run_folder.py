@@ -1,0 +1,91 @@
+"""A run's folder: recipe, versions, history, the state to go on from, the best checkpoint; never half-written."""
+
+import csv
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import picscribe
+from picscribe.errors import CheckpointError, ConfigurationError
+from picscribe.training.recipe import Recipe, dump_recipe
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all, whatever happens meanwhile."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def versions() -> dict[str, str]:
+    """What the run computes with."""
+    return {
+        "picscribe": picscribe.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+    }
+
+
+class RunFolder:
+    """recipe.yaml, versions.json, history.csv, state.pt and best/ of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best = path / "best"
+        self._state = path / "state.pt"
+        self._recipe = path / "recipe.yaml"
+
+    def open(self, recipe: Recipe, resume: bool) -> None:
+        """Start a run here, or go on with one. Raises ConfigurationError where that would lose or mix runs."""
+        if resume:
+            if not self._state.exists():
+                raise ConfigurationError(f"{self.path}: nothing to resume; run without --resume to start")
+            if self._recipe.read_text(encoding="utf-8") != dump_recipe(recipe):
+                raise ConfigurationError(
+                    f"{self._recipe} differs from the recipe given: resume with the same settings, "
+                    "or name another folder"
+                )
+            return
+        if self._state.exists():
+            raise ConfigurationError(
+                f"{self.path} holds a run already: --resume goes on with it, --output names another folder"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_whole(self._recipe, dump_recipe(recipe))
+        write_whole(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Everything a resumed run needs, tensors and plain values only."""
+        partial = self._state.with_suffix(".partial")
+        with partial.open("wb") as stream:
+            torch.save(dict(state), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(self._state)
+
+    def load_state(self) -> dict[str, Any]:
+        """The saved state. Raises CheckpointError where the file is damaged."""
+        try:
+            state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many types for a damaged file
+            raise CheckpointError(f"{self._state}: damaged ({type(error).__name__}); start the run anew") from error
+        return state
+
+    def write_history(self, history: list[dict[str, float]]) -> None:
+        """history.csv, a row an epoch; the columns are the union of all rows'."""
+        columns = list(dict.fromkeys(key for row in history for key in row))
+        partial = self.path / "history.csv.partial"
+        with partial.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            writer.writerows(history)
+        partial.replace(self.path / "history.csv")

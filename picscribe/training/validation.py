@@ -1,0 +1,30 @@
+"""Caption the validation split with the model in training, from its frozen features."""
+
+import torch
+
+from picscribe.generation import GenerationOptions, generate
+from picscribe.model import Git
+from picscribe.text.tokenizer import Tokenizer
+from picscribe.training.recipe import EvaluationRecipe
+from picscribe.training.views import FrozenFeatures
+
+
+def caption_features(
+    model: Git, tokenizer: Tokenizer, features: FrozenFeatures, recipe: EvaluationRecipe, precision: torch.dtype
+) -> dict[str, str]:
+    """A caption for every image whose lower features stand in `features`, by image id."""
+    options = GenerationOptions(
+        beams=recipe.beams, length_penalty=recipe.length_penalty, max_new_tokens=recipe.max_new_tokens
+    )
+    captions: dict[str, str] = {}
+    for start in range(0, len(features.images), recipe.batch_images):
+        images = features.images[start : start + recipe.batch_images]
+        with torch.inference_mode(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            lower = features.read(0, range(start, start + len(images))).to(precision)
+            visual = model.image_encoder.upper(lower, features.blocks)  # type: ignore[operator]
+            prefix = model.prefix_of(visual)
+            found = generate(model, prefix, [[[tokenizer.cls_id]]] * len(images), options, tokenizer.never_written)
+        for image, of_image in zip(images, found, strict=True):
+            best = of_image[0]
+            captions[image.id] = tokenizer.decode(best[0].tokens) if best else ""
+    return captions

@@ -1,0 +1,64 @@
+"""Recipes: what is shipped loads, and what is wrong is named."""
+
+from pathlib import Path
+
+import pytest
+
+from picscribe.errors import ConfigurationError
+from picscribe.training.recipe import dump_recipe, load_recipe
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_recipes_load_and_survive_a_round_trip(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path)
+    again = tmp_path / "again.yaml"
+    again.write_text(dump_recipe(recipe))
+    assert load_recipe(again) == recipe
+
+
+def test_overrides_win() -> None:
+    recipe = load_recipe(
+        RECIPES / "nano-flickr8k.yaml", ["optimisation.epochs=3", "optimisation.learning_rate=1e-4", "seed=9"]
+    )
+    assert (recipe.optimisation.epochs, recipe.optimisation.learning_rate, recipe.seed) == (3, 1e-4, 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("optimisation: {epoch: 3}", "unknown setting 'optimisation.epoch'; did you mean 'epochs'"),
+        ("colour: red", "unknown setting 'colour'"),
+        ("optimisation: {epochs: many}", "optimisation.epochs must be of type int"),
+        ("optimisation: {epochs: true}", "optimisation.epochs must be of type int"),
+        ("optimisation: {epochs: 0}", "optimisation.epochs must be at least 1"),
+        ("optimisation: {learning_rate: fast}", "optimisation.learning_rate must be of type float"),
+        ("optimisation: {precision: float8}", "optimisation.precision must be one of float32, bfloat16"),
+        ("optimisation: {ema_decay: 1}", r"optimisation.ema_decay must be in \[0, 1\)"),
+        ("image: {augmentation: {min_area: 0}}", "min_area"),
+        ("image: 3", "image must hold settings"),
+        ("- a list", "a recipe holds settings"),
+        ("a: [unclosed", "not a YAML file"),
+        ("text: {max_tokens: 100}", "max_positions"),
+        ("!!python/object/apply:os.system ['true']", "not a YAML file"),
+    ],
+)
+def test_wrong_recipes_are_named(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=words):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("override", ["epochs", "=3", "seed.deep=3"])
+def test_wrong_overrides_are_named(override: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("seed: 1")
+    with pytest.raises(ConfigurationError, match=r"override|is a value"):
+        load_recipe(path, [override])
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"nowhere\.yaml: cannot read the recipe"):
+        load_recipe(tmp_path / "nowhere.yaml")
