@@ -25,6 +25,12 @@ class Augmentation:
             raise ConfigurationError(f"augmentation.min_area must be in (0, 1], not {self.min_area!r}")
         if self.max_stretch < 1:
             raise ConfigurationError(f"augmentation.max_stretch must be at least 1, not {self.max_stretch!r}")
+        # A crop stretched to the image's whole width has at most 1 / stretch of its area.
+        if self.max_stretch * self.min_area > 1 + 1e-9:
+            raise ConfigurationError(
+                f"augmentation.max_stretch ({self.max_stretch!r}) can be at most 1 / min_area "
+                f"({1 / self.min_area:.4g}): such a crop does not fit into the image"
+            )
 
 
 def crop_box(

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from picscribe.checkpoints import Checkpoint, save
 from picscribe.checkpoints.imagenet import load_imagenet
 from picscribe.datasets import CaptionedImage, read_karpathy
-from picscribe.errors import PicscribeError
+from picscribe.errors import CheckpointError, PicscribeError
 from picscribe.evaluation.captioning import score_captions
 from picscribe.media.preprocessing import Preprocessing
-from picscribe.model import EfficientNetLiteConfig, Git, GitConfig, TextDecoderConfig
+from picscribe.model import Git, GitConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.text.prompts import TrainingExample, training_example
 from picscribe.text.tokenizer import Tokenizer
@@ -37,22 +37,8 @@ Report = Callable[[str], None]
 
 def build_model(recipe: Recipe, tokenizer: Tokenizer) -> Git:
     """The network of a recipe: image encoder from ImageNet, text decoder from scratch."""
-    text = recipe.text
-    decoder = TextDecoderConfig(
-        vocabulary_size=tokenizer.vocabulary_size,
-        width=text.width,
-        layers=text.layers,
-        heads=text.heads,
-        mlp_width=text.mlp_width,
-        max_positions=text.max_positions,
-        dropout=text.dropout,
-        attention_dropout=text.attention_dropout,
-        tie_output=True,
-        pad_id=tokenizer.pad_id,
-        cls_id=tokenizer.cls_id,
-        sep_id=tokenizer.sep_id,
-    )
-    model = Git(GitConfig(EfficientNetLiteConfig(recipe.image.variant, recipe.image.size), decoder))
+    decoder = recipe.text_decoder(tokenizer.vocabulary_size, tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id)
+    model = Git(GitConfig(recipe.image_encoder(), decoder))
     encoder = lite_encoder(model)
     load_imagenet(encoder)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -170,16 +156,21 @@ class Trainer:
             group["lr"] = group["peak_lr"] * factor
         self.optimiser.zero_grad(set_to_none=True)
         loss = self.loss(indices, view)
-        if not torch.isfinite(loss):
-            raise PicscribeError(
-                f"the loss became {loss.item()} at step {number + 1}; the last good state is in {self.folder.path}: "
-                "resume with a smaller learning rate in a new folder"
-            )
+        self._require_finite(loss, "loss", number)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), optimisation.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), optimisation.clip_norm)
+        self._require_finite(norm, "gradient's norm", number)
         self.optimiser.step()
         self.update_ema(number)
         return loss.item()
+
+    def _require_finite(self, value: Tensor, what: str, number: int) -> None:
+        """Stop before the weights are spoilt: what is on the disk stays the state after the last whole epoch."""
+        if not torch.isfinite(value):
+            raise PicscribeError(
+                f"the {what} became {value.item()} at step {number + 1}; {self.folder.path} keeps the state after "
+                f"epoch {self.epoch}: start anew in another folder with a smaller learning rate or more warm-up"
+            )
 
     @torch.no_grad()
     def update_ema(self, number: int) -> None:
@@ -213,9 +204,10 @@ class Trainer:
     def validate(self) -> dict[str, float]:
         """Scores of the moving average on the validation split; keeps the checkpoint when CIDEr is the best so far."""
         self.val_features.prepare(0)
-        captions = caption_features(self.ema, self.tokenizer, self.val_features, self.recipe.evaluation, self.precision)
+        captions = caption_features(self.ema, self.tokenizer, self.val_features, self.recipe, self.precision)
         scores = score_captions(captions, self.val_images)
-        best = max((row.get("CIDEr", 0.0) for row in self.history), default=0.0)
+        # The first scores are kept even at 0: a run always ends with a checkpoint.
+        best = max((row.get("CIDEr", -1.0) for row in self.history), default=-1.0)
         if scores["CIDEr"] > best:
             record = {"recipe": asdict(self.recipe), "versions": versions(), "epoch": self.epoch, "scores": scores}
             save(self.checkpoint(), self.folder.best, torch.float16, record)
@@ -239,13 +231,20 @@ class Trainer:
         self.folder.save_state(state)
 
     def restore(self) -> None:
-        """Go on exactly where the last saved epoch ended."""
+        """Go on exactly where the last saved epoch ended. Raises CheckpointError for a state of another run."""
         state = self.folder.load_state()
-        self.model.load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.epoch, self.history = state["epoch"], state["history"]
-        torch.set_rng_state(state["random"])
+        try:
+            self.model.load_state_dict(state["model"])
+            self.ema.load_state_dict(state["ema"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.epoch, self.history = state["epoch"], state["history"]
+            torch.set_rng_state(state["random"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"{self.folder.path}: its state does not fit this recipe and data ({reason}); has the data changed "
+                "since the run began? Start it anew in another folder"
+            ) from error
 
 
 def train(recipe: Recipe, output: Path, resume: bool = False, report: Report = print) -> list[dict[str, float]]:
@@ -253,8 +252,8 @@ def train(recipe: Recipe, output: Path, resume: bool = False, report: Report = p
 
     Raises ConfigurationError for a folder that holds another run, InputError for data that cannot be read.
     """
+    RunFolder(output).open(recipe, resume)
     trainer = Trainer(recipe, output, report)
-    trainer.folder.open(recipe, resume)
     if resume:
         trainer.restore()
         report(f"resumed after epoch {trainer.epoch}")

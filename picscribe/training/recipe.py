@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import math
+import reprlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,8 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from picscribe.errors import ConfigurationError
+from picscribe.generation import GenerationOptions
+from picscribe.model import EfficientNetLiteConfig, TextDecoderConfig
 from picscribe.training.augmentation import Augmentation
 
 
@@ -98,14 +102,21 @@ class Recipe:
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     def __post_init__(self) -> None:
+        if Path(self.name).name != self.name:
+            raise ConfigurationError(f"name must be a plain name, without folders, not {self.name!r}")
         least: dict[str, float] = {
             "image.frozen_blocks": 0,
             "image.views": 1,
+            "text.vocabulary_size": 1,
+            "text.min_frequency": 1,
             "text.max_tokens": 3,
             "optimisation.epochs": 1,
             "optimisation.batch_images": 1,
             "optimisation.learning_rate": 0,
             "optimisation.encoder_learning_rate": 0,
+            "optimisation.weight_decay": 0,
+            "optimisation.warmup_steps": 0,
+            "optimisation.clip_norm": 0,
             "evaluation.every_epochs": 1,
             "evaluation.batch_images": 1,
         }
@@ -124,6 +135,43 @@ class Recipe:
             raise ConfigurationError(
                 f"text.max_positions ({self.text.max_positions}) must exceed text.max_tokens ({self.text.max_tokens})"
             )
+        if self.evaluation.max_new_tokens + 1 > self.text.max_positions:
+            raise ConfigurationError(
+                f"text.max_positions ({self.text.max_positions}) must exceed evaluation.max_new_tokens "
+                f"({self.evaluation.max_new_tokens})"
+            )
+        # These check themselves; better here than after hours of training.
+        self.image_encoder()
+        self.text_decoder(max(self.text.vocabulary_size, 3), pad_id=0, cls_id=1, sep_id=2)
+        self.generation_options()
+
+    def image_encoder(self) -> EfficientNetLiteConfig:
+        """Sizes of the image encoder."""
+        return EfficientNetLiteConfig(self.image.variant, self.image.size)
+
+    def text_decoder(self, vocabulary_size: int, pad_id: int, cls_id: int, sep_id: int) -> TextDecoderConfig:
+        """Sizes of the text decoder, for a vocabulary that has been learned."""
+        return TextDecoderConfig(
+            vocabulary_size=vocabulary_size,
+            width=self.text.width,
+            layers=self.text.layers,
+            heads=self.text.heads,
+            mlp_width=self.text.mlp_width,
+            max_positions=self.text.max_positions,
+            dropout=self.text.dropout,
+            attention_dropout=self.text.attention_dropout,
+            tie_output=True,
+            pad_id=pad_id,
+            cls_id=cls_id,
+            sep_id=sep_id,
+        )
+
+    def generation_options(self) -> GenerationOptions:
+        """How the validation split is captioned."""
+        chosen = self.evaluation
+        return GenerationOptions(
+            beams=chosen.beams, length_penalty=chosen.length_penalty, max_new_tokens=chosen.max_new_tokens
+        )
 
 
 Config = TypeVar("Config")
@@ -150,32 +198,44 @@ def _value(kind: Any, value: object, name: str) -> object:
         return _build(typing.cast("type[Any]", kind), value, name)
     if typing.get_origin(kind) is Literal:
         if value not in typing.get_args(kind):
-            raise ConfigurationError(f"{name} must be one of {', '.join(typing.get_args(kind))}, not {value!r}")
+            raise ConfigurationError(
+                f"{name} must be one of {', '.join(typing.get_args(kind))}, not {reprlib.repr(value)}"
+            )
         return value
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:  # YAML reads 1e-3 as text.
-            return float(value)
-        except ValueError:
-            pass
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
     elif (
         isinstance(kind, type | types.UnionType)
         and isinstance(value, kind)
         and (kind is bool or not isinstance(value, bool))
     ):
         return value
-    raise ConfigurationError(f"{name} must be of type {getattr(kind, '__name__', kind)}, not {value!r}")
+    raise ConfigurationError(f"{name} must be of type {getattr(kind, '__name__', kind)}, not {reprlib.repr(value)}")
+
+
+def _parse(text: str, where: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{where}: not a YAML file: {' '.join(str(error).split())}") from error
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe; `overrides` are "section.key=value" and win. Raises ConfigurationError that names the setting."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot read the recipe ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not a YAML file: {error}") from error
+    values = _parse(text, str(path)) or {}
     if not isinstance(values, dict):
-        raise ConfigurationError(f"{path}: a recipe holds settings (key: value), not {values!r}")
+        raise ConfigurationError(f"{path}: a recipe holds settings (key: value), not {reprlib.repr(values)}")
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals or not name:
@@ -186,7 +246,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             section = section.setdefault(part, {})
             if not isinstance(section, dict):
                 raise ConfigurationError(f"{override!r}: {part!r} is a value, not a section")
-        section[key] = yaml.safe_load(text)
+        section[key] = _parse(text, repr(override))
     return _build(Recipe, values, "")
 
 

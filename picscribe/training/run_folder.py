@@ -47,7 +47,7 @@ class RunFolder:
     def open(self, recipe: Recipe, resume: bool) -> None:
         """Start a run here, or go on with one. Raises ConfigurationError where that would lose or mix runs."""
         if resume:
-            if not self._state.exists():
+            if not (self._state.exists() and self._recipe.exists()):
                 raise ConfigurationError(f"{self.path}: nothing to resume; run without --resume to start")
             if self._recipe.read_text(encoding="utf-8") != dump_recipe(recipe):
                 raise ConfigurationError(
@@ -59,7 +59,10 @@ class RunFolder:
             raise ConfigurationError(
                 f"{self.path} holds a run already: --resume goes on with it, --output names another folder"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"{self.path} cannot be made ({error.strerror}): name another folder") from error
         write_whole(self._recipe, dump_recipe(recipe))
         write_whole(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
 

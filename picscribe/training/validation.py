@@ -2,23 +2,21 @@
 
 import torch
 
-from picscribe.generation import GenerationOptions, generate
+from picscribe.generation import generate
 from picscribe.model import Git
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.recipe import EvaluationRecipe
+from picscribe.training.recipe import Recipe
 from picscribe.training.views import FrozenFeatures
 
 
 def caption_features(
-    model: Git, tokenizer: Tokenizer, features: FrozenFeatures, recipe: EvaluationRecipe, precision: torch.dtype
+    model: Git, tokenizer: Tokenizer, features: FrozenFeatures, recipe: Recipe, precision: torch.dtype
 ) -> dict[str, str]:
     """A caption for every image whose lower features stand in `features`, by image id."""
-    options = GenerationOptions(
-        beams=recipe.beams, length_penalty=recipe.length_penalty, max_new_tokens=recipe.max_new_tokens
-    )
+    options, batch = recipe.generation_options(), recipe.evaluation.batch_images
     captions: dict[str, str] = {}
-    for start in range(0, len(features.images), recipe.batch_images):
-        images = features.images[start : start + recipe.batch_images]
+    for start in range(0, len(features.images), batch):
+        images = features.images[start : start + batch]
         with torch.inference_mode(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
             lower = features.read(0, range(start, start + len(images))).to(precision)
             visual = model.image_encoder.upper(lower, features.blocks)  # type: ignore[operator]

@@ -6,6 +6,7 @@ views an image, pays for the lower blocks once a view, and then reads a few tens
 
 import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -101,20 +102,25 @@ class FrozenFeatures:
         path = self.folder / f"{self.key}-{view}.bf16"
         channels, rows, columns = self.shape
         shape = (len(self.images), rows, columns, channels)
-        if not path.exists():
+        if not path.exists() or path.stat().st_size != math.prod(shape) * np.dtype(np.int16).itemsize:
             self.folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(f".{os.getpid()}.partial")
-            features = np.memmap(partial, dtype=np.int16, mode="w+", shape=shape)
-            done = 0
-            with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-                for batch in self._batches(view):
-                    lower = self.encoder.lower(batch, self.blocks).permute(0, 2, 3, 1).contiguous()
-                    features[done : done + len(batch)] = lower.to(torch.bfloat16).view(torch.int16).numpy()
-                    done += len(batch)
-                    progress(done)
-            features.flush()
-            partial.rename(path)
+            try:
+                self._compute(view, np.memmap(partial, dtype=np.int16, mode="w+", shape=shape), progress)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
         self.memory[view] = np.memmap(path, dtype=np.int16, mode="r", shape=shape)
+
+    def _compute(self, view: int, features: np.memmap, progress: Callable[[int], None]) -> None:
+        done = 0
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            for batch in self._batches(view):
+                lower = self.encoder.lower(batch, self.blocks).permute(0, 2, 3, 1).contiguous()
+                features[done : done + len(batch)] = lower.to(torch.bfloat16).view(torch.int16).numpy()
+                done += len(batch)
+                progress(done)
+        features.flush()
 
     def read(self, view: int, indices: Sequence[int]) -> Tensor:
         """Features of some images of a prepared view: (n, C, rows, columns) bfloat16, channels last in memory."""

