@@ -145,7 +145,7 @@ class Scribe:
             batch = torch.stack([pixels[place] for place in places])
             for place, hypotheses in zip(places, self._search(batch, prompt, options), strict=True):
                 try:
-                    results[place] = self._caption_of(hypotheses)
+                    results[place] = self._caption_of(hypotheses, prompt)
                 except PicscribeError as error:
                     if errors == "raise":
                         raise
@@ -164,14 +164,20 @@ class Scribe:
         found = generate(self.model, prefix, [[prompt]] * len(pixels), options, self.tokenizer.never_written, banned)
         return [of_image[0] for of_image in found]
 
-    def _caption_of(self, hypotheses: Sequence[Hypothesis]) -> Caption:
+    def _caption_of(self, hypotheses: Sequence[Hypothesis], prompt: Sequence[int]) -> Caption:
         if not hypotheses:
             raise InputError("no caption fits the options: allow more words or a shorter caption")
         captions = tuple(
-            Caption(self.tokenizer.decode(h.tokens), h.score, h.confidence, h.tokens, h.log_probabilities)
+            Caption(self._text_after(prompt, h.tokens), h.score, h.confidence, h.tokens, h.log_probabilities)
             for h in hypotheses
         )
         return replace(captions[0], alternatives=captions) if len(captions) > 1 else captions[0]
+
+    def _text_after(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+        """The words of `tokens`; where they go on within the prompt's last word, without the mark of a word's piece."""
+        before = self.tokenizer.decode(prompt)
+        together = self.tokenizer.decode([*prompt, *tokens])
+        return together[len(before) :].lstrip() if together.startswith(before) else self.tokenizer.decode(tokens)
 
 
 def _equal_sizes(pixels: Mapping[int, torch.Tensor]) -> list[list[int]]:
@@ -183,6 +189,8 @@ def _equal_sizes(pixels: Mapping[int, torch.Tensor]) -> list[list[int]]:
 
 
 def _options(options: GenerationOptions | None, fields: dict[str, Any]) -> GenerationOptions:
+    if options is not None and not isinstance(options, GenerationOptions):
+        raise ConfigurationError(f"options must be a GenerationOptions, not {type(options).__name__}")
     unknown = sorted(set(fields) - set(GenerationOptions.names()))
     if unknown:
         known = ", ".join(GenerationOptions.names())
@@ -195,8 +203,10 @@ def load(
 ) -> Scribe:
     """Load a checkpoint: "nano" (bundled), a name that `picscribe models` lists, a hub name, or a folder.
 
+    A `Path` is a folder always, a string only where it is no known name.
+
     device: "cpu", "cuda", "cuda:1", "mps". revision: of a hub repository.
     Raises CheckpointError where it cannot be found or read, ConfigurationError for a device that is not there.
     """
-    name = name_or_folder if isinstance(name_or_folder, str) else str(Path(name_or_folder))
-    return Scribe(checkpoints.load(name, revision=revision, device=device))
+    where = name_or_folder if isinstance(name_or_folder, str) else Path(name_or_folder)
+    return Scribe(checkpoints.load(where, revision=revision, device=device))

@@ -6,20 +6,22 @@ from typing import Literal, get_args
 from picscribe.errors import ConfigurationError
 
 Scoring = Literal["git", "transformers"]
+MOST_BEAMS = 256
 
 
 @dataclass(frozen=True)
 class GenerationOptions:
     """Options of a search; the defaults are the original code's: 4 beams, ((5 + length) / 6)^0.6 (paper, section 4.1).
 
-    beams: 1 is greedy search.
+    beams: at most 256; 1 is greedy search, which has no use for `length_penalty` and `scoring`.
     max_new_tokens, min_new_tokens: of the caption, not counting the prompt, [CLS] and [SEP].
     num_captions: how many to return an image, best first; at most `beams`.
     length_penalty: exponent of the length in the score; larger favours longer captions.
     scoring: "git" as the original code ranks and stops, "transformers" as that library does.
     no_repeat_ngram: no group of so many tokens comes twice; 0 allows all.
     no_immediate_repeat: never the token just produced, as in the original's greedy search.
-    banned_words: words or phrases that a caption must not hold.
+    banned_words: words or phrases that a caption must not hold, in any of the first 256 ways to spell them in pieces of
+        the vocabulary; a longer word that begins with such a spelling ("dog" and then "##gy") is banned with it.
     special_tokens: whether [PAD], [UNK], [unused1] … may be produced, as in the original code; for exact parity only.
     """
 
@@ -45,6 +47,8 @@ class GenerationOptions:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        if self.beams > MOST_BEAMS:
+            raise ConfigurationError(f"beams must be at most {MOST_BEAMS}, not {self.beams}")
         if self.min_new_tokens > self.max_new_tokens:
             raise ConfigurationError(
                 f"min_new_tokens ({self.min_new_tokens}) is more than max_new_tokens ({self.max_new_tokens})"

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from picscribe.errors import ConfigurationError
-from picscribe.text.tokenizer import Tokenizer
+from picscribe.errors import ConfigurationError, InputError
+from picscribe.text.tokenizer import CLS, PAD, SEP, Tokenizer
 
 MAX_TOKENS = 40
 
@@ -12,8 +12,13 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str | None) -> list[int]:
     """[CLS] and the prompt: its first 40 tokens, of which the last 38 where there are more than 38.
 
     None and "" give [CLS] alone. Generation goes on from here. Source: the original code's inference.
+    Raises InputError for a prompt that holds a special token such as [SEP], which would end the text before it begins.
     """
     ids = tokenizer.encode(prompt or "")[:MAX_TOKENS]
+    special = {tokenizer.pad_id: PAD, tokenizer.cls_id: CLS, tokenizer.sep_id: SEP}
+    for index in ids:
+        if index in special:
+            raise InputError(f"the prompt {prompt!r} holds the special token {special[index]}: write it without")
     return [tokenizer.cls_id, *ids[-(MAX_TOKENS - 2) :]]
 
 

@@ -101,13 +101,12 @@ class Tokenizer:
         """The ways in which the vocabulary's pieces can spell `text`, those of fewest pieces first, at most `most`.
 
         A generator that may not write a word must not write it in other pieces either: "dog" is also "do" and "##g".
+        A phrase shares the limit among its words, each of which keeps its spellings of fewest pieces.
         """
-        return [
-            tuple(itertools.chain.from_iterable(pieces))
-            for pieces in itertools.islice(
-                itertools.product(*(self._spellings_of_word(word, most) for word in split_words(text))), most
-            )
-        ]
+        words = split_words(text)
+        each = max(1, int(most ** (1 / max(1, len(words)))))
+        spelled = itertools.product(*(self._spellings_of_word(word, each) for word in words))
+        return sorted((tuple(itertools.chain.from_iterable(pieces)) for pieces in spelled if pieces), key=len)
 
     def _spellings_of_word(self, word: str, most: int) -> list[tuple[int, ...]]:
         whole: list[tuple[int, ...]] = []

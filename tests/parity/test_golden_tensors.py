@@ -12,6 +12,7 @@ from torch import Tensor
 
 from picscribe.checkpoints.original import config_of_tensors, load_original_model, read_original_tensors
 from picscribe.model import ClipVitConfig, Git
+from picscribe.training.loss import smoothed_loss
 
 FOLDER = Path(os.environ.get("PICSCRIBE_GOLDEN") or Path(__file__).resolve().parents[3] / "shared" / "golden")
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
@@ -68,17 +69,6 @@ def test_features_logits_and_loss(name: str) -> None:
     tokens = golden["tokens"]
     logits = model(golden["pixel_values"], tokens[:, None])[:, 0]
     assert_within(logits, golden["logits"])
-    assert_within(smooth_loss(logits, tokens, golden["need_predict"]), golden["smooth_loss"].reshape(()))
-
-
-def smooth_loss(logits: Tensor, tokens: Tensor, need_predict: Tensor) -> Tensor:
-    """KL(target ‖ model), the target 0.9 on the next token and 0.1 over all others, word by word as it is defined."""
-    words = logits.shape[-1]
-    losses = []
-    for row in range(len(tokens)):
-        for place in range(1, tokens.shape[1]):
-            if need_predict[row, place]:
-                target = torch.full((words,), 0.1 / (words - 1))
-                target[tokens[row, place]] = 0.9
-                losses.append((target * (target.log() - logits[row, place - 1].log_softmax(-1))).sum())
-    return torch.stack(losses).mean()
+    predicted = golden["need_predict"][:, 1:].bool()
+    loss = smoothed_loss(logits[:, :-1][predicted], tokens[:, 1:][predicted].long(), smoothing=0.1)
+    assert_within(loss, golden["smooth_loss"].reshape(()))

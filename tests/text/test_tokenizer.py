@@ -247,5 +247,7 @@ def test_spellings_are_all_the_ways_to_write_a_word() -> None:
     assert written == [["dog"], ["do", "##g"], ["d", "##og"], ["d", "##o", "##g"]]
     assert len(tokenizer.spellings("hot dog")) == 2 * 4
     assert all(tokenizer.decode(pieces) == "hot dog" for pieces in tokenizer.spellings("hot dog"))
-    assert tokenizer.spellings("hot dog", most=3) == tokenizer.spellings("hot dog")[:3]
+    assert tokenizer.spellings("hot dog", most=1) == tokenizer.spellings("hot dog")[:1]
+    assert len(tokenizer.spellings("dog dog dog", most=30)) == 3**3
+    assert tokenizer.spellings("") == []
     assert tokenizer.spellings("cat") == []
