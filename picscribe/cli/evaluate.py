@@ -26,12 +26,15 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Caption every image of a split and print CIDEr (1.0 is 100 points), BLEU, ROUGE-L and the share of distinct."""
+    """Caption every image of a split; print CIDEr (1.0 is 100 points), BLEU, ROUGE-L, distinct captions per image."""
     from picscribe.datasets import read_karpathy
+    from picscribe.errors import ConfigurationError
     from picscribe.evaluation.captioning import evaluate_captions
     from picscribe.generation.options import GenerationOptions
     from picscribe.scribe import load
 
+    if output and not output.absolute().parent.is_dir():
+        raise ConfigurationError(f"--output {output}: there is no folder {output.parent}")
     options = GenerationOptions(beams=beams, length_penalty=length_penalty, max_new_tokens=max_words)
     examples = read_karpathy(annotations, images, split)
     scribe = load(model, device=device)
@@ -50,7 +53,11 @@ def evaluate(
         write_line(f"{metric:9} {score:.4f}")
     write_line(f"{len(examples)} images of {split}, {beams} beams, {result.seconds:.0f} s")
     if output:
-        results = [{"image_id": name, "caption": caption} for name, caption in result.predictions.items()]
+        # COCO's ids are numbers; its evaluation code does not know them as text.
+        results = [
+            {"image_id": int(name) if name.isdecimal() else name, "caption": caption}
+            for name, caption in result.predictions.items()
+        ]
         output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if result.errors:
         raise typer.Exit(1)

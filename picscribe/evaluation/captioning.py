@@ -57,9 +57,9 @@ def evaluate_captions(
 
 
 def score_captions(predictions: dict[str, str], images: "Sequence[CaptionedImage]") -> dict[str, float]:
-    """CIDEr, BLEU-1…4 and ROUGE-L against all references, and the share of captions that differ from every other.
+    """CIDEr, BLEU-1…4 and ROUGE-L against all references, and how many different captions there are per image.
 
-    `distinct` near 0 tells of a model that says the same of every image.
+    `distinct` is 1 where no caption comes twice, near 0 for a model that says the same of every image.
     """
     references = {image.id: image.captions for image in images}
     scores = {"CIDEr": cider(predictions, references).corpus}
