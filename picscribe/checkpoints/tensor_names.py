@@ -3,8 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from picscribe.model import Git, GitConfig
 
@@ -94,9 +96,18 @@ class StoredTensor:
     """True for an output weight that is the word embedding: a file may leave it out."""
 
 
+class _Uninitialised(TorchFunctionMode):
+    """Skip `torch.nn.init`: of no use without memory, and on `meta` it imports torch's whole compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def empty_model(config: GitConfig) -> Git:
     """The network without memory for its weights (on the `meta` device)."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Uninitialised():
         return Git(config)
 
 

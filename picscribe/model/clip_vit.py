@@ -43,8 +43,10 @@ class ClipVit(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embedding = nn.Conv2d(3, config.width, config.patch_size, config.patch_size, bias=False)
-        self.class_embedding = nn.Parameter(torch.randn(config.width) * config.width**-0.5)
-        self.position_embedding = nn.Parameter(torch.randn(config.tokens, config.width) * config.width**-0.5)
+        self.class_embedding = nn.Parameter(torch.empty(config.width))
+        self.position_embedding = nn.Parameter(torch.empty(config.tokens, config.width))
+        for embedding in (self.class_embedding, self.position_embedding):
+            nn.init.normal_(embedding, std=config.width**-0.5)
         self.pre_norm = nn.LayerNorm(config.width, config.norm_eps)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.post_norm = nn.LayerNorm(config.width, config.norm_eps)
