@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
 from picscribe.checkpoints import preprocessor_config
 from picscribe.checkpoints.checkpoint import vocabulary_problems
-from picscribe.checkpoints.hugging_face import expected_tensors, read_folder_tensors
-from picscribe.checkpoints.loading import find_layout
+from picscribe.checkpoints.hugging_face import STORED_DTYPES, expected_tensors, read_folder_tensors
+from picscribe.checkpoints.loading import find_layout, preprocessing_as_released
 from picscribe.checkpoints.model_config import read_model_config
 from picscribe.checkpoints.original import (
     find_original_weights,
@@ -49,6 +51,20 @@ class Description:
     stored_as: tuple[str, ...]
     files: tuple[tuple[str, int], ...]
     problems: tuple[str, ...]
+
+    @property
+    def stored_dtype(self) -> torch.dtype:
+        """The type that all weights have on disk; float32 where they have several, or another one."""
+        found = [dtype for dtype in STORED_DTYPES if str(dtype).removeprefix("torch.") in self.stored_as]
+        return found[0] if len(found) == 1 else torch.float32
+
+    @property
+    def unlike_model_size(self) -> int | None:
+        """The model's image size where squares of another come in; None for a model that is resized when loaded."""
+        if self.config is None or self.preprocessing is None or self.layout == "original":
+            return None
+        size = self.config.image_encoder.image_size
+        return size if self.preprocessing.mode != "keep_aspect" and self.preprocessing.size != size else None
 
 
 class _Findings:
@@ -96,20 +112,22 @@ class _Findings:
             self.problems += differences(tensors, stored_tensors(empty_model(self.config), ORIGINAL), ORIGINAL_EXTRAS)
 
 
-def describe(name_or_folder: str | Path) -> Description:
+def describe(name_or_folder: str | Path, *, revision: str | None = None) -> Description:
     """Describe a checkpoint by name or folder, with every problem that its files show; nothing is downloaded.
 
-    Weights are looked at by name, shape and type only, so NaN values show when it is loaded. Raises CheckpointError
-    only for a name that is neither known nor a folder.
+    Weights are looked at by name, shape and type only, so NaN values show when it is loaded; `revision` is one on the
+    hub. Raises CheckpointError only for a name that is neither known nor a folder, ConfigurationError for a revision
+    of what is not on the hub.
     """
     name = str(name_or_folder)
     released = find_released(name)
     if find_hub_name(name_or_folder) is None:
-        folder = local_folder(name_or_folder)
+        folder = local_folder(name_or_folder, revision=revision)
     else:
-        cached = find_cached(name)
+        cached = find_cached(name, revision=revision)
         if cached is None:
-            problem = f"{name} is not on this machine; it is downloaded when it is first loaded"
+            at = f" at revision {revision}" if revision else ""
+            problem = f"{name}{at} is not on this machine; it is downloaded when it is first loaded"
             return Description(name, None, None, released, None, None, None, None, None, (), (), (problem,))
         folder = cached
     findings = _Findings(folder)
@@ -118,6 +136,8 @@ def describe(name_or_folder: str | Path) -> Description:
         findings.read_original()
     elif layout is not None:
         findings.read_hugging_face()
+        if findings.preprocessing is not None:
+            findings.preprocessing = preprocessing_as_released(name_or_folder, findings.preprocessing)
     return _summarise(name, released, layout, findings)
 
 
@@ -125,6 +145,7 @@ def _summarise(name: str, released: Released | None, layout: str | None, finding
     config, tokenizer = findings.config, findings.tokenizer
     if config is not None and tokenizer is not None:
         findings.problems += vocabulary_problems(config, tokenizer)
+    files = findings.attempt(lambda: _files(findings.folder)) or ()
     return Description(
         name=name,
         folder=findings.folder,
@@ -136,9 +157,16 @@ def _summarise(name: str, released: Released | None, layout: str | None, finding
         parameters=count_parameters(stored_tensors(empty_model(config), None)) if config else None,
         image_tokens=config.image_encoder.tokens * max(config.frames, 1) if config else None,
         stored_as=findings.stored_as,
-        files=tuple((file.name, file.stat().st_size) for file in sorted(findings.folder.iterdir()) if file.is_file()),
+        files=files,
         problems=tuple(findings.problems),
     )
+
+
+def _files(folder: Path) -> tuple[tuple[str, int], ...]:
+    try:
+        return tuple((file.name, file.stat().st_size) for file in sorted(folder.iterdir()) if file.is_file())
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be listed ({error.strerror}): check its permissions") from error
 
 
 def count_parameters(tensors: list[StoredTensor]) -> int:

@@ -1,5 +1,6 @@
 """Typed reading of a configuration's keys that collects every problem before it raises one error."""
 
+import reprlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -7,6 +8,15 @@ from picscribe.checkpoints.weights import raise_problems
 
 REQUIRED = object()
 MOST = 1 << 24  # a size beyond it is a damaged file; the network of such sizes could not even be described
+MOST_NUMBER = 1e6  # of a share, a rate or a norm's eps: all real ones are at most 1
+
+
+def shown(value: object) -> str:
+    """A value of a file in at most a few words, however large or nested it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        return "a number of thousands of digits"
 
 
 class Fields:
@@ -30,8 +40,7 @@ class Fields:
 
     def _wrong(self, key: str, expected: str, value: object) -> None:
         if key in self.values:  # a missing key has been noted already
-            shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}…"
-            self.problems.append(f"key {self.path}{key} must be {expected}, not {shown}")
+            self.problems.append(f"key {self.path}{key} must be {expected}, not {shown(value)}")
 
     def whole(self, key: str, default: object = REQUIRED, least: int = 1, most: int = MOST) -> int:
         """A whole number from `least` to `most`."""
@@ -42,11 +51,11 @@ class Fields:
         return least
 
     def number(self, key: str, default: object = REQUIRED) -> float:
-        """A finite number of at least 0."""
+        """A number from 0 to a million."""
         value = self._get(key, default)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST_NUMBER:
             return float(value)
-        self._wrong(key, "a number of at least 0", value)
+        self._wrong(key, "a number from 0 to a million", value)
         return 0.0
 
     def flag(self, key: str, default: object = REQUIRED) -> bool:

@@ -86,7 +86,9 @@ def _read_picscribe(fields: Fields) -> GitConfig:
     sizes = {name: text.whole(name) for name in ("vocabulary_size", "width", "heads", "mlp_width", "max_positions")}
     sizes["layers"] = text.whole("layers", most=MOST_LAYERS)
     ids = {name: text.whole(name, least=0) for name in ("pad_id", "cls_id", "sep_id")}
-    numbers = {name: text.number(name) for name in ("dropout", "attention_dropout", "norm_eps", "embedding_norm_eps")}
+    numbers: dict[str, Any] = {
+        name: text.number(name) for name in ("dropout", "attention_dropout", "norm_eps", "embedding_norm_eps")
+    }
     tied = text.flag("tie_output")
     frames, projection_eps = fields.whole("frames", least=0, most=MOST_FRAMES), fields.number("projection_norm_eps")
     fields.finish()

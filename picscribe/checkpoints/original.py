@@ -9,8 +9,9 @@ import yaml
 from torch import Tensor
 
 from picscribe.checkpoints.checkpoint import Checkpoint, require_folder, vocabulary_problems
-from picscribe.checkpoints.fields import Fields
+from picscribe.checkpoints.fields import MOST, Fields, shown
 from picscribe.checkpoints.hugging_face import TOKENIZER_FILES
+from picscribe.checkpoints.preprocessor_config import MOST_PIXELS
 from picscribe.checkpoints.staging import staged_folder
 from picscribe.checkpoints.tensor_names import ORIGINAL, ORIGINAL_EXTRAS, empty_model, stored_tensors
 from picscribe.checkpoints.weight_files import read_pickle
@@ -25,6 +26,7 @@ WEIGHTS, PARAMETERS = "model.pt", "parameter.yaml"
 ENCODER_TYPES = {"CLIPViT_B_16": (768, 16), "CLIPViT_L_14": (1024, 14)}  # visual width, patch size
 HEAD_WIDTH = 64  # of every released checkpoint, image encoder and text decoder alike
 EMBEDDING_NORM_EPS = 1e-8
+LARGEST_PARAMETERS = 1 << 16  # bytes of parameter.yaml; a released one has a few hundred
 KEYS = (
     *("image_encoder_type", "visual_feature_size", "test_crop_size"),
     *("test_respect_ratio_max", "num_image_with_embedding"),
@@ -147,28 +149,41 @@ def load_original_model(
     return build(config, state, file)
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, by which a few lines can stand for more than a memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not read")
+        return super().compose_node(parent, index)
+
+
 def read_parameters(folder: Path) -> Fields:
     """The keys of a folder's parameter.yaml; without the file, none, which is GIT-base. Raises CheckpointError."""
     file = folder / PARAMETERS
     if not file.exists():
         return Fields({}, file)
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+        if file.stat().st_size > LARGEST_PARAMETERS:
+            raise CheckpointError(f"{file} has {file.stat().st_size} bytes, far too many for a configuration file")
+        content = yaml.load(file.read_text(encoding="utf-8"), _PlainLoader)
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
+    except Exception as error:  # a tag on a value that is none of its kind raises whatever reading it raises
+        raise CheckpointError(f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} must hold keys and values, not a {type(content).__name__}")
-    unknown = [str(key) for key in content if key not in KEYS]
+    unknown = [shown(key) for key in content if key not in KEYS]
     if unknown:
         raise CheckpointError(f"{file}: unknown key(s) {', '.join(unknown[:5])}; known are {', '.join(KEYS)}")
     return Fields(content, file)
 
 
-def _optional(fields: Fields, key: str) -> int | None:
-    return None if fields.values.get(key) is None else fields.whole(key)
+def _optional(fields: Fields, key: str, most: int = MOST) -> int | None:
+    return None if fields.values.get(key) is None else fields.whole(key, most=most)
 
 
 def read_original_config(
@@ -181,7 +196,7 @@ def read_original_config(
     fields = read_parameters(folder)
     encoder = fields.choice("image_encoder_type", tuple(ENCODER_TYPES), "CLIPViT_B_16")
     heads = {name: _optional(fields, name) for name in ("image_encoder_heads", "text_decoder_heads")}
-    crop, longer_edge = _optional(fields, "test_crop_size"), _optional(fields, "test_respect_ratio_max")
+    crop, longer_edge = (_optional(fields, key, MOST_PIXELS) for key in ("test_crop_size", "test_respect_ratio_max"))
     frames, width = _optional(fields, "num_image_with_embedding"), _optional(fields, "visual_feature_size")
     embedding_eps = fields.number("embedding_norm_eps", EMBEDDING_NORM_EPS)
     fields.finish()
@@ -234,14 +249,15 @@ def load_original(folder: Path, name: str) -> Checkpoint:
     return Checkpoint(model, tokenizer, preprocessing, name, folder)
 
 
-def save_original(checkpoint: Checkpoint, folder: str | Path) -> None:
+def save_original(checkpoint: Checkpoint, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
     """Write `checkpoint` as model.pt, parameter.yaml and the tokenizer's files; the folder appears whole or not at all.
 
+    `dtype` is how the weights are stored.
     Raises CheckpointError for what the original format cannot say: another image encoder or preprocessing than CLIP's.
     """
     model, preprocessing = checkpoint.model, checkpoint.preprocessing
     parameters = _write_parameters(model.config, preprocessing)
-    tensors = scatter(model, stored_tensors(model, ORIGINAL), torch.float32, keep_tied=True)
+    tensors = scatter(model, stored_tensors(model, ORIGINAL), dtype, keep_tied=True)
     with staged_folder(Path(folder), {WEIGHTS, PARAMETERS, *TOKENIZER_FILES}) as stage:
         torch.save({"model": tensors}, stage / WEIGHTS)
         (stage / PARAMETERS).write_text(yaml.safe_dump(parameters, sort_keys=False), encoding="utf-8")
@@ -252,7 +268,7 @@ def _write_parameters(config: GitConfig, preprocessing: Preprocessing) -> dict[s
     image, text = config.image_encoder, config.text_decoder
     if not isinstance(image, ClipVitConfig):
         raise CheckpointError(
-            "the original format knows CLIP image encoders only; save an EfficientNet-Lite model with `save`"
+            "the original format knows CLIP image encoders only; others stay in Hugging Face's layout"
         )
     standard = Preprocessing()
     if preprocessing.mode == "square" or (preprocessing.mean, preprocessing.std) != (standard.mean, standard.std):

@@ -11,6 +11,7 @@ from picscribe.media.preprocessing import Preprocessing
 FILE = "preprocessor_config.json"
 BILINEAR, BICUBIC = 2, 3
 VIDEO_PROCESSOR = "VideoMAEImageProcessor"
+MOST_PIXELS = 4096  # a side: images of larger ones would fill the memory; the largest released one has 640
 
 
 def read_preprocessing(folder: Path) -> Preprocessing:
@@ -31,7 +32,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
         fields.problems.append(f"key rescale_factor must be 1/255, not {factor!r}")
     mean, std = fields.triple("image_mean"), fields.triple("image_std")
     size, mode = _read_size(fields)
-    longer_edge = fields.whole("picscribe_longer_edge", 1)
+    longer_edge = fields.whole("picscribe_longer_edge", 1, most=MOST_PIXELS)
     fields.finish()
     try:
         if "picscribe_longer_edge" in fields.values:
@@ -60,13 +61,13 @@ def _edges(fields: Fields, key: str) -> tuple[str, int] | None:
     {"height": 224, "width": 224} → which kind, and the number of pixels."""
     value = fields.values.get(key)
     if isinstance(value, int) and not isinstance(value, bool):
-        return "shortest_edge", fields.whole(key)
+        return "shortest_edge", fields.whole(key, most=MOST_PIXELS)
     section = fields.section(key)
     if not isinstance(value, dict):
         return None
     if "shortest_edge" in value:
-        return "shortest_edge", section.whole("shortest_edge")
-    height, width = section.whole("height"), section.whole("width")
+        return "shortest_edge", section.whole("shortest_edge", most=MOST_PIXELS)
+    height, width = section.whole("height", most=MOST_PIXELS), section.whole("width", most=MOST_PIXELS)
     if height != width:
         fields.problems.append(f"key {key} must be a square, not {height}x{width}")
     return "square", height

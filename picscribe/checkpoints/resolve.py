@@ -1,6 +1,7 @@
 """From what a user calls a checkpoint to a folder on this machine, downloading it where it must."""
 
 import difflib
+import os
 import re
 from pathlib import Path
 
@@ -8,34 +9,36 @@ import huggingface_hub
 from huggingface_hub import errors as hub_errors
 
 from picscribe.checkpoints.registry import RELEASED, find_released
-from picscribe.errors import CheckpointError
+from picscribe.errors import CheckpointError, ConfigurationError
 
 BUNDLED = {"nano": Path(__file__).resolve().parent.parent / "bundled" / "nano"}
+LONGEST_SHOWN = 200
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DESCRIPTIONS = ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
 SAFETENSORS = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
 PICKLES = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"]
 
 
-def resolve(name: str | Path, *, revision: str | None = None, token: str | None = None) -> Path:
+def resolve(name: str | Path, *, revision: str | None = None) -> Path:
     """The folder of a checkpoint: the bundled model's, an existing folder itself, or one downloaded and cached.
 
     `name` is `nano`, a folder, a released checkpoint (`git-base-coco`) or a name on the Hugging Face hub
     (`owner/name`).
     The hub's cache, HF_HOME, HF_HUB_OFFLINE and HF_TOKEN are honoured; `revision` is a branch, tag or commit there.
-    Raises CheckpointError that says what to do, for unknown names with the nearest known one.
+    Raises CheckpointError that says what to do, for unknown names with the nearest known one, and ConfigurationError
+    for a revision of what is not on the hub.
     """
     hub_name = find_hub_name(name)
     if hub_name is None:
-        return local_folder(name)
-    return _download(hub_name, revision, token, local_only=False)
+        return local_folder(name, revision=revision)
+    return _download(hub_name, revision, local_only=False)
 
 
 def find_cached(name: str, *, revision: str | None = None) -> Path | None:
     """The folder of a checkpoint that is on this machine already; None where it would have to be downloaded."""
     hub_name = find_hub_name(name)
     try:
-        return local_folder(name) if hub_name is None else _download(hub_name, revision, None, local_only=True)
+        return local_folder(name) if hub_name is None else _download(hub_name, revision, local_only=True)
     except CheckpointError:
         return None
 
@@ -48,28 +51,39 @@ def known_names() -> list[str]:
 def find_hub_name(name: str | Path) -> str | None:
     """The hub name (`owner/name`) that `name` stands for; None for the bundled model and for a folder's path."""
     text = str(name)
-    if isinstance(name, Path) or not text or text in BUNDLED or Path(text).exists():
+    if isinstance(name, Path) or not text or text in BUNDLED or os.path.exists(text):
         return None
     released = find_released(text)
     if released is not None and text != released.original_name:
         return released.hub_id
     # runs/last where runs is a folder here is a path with a typing error, not a name to look up elsewhere.
-    if HUB_NAME.fullmatch(text) and not Path(text.split("/")[0]).is_dir():
+    if HUB_NAME.fullmatch(text) and not os.path.isdir(text.split("/")[0]):
         return text
     return None
 
 
-def local_folder(name: str | Path) -> Path:
-    """The bundled model's folder, or an existing folder itself. Raises CheckpointError for anything else."""
+def local_folder(name: str | Path, *, revision: str | None = None) -> Path:
+    """The bundled model's folder, or an existing folder itself. Raises CheckpointError for anything else.
+
+    Raises ConfigurationError where a revision is asked for: only the hub has several.
+    """
+    folder = _local_folder(name)
+    if revision is not None:
+        raise ConfigurationError(f"revision {revision!r} goes with a name on the Hugging Face hub, not with {name}")
+    return folder
+
+
+def _local_folder(name: str | Path) -> Path:
     text = str(name)
     if text in BUNDLED and not isinstance(name, Path):
         if not BUNDLED[text].is_dir():
             raise CheckpointError(f"the bundled model {text} is missing from this installation: reinstall picscribe")
         return BUNDLED[text]
-    folder = Path(name).expanduser()
-    if text and folder.is_dir():
+    # The functions of os.path know no error: a name too long, or in a folder that is closed, is not there.
+    folder = Path(os.path.expanduser(name))
+    if text and os.path.isdir(folder):
         return folder
-    if text and folder.exists():
+    if text and os.path.exists(folder):
         raise CheckpointError(f"{text} is a file; give the folder that holds the checkpoint's files")
     raise CheckpointError(_unknown(text))
 
@@ -82,13 +96,15 @@ def _unknown(text: str) -> str:
     near = difflib.get_close_matches(text.lower().removeprefix("microsoft/"), known_names(), n=1, cutoff=0.5)
     suggestion = f"did you mean {near[0]}? " if near else ""
     known = ", ".join(known_names())
-    return f"no checkpoint {text!r}: {suggestion}It is neither a folder here, nor a known name ({known})"
+    return (
+        f"no checkpoint {text[:LONGEST_SHOWN]!r}: {suggestion}It is neither a folder here, nor a known name ({known})"
+    )
 
 
-def _download(hub_name: str, revision: str | None, token: str | None, *, local_only: bool) -> Path:
+def _download(hub_name: str, revision: str | None, *, local_only: bool) -> Path:
     """A snapshot of a repository's needed files; pickles only where it has no safetensors."""
     for weights in (SAFETENSORS, PICKLES):
-        folder = Path(_snapshot(hub_name, revision, token, [*DESCRIPTIONS, *weights], local_only))
+        folder = Path(_snapshot(hub_name, revision, [*DESCRIPTIONS, *weights], local_only))
         if any(found for pattern in weights for found in folder.glob(pattern)):
             return folder
     where = "its copy on this machine" if local_only or huggingface_hub.constants.HF_HUB_OFFLINE else "the repository"
@@ -97,11 +113,11 @@ def _download(hub_name: str, revision: str | None, token: str | None, *, local_o
     )
 
 
-def _snapshot(hub_name: str, revision: str | None, token: str | None, patterns: list[str], local_only: bool) -> str:
+def _snapshot(hub_name: str, revision: str | None, patterns: list[str], local_only: bool) -> str:
     try:
         return str(
             huggingface_hub.snapshot_download(
-                hub_name, revision=revision, token=token, allow_patterns=patterns, local_files_only=local_only
+                hub_name, revision=revision, allow_patterns=patterns, local_files_only=local_only
             )
         )
     except hub_errors.GatedRepoError as error:

@@ -9,23 +9,30 @@ from pathlib import Path
 
 from picscribe.errors import CheckpointError
 
+KEPT = "README.md"
+"""What somebody wrote about a checkpoint stays in its folder when the checkpoint is replaced."""
+
 
 @contextlib.contextmanager
 def staged_folder(folder: Path, replaceable: Collection[str]) -> Iterator[Path]:
     """Yield an empty folder beside `folder`; when the block ends without an error, it takes that folder's place.
 
-    An earlier checkpoint is replaced by two renames. Raises CheckpointError where `folder` is a file, or holds anything
-    but files of the names in `replaceable`: nobody's other files are removed.
+    An earlier checkpoint is replaced by two renames; its README.md is kept. A kill between the two leaves no `folder`,
+    but beside it both checkpoints whole: the earlier one as `.NAME.….old`, the new one as `.NAME.….part`. Raises
+    CheckpointError where `folder` is a file, or holds anything but README.md and files of the names in `replaceable`:
+    nobody's other files are removed.
     """
     folder = Path(os.path.abspath(folder))
-    _require_replaceable(folder, replaceable)
     try:
+        _require_replaceable(folder, replaceable)
         folder.parent.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be written: {error.strerror}") from error
     try:
         yield stage
+        if (folder / KEPT).is_file():
+            shutil.copyfile(folder / KEPT, stage / KEPT)
         for file in stage.iterdir():
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
@@ -42,7 +49,8 @@ def _require_replaceable(folder: Path, replaceable: Collection[str]) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise CheckpointError(f"{folder} is not a plain folder; choose another place to save to")
     if folder.is_dir():
-        others = sorted(item.name for item in folder.iterdir() if item.name not in replaceable or item.is_dir())
+        known = {*replaceable, KEPT}
+        others = sorted(item.name for item in folder.iterdir() if item.name not in known or item.is_dir())
         if others:
             raise CheckpointError(
                 f"{folder} holds files that are no part of what is to be saved ({', '.join(others[:5])}); "

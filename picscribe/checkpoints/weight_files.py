@@ -12,11 +12,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from picscribe.checkpoints.fields import shown
 from picscribe.errors import CheckpointError
 
 SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
-LARGEST_JSON = 64 << 20  # bytes; a real index has less than 1 MB
+LARGEST_JSON = 16 << 20  # bytes; a real index has less than 1 MB
 
 
 def read_json_object(file: Path) -> dict[str, Any]:
@@ -58,7 +59,9 @@ def _read_index(index: Path) -> dict[str, Path]:
     for name, shard in weight_map.items():
         plain = isinstance(shard, str) and PurePosixPath(shard).name == shard and "\\" not in shard
         if not plain or not shard.endswith((".safetensors", ".bin")):
-            raise CheckpointError(f"{index}: {shard!r} is not the plain name of a .safetensors or .bin file; refused")
+            raise CheckpointError(
+                f"{index}: {shown(shard)} is not the plain name of a .safetensors or .bin file; refused"
+            )
         shards[name] = index.parent / shard
     missing = sorted({shard.name for shard in shards.values() if not shard.is_file()})
     if missing:

@@ -24,6 +24,9 @@ def caption(
         ),
     ],
     model: Annotated[str, typer.Option(help="A name that `picscribe models` lists, or a folder.")] = "nano",
+    revision: Annotated[
+        str | None, typer.Option(show_default=False, help="Branch, tag or commit of a model on the hub.")
+    ] = None,
     prompt: Annotated[
         str | None, typer.Option(help="Words before the caption, or a question; what comes after them is printed.")
     ] = None,
@@ -65,7 +68,7 @@ def caption(
     }
     options = GenerationOptions(**{name: value for name, value in chosen.items() if value is not None})
     found = find_photos(photos)
-    scribe = load(model, device=device)
+    scribe = load(model, device=device, revision=revision)
     failures = 0
     with Bar(len(found)) as bar:
         for batch in in_batches(found, batch_size):

@@ -19,14 +19,20 @@ class Layout(str, Enum):
 def convert(
     source: Annotated[str, typer.Argument(help="A name that `picscribe models` lists, or a folder of either layout.")],
     destination: Annotated[Path, typer.Argument(help="A new folder, or one with an earlier checkpoint to replace.")],
-    to: Annotated[Layout, typer.Option(help="The layout to write: what transformers reads, or the original code.")],
+    to: Annotated[Layout, typer.Option(help="The layout to write; models with CLIP's image encoder go into both.")],
+    revision: Annotated[
+        str | None, typer.Option(show_default=False, help="Branch, tag or commit of a model on the hub.")
+    ] = None,
 ) -> None:
-    """Write a model in the other file layout."""
-    from picscribe.checkpoints import load, save, save_original
+    """Write a model in the other file layout, its weights in the type they are stored in.
 
-    checkpoint = load(source)
-    if to is Layout.ORIGINAL:
-        save_original(checkpoint, destination)
-    else:
-        save(checkpoint, destination)
+    hugging-face is what transformers reads, where the image encoder is CLIP's, and what all of picscribe's own models
+    have; original is model.pt and parameter.yaml, for models with CLIP's image encoder only.
+    """
+    from picscribe.checkpoints import describe, load, save, save_original
+
+    checkpoint = load(source, revision=revision)
+    dtype = describe(source, revision=revision).stored_dtype
+    write = save_original if to is Layout.ORIGINAL else save
+    write(checkpoint, destination, dtype)
     write_line(f"{destination}: {checkpoint.name} in the {to.value} layout")

@@ -19,6 +19,9 @@ def evaluate(
     max_words: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 20,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos computed at a time.")] = 32,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")] = "cpu",
+    revision: Annotated[
+        str | None, typer.Option(show_default=False, help="Branch, tag or commit of a model on the hub.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -37,7 +40,7 @@ def evaluate(
         raise ConfigurationError(f"--output {output}: there is no folder {output.parent}")
     options = GenerationOptions(beams=beams, length_penalty=length_penalty, max_new_tokens=max_words)
     examples = read_karpathy(annotations, images, split)
-    scribe = load(model, device=device)
+    scribe = load(model, device=device, revision=revision)
     done = 0
     with Bar(len(examples)) as bar:
 

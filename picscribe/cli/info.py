@@ -8,28 +8,39 @@ from picscribe.cli.terminal import report, write_line
 
 if TYPE_CHECKING:
     from picscribe.checkpoints import Description
+    from picscribe.checkpoints.registry import Released
     from picscribe.media.preprocessing import Preprocessing
     from picscribe.model import GitConfig
+
+MOST_LISTED = 20
 
 
 def info(
     model: Annotated[str, typer.Argument(help="A name that `picscribe models` lists, or a folder.")],
+    revision: Annotated[
+        str | None, typer.Option(show_default=False, help="Branch, tag or commit of a model on the hub.")
+    ] = None,
 ) -> None:
     """Show what a model is: sizes, input, tokens, files. Nothing is downloaded.
 
-    Everything that is wrong with it is listed on standard error, and the exit code is then 1.
+    What is wrong with it is listed on standard error, and the exit code is then 1.
     """
     from picscribe.checkpoints import describe
 
-    found = describe(model)
-    lines = [("name", found.name), *_origin(found), *_network(found.config), *_input(found)]
+    found = describe(model, revision=revision)
+    lines = [("name", found.name), *_origin(found), *_network(found.config)]
+    lines += _published(found.released) if found.released and not found.folder else _input(found)
     if found.layout:
-        lines += [("file", f"{name}, {size / 1e6:.2f} MB") for name, size in found.files]
+        lines += [("file", f"{name}, {size / 1e6:.2f} MB") for name, size in found.files[:MOST_LISTED]]
+        if len(found.files) > MOST_LISTED:
+            lines.append(("file", f"and {len(found.files) - MOST_LISTED} more"))
     width = max(len(label) for label, _ in lines)
     for label, text in lines:
         write_line(f"{label.ljust(width)}  {text}")
-    for problem in found.problems:
+    for problem in found.problems[:MOST_LISTED]:
         report(problem)
+    if len(found.problems) > MOST_LISTED:
+        report(f"and {len(found.problems) - MOST_LISTED} more problems")
     # What has not been downloaded yet is not broken.
     if found.problems and found.folder is not None:
         raise typer.Exit(1)
@@ -62,6 +73,19 @@ def _network(config: "GitConfig | None") -> list[tuple[str, str]]:
     return [("image encoder", seen), ("text decoder", written)]
 
 
+def _published(released: "Released") -> list[tuple[str, str]]:
+    """What is known of a released model that is not on this machine."""
+    size, longer = released.image_size, released.longer_edge
+    lines = [
+        ("parameters", f"{released.parameters / 1e6:.0f} M"),
+        ("input", f"shorter edge {size} px, longer edge at most {longer} px" if longer else f"{size}×{size} px"),
+    ]
+    if released.frames:
+        lines.append(("frames", f"at most {released.frames}"))
+    lines.append(("image tokens", str(released.image_tokens * max(released.frames, 1))))
+    return lines
+
+
 def _input(found: "Description") -> list[tuple[str, str]]:
     lines = []
     if found.parameters:
@@ -69,6 +93,8 @@ def _input(found: "Description") -> list[tuple[str, str]]:
         lines.append(("parameters", f"{found.parameters / 1e6:.1f} M{stored}"))
     if found.preprocessing:
         lines.append(("input", _pixels(found.preprocessing)))
+        if found.unlike_model_size:
+            lines.append(("note", f"the model itself is for {found.unlike_model_size} px"))
     if found.config and found.config.frames:
         lines.append(("frames", f"at most {found.config.frames}"))
     if found.image_tokens:

@@ -1,5 +1,6 @@
 """The command `picscribe`: puts the subcommands together and turns our errors into one line and an exit code."""
 
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -64,4 +65,6 @@ def _options_of_all_commands(
 
 def main() -> None:
     """Entry point of the console script."""
+    # What Pillow thinks of a photo is said by our own errors, or does not matter: damaged EXIF data, many pixels.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     app()

@@ -104,11 +104,12 @@ def _is_git(file: Path) -> bool:
     """Whether `file` is the configuration of a GIT model."""
     if file.name != "config.json":
         return False
+    from picscribe.checkpoints.weight_files import read_json_object
+
     try:
-        config = json.loads(file.read_bytes())
-    except ValueError:
+        return read_json_object(file).get("model_type") == "git"
+    except CheckpointError:  # one broken file does not hide the other models
         return False
-    return isinstance(config, dict) and config.get("model_type") == "git"
 
 
 def _row(entry: dict[str, Any]) -> tuple[str, ...]:

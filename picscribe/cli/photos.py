@@ -22,42 +22,64 @@ class Photo:
     """One photo to caption, under the name that the output gives it, or why there is none."""
 
     path: str
-    source: Path | BinaryIO | InputError
+    source: str | Path | BinaryIO | InputError
 
 
 def _photos_in(folder: Path) -> list[Photo]:
-    """Every image of a folder and those below it; files without an image's suffix are counted on standard error."""
+    """Every image of a folder and those below it, and each folder below that cannot be read.
+
+    Files without an image's suffix and links to folders are counted on standard error.
+    """
     try:
-        files = find_images(folder)
+        found = find_images(folder)
     except InputError as error:
         return [Photo(str(folder), error)]
-    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-    others = len(files) - len(images)
-    if not images:
-        found = f"{others} files, none with an image's suffix" if others else "no files"
-        return [Photo(str(folder), InputError(f"{folder}: {found} in this folder: give one that holds images"))]
-    if others:
-        report(f"{folder}: left out {others} {'file' if others == 1 else 'files'} without an image's suffix")
-    return [Photo(str(image), image) for image in images]
+    images = [file for file in found.files if file.suffix.lower() in IMAGE_SUFFIXES]
+    left_out = _left_out(len(found.files) - len(images), len(found.linked))
+    if not images and not found.unreadable:
+        what = f"only {left_out}" if left_out else "no files"
+        return [Photo(str(folder), InputError(f"{folder}: {what} in this folder: give one that holds images"))]
+    if left_out:
+        report(f"{folder}: left out {left_out}")
+    photos = [Photo(str(image), image) for image in images]
+    return photos + [Photo(str(path), error) for path, error in found.unreadable.items()]
+
+
+def _left_out(files: int, links: int) -> str:
+    """What of a folder is not looked at, in words; empty for nothing."""
+    parts = []
+    if files:
+        parts.append(f"{files} {'file' if files == 1 else 'files'} without an image's suffix")
+    if links:
+        parts.append("1 link to a folder" if links == 1 else f"{links} links to folders")
+    return " and ".join(parts)
 
 
 def find_photos(arguments: Sequence[str]) -> list[Photo]:
     """The photos that `arguments` (files, folders, `-`) name, in order; folders in natural order, recursively.
 
-    A folder that holds no image, or cannot be read, is a Photo with an InputError. Raises typer.BadParameter for more
-    than one `-`.
+    What can be told to hold no photo (an empty folder, an empty name, a closed standard input) is a Photo with an
+    InputError. Raises typer.BadParameter for more than one `-`.
     """
     if arguments.count(STANDARD_INPUT) > 1:
         raise typer.BadParameter("'-' is standard input: it can be read only once")
     photos = []
     for argument in arguments:
         if argument == STANDARD_INPUT:
-            photos.append(Photo(STANDARD_INPUT, sys.stdin.buffer))
+            photos.append(Photo(STANDARD_INPUT, _standard_input()))
+        elif not argument:
+            photos.append(Photo(argument, InputError("a photo's name is empty: name a file, a folder or -")))
         elif os.path.isdir(argument):
             photos.extend(_photos_in(Path(argument)))
         else:
-            photos.append(Photo(argument, Path(argument)))
+            photos.append(Photo(argument, argument))  # a Path would spoil an address: http://x becomes http:/x
     return photos
+
+
+def _standard_input() -> BinaryIO | InputError:
+    if sys.stdin is None:  # started with `<&-`
+        return InputError("standard input is closed: give a photo with `< photo.jpg`, or name it")
+    return sys.stdin.buffer
 
 
 def in_batches(photos: Sequence[Photo], size: int) -> Iterator[list[Photo]]:

@@ -7,10 +7,24 @@ from contextlib import contextmanager
 
 import typer
 
+from picscribe.errors import PicscribeError
+
 
 def write_line(text: str) -> None:
-    """Write `text` to standard output now; the bytes of a file name come out as they are on the disk."""
-    typer.echo(os.fsencode(text))
+    """Write `text` to standard output now; the bytes of a file name come out as they are on the disk.
+
+    Raises PicscribeError where standard output is closed or takes no more, BrokenPipeError where its reader has gone.
+    """
+    if sys.stdout is None:  # started with `>&-`
+        raise PicscribeError("standard output is closed: give results somewhere to go")
+    try:
+        typer.echo(os.fsencode(text))
+    except BrokenPipeError:  # not worth a word: typer ends the program quietly
+        raise
+    except OSError as error:
+        # Python writes what is left once more when it ends, and would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise PicscribeError(f"standard output cannot be written: {error.strerror}") from error
 
 
 def report(problem: object) -> None:

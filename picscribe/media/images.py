@@ -5,6 +5,7 @@ import io
 import os
 import re
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -29,10 +30,14 @@ READABLE_FORMATS = (
 
 IMAGE_SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib", ".avif",
-    ".jp2", ".j2k", ".ico", ".icns", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx", ".psd", ".qoi", ".sgi", ".dds",
+    ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".ico", ".icns", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx", ".psd",
+    ".qoi", ".sgi", ".dds",
 ))
 # fmt: on
-"""Usual suffixes of image files, for a first guess only: `open_image` goes by what a file holds, never by its name."""
+"""Usual suffixes of image files, those of HEIF and JXL too, so that such a photo is told of where no plug-in reads it.
+
+For a first guess only: `open_image` goes by what a file holds, never by its name.
+"""
 
 ORIENTATION = 0x0112
 TURNS = {  # EXIF orientation → what makes the image upright
@@ -55,6 +60,7 @@ KNOWN_OTHERS = (
     (re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|body)", re.I), "a web page; download the image itself"),
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer; run `git lfs pull`"),
     (re.compile(rb"....ftyp(heic|heix|hevc|heim|heis|mif1|msf1)", re.S), "a HEIC photo; convert it to JPEG"),
+    (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "a JPEG XL photo; convert it to JPEG"),
     (re.compile(rb"....ftyp(?!avi[fs])|\x1aE\xdf\xa3|RIFF....AVI ", re.S), "a video; take frames from it"),
     (re.compile(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!"), "an archive; unpack it first"),
 )
@@ -235,19 +241,39 @@ def _natural_key(path: Path) -> tuple[list[list[tuple[int, int, str]]], str]:
     return key, str(path)
 
 
-def find_images(folder: Path, recursive: bool = True) -> list[Path]:
-    """Every file of a folder in natural order (photo2 before photo10), hidden files and folders left out.
+@dataclass(frozen=True)
+class FolderContent:
+    """What `find_images` found: `files` in natural order, and what was left out.
 
-    Files of any suffix are listed: whether one is an image shows when it is opened. Links to folders are not followed.
-    Raises InputError for a folder, or one within it, that is missing or cannot be read.
+    `unreadable` gives the reason for each folder within that cannot be read, `linked` the links to folders.
     """
 
-    def refuse(error: OSError) -> None:
-        what = f"folder {describe(error.filename)} cannot be read ({error.strerror})"
-        raise InputError(f"{what}: check its name and permissions") from error
+    files: tuple[Path, ...]
+    unreadable: Mapping[Path, InputError]
+    linked: tuple[Path, ...]
 
-    found = []
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(found, key=lambda path: _natural_key(path.relative_to(folder)))
+
+def find_images(folder: Path) -> FolderContent:
+    """Every file of a folder and those below it in natural order (photo2 before photo10), hidden ones left out.
+
+    Files of any suffix are listed: whether one is an image shows when it is opened. Links to folders are not followed.
+    Raises InputError for a folder that is missing or cannot be read; one within it does not hide the others' files.
+    """
+    files: list[Path] = []
+    linked: list[Path] = []
+    unreadable: dict[Path, InputError] = {}
+
+    def note(error: OSError) -> None:
+        path = Path(error.filename or folder)
+        what = f"folder {describe(path)} cannot be read ({error.strerror})"
+        problem = InputError(f"{what}: check its name and permissions")
+        if path == folder:
+            raise problem from error
+        unreadable[path] = problem
+
+    for parent, folders, names in os.walk(folder, onerror=note):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        linked += [Path(parent, name) for name in folders if os.path.islink(os.path.join(parent, name))]
+        files += [Path(parent, name) for name in names if not name.startswith(".")]
+    files.sort(key=lambda path: _natural_key(path.relative_to(folder)))
+    return FolderContent(tuple(files), unreadable, tuple(linked))

@@ -1,7 +1,6 @@
 """From an RGB image to the pixels a checkpoint expects: size, crop or aspect, and normalisation."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -77,25 +76,6 @@ class Preprocessing:
         levels = torch.from_numpy(np.array(self.resize(image))).permute(2, 0, 1)
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
         return (levels / 255 - mean) / std
-
-    def batch(self, images: Sequence[Image.Image]) -> list[tuple[Tensor, list[int]]]:
-        """Images grouped by the size they come to: for each, pixels (N, 3, height, width) and which images they are.
-
-        Groups stand in the order of their first image; only `keep_aspect` gives more than one.
-        """
-        groups: dict[tuple[int, ...], list[int]] = {}
-        pixels = [self(image) for image in images]
-        for index, image_pixels in enumerate(pixels):
-            groups.setdefault(tuple(image_pixels.shape), []).append(index)
-        return [(torch.stack([pixels[index] for index in indices]), indices) for indices in groups.values()]
-
-    def video(self, frames: Sequence[Image.Image]) -> Tensor:
-        """Frames of one video → pixels (F, 3, height, width). Raises InputError for none, or for mixed sizes."""
-        groups = self.batch(frames)
-        if len(groups) != 1:
-            sizes = sorted({frame.size for frame in frames})
-            raise InputError(f"a video needs frames of one size, not {len(frames)} frames of sizes {sizes}")
-        return groups[0][0]
 
     def resize(self, image: Image.Image) -> Image.Image:
         """The image at the size that `__call__` gives, before normalisation."""

@@ -146,6 +146,19 @@ BROKEN: dict[str, tuple[Break, str]] = {
         "has shape.*expected",
     ),
     "config with NaN": (change_json("config.json", lambda c: c.update(layer_norm_eps=float("nan"))), "layer_norm_eps"),
+    "config of a norm's eps beyond all floats": (
+        change_json("config.json", lambda c: c.update(layer_norm_eps=10**400)),
+        "layer_norm_eps must be a number from 0 to a million",
+    ),
+    "config of more digits than Python reads": (
+        write("config.json", b'{"hidden_size": 1' + b"0" * 5000 + b"}"),
+        r"config\.json is not valid JSON",
+    ),
+    "config of too many bytes": (write("config.json", b" " * (17 << 20)), "far too many for a configuration file"),
+    "config with a long value": (
+        change_json("config.json", lambda c: c.update(hidden_size=[[0] * 50] * 1000)),
+        r"hidden_size must be a whole number from 1 to \d+, not .{1,200}$",
+    ),
     "unknown model type": (
         change_json("config.json", lambda c: c.update(model_type="blip")),
         "model_type must be 'git' or",
@@ -217,6 +230,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "shard at an absolute path": (shards({UP: "/etc/passwd"}), "is not the plain name"),
     "shard that is no weights": (shards({UP: "config.json"}), "is not the plain name"),
     "shard that is a number": (shards({UP: 1}), "is not the plain name"),
+    "shard of a long name": (shards({UP: "x" * 5000}), r"json: .{1,100} is not the plain name"),
     "shard that is missing": (shards({UP: "model-00002-of-00002.safetensors"}), "lacks 1 shard"),
     "no weight map": (shards(None), "`weight_map` must be an object"),
     "index of other tensors": (shards({UP: "model-00001-of-00001.safetensors"}), "disagree about"),
@@ -296,6 +310,19 @@ def test_every_problem_is_listed_and_the_list_is_bounded(tiny_folder: Path) -> N
         load(tiny_folder)
     assert len(str(caught.value).splitlines()) <= 25
     assert "more" in str(caught.value).splitlines()[-1]
+
+
+def test_a_folder_that_may_not_be_looked_into(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, **options: object) -> bool:  # permissions would not keep root out
+        raise PermissionError(13, "Permission denied", str(self))
+
+    for method in ("exists", "iterdir"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, refuse)
+            if method == "exists":
+                with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\)"):
+                    load(tiny_folder)
+            assert "Permission denied" in "\n".join(describe(tiny_folder).problems)
 
 
 def test_every_wrong_key_is_listed(tiny_folder: Path) -> None:

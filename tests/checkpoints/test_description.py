@@ -62,7 +62,7 @@ def test_every_problem_of_every_file_is_found_at_once(tiny_folder: Path) -> None
 
 
 def test_what_is_not_downloaded_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(description_module, "find_cached", lambda name: None)
+    monkeypatch.setattr(description_module, "find_cached", lambda name, revision: None)
     found = describe("git-large-vqav2")
     assert found.folder is None and found.released is not None
     assert found.released.score is not None and found.released.score.value == 75.51
@@ -72,3 +72,25 @@ def test_what_is_not_downloaded_is_said_so(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint"):
         describe(str(tmp_path / "absent"))
+
+
+def test_the_type_that_all_weights_are_stored_in(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        save(make_checkpoint(), tmp_path / "tiny", dtype=dtype)
+        assert describe(tmp_path / "tiny").stored_dtype == dtype
+    file = tmp_path / "tiny" / "model.safetensors"
+    tensors = {name: tensor.half() for name, tensor in safetensors.torch.load_file(file).items()}
+    tensors["git.embeddings.position_ids"] = torch.arange(40)[None]
+    safetensors.torch.save_file(tensors, file)
+    assert describe(tmp_path / "tiny").stored_dtype == torch.float16
+    tensors["output.bias"] = tensors["output.bias"].float()
+    safetensors.torch.save_file(tensors, file)
+    assert describe(tmp_path / "tiny").stored_dtype == torch.float32
+
+
+def test_an_original_model_is_resized_for_its_input(original_folder: Path) -> None:
+    parameters = (original_folder / "parameter.yaml").read_text().replace("test_crop_size: 32", "test_crop_size: 56")
+    (original_folder / "parameter.yaml").write_text(parameters)
+    found = describe(original_folder)
+    assert found.preprocessing is not None and found.preprocessing.size == 56
+    assert found.unlike_model_size is None

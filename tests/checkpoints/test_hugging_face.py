@@ -183,6 +183,14 @@ def test_forms_of_preprocessor_files(content: dict[str, object], expected: Prepr
         ({"size": 64, "crop_size": 64, "resample": 2}, "resample"),
         ({"size": 64, "crop_size": 64, "do_normalize": False}, "do_normalize"),
         ({"size": 64, "crop_size": 64, "rescale_factor": 1.0}, "rescale_factor"),
+        ({"size": 64, "crop_size": 64, "rescale_factor": 10**400}, "rescale_factor must be a number from 0"),
+        ({"size": 5000, "crop_size": 5000}, "size must be a whole number from 1 to 4096"),
+        (
+            {"size": {"shortest_edge": 5000}, "crop_size": 64},
+            r"size\.shortest_edge must be a whole number from 1 to 4096",
+        ),
+        ({"size": {"height": 5000, "width": 5000}, "do_center_crop": False}, r"size\.width must be .* to 4096"),
+        ({"size": 64, "crop_size": 64, "picscribe_longer_edge": 5000}, "picscribe_longer_edge must be .* to 4096"),
         ({"size": 64, "crop_size": 64, "image_mean": [0.5, 0.5]}, "image_mean"),
         ({"size": 64, "crop_size": 64, "image_std": [0, 0, 0]}, "std"),
     ],
@@ -199,6 +207,23 @@ def test_kept_aspect_survives(make_checkpoint: MakeCheckpoint, tmp_path: Path) -
     assert load(tmp_path / "vqa").preprocessing == preprocessing
 
 
-def test_device_that_is_not_there(tiny_folder: Path) -> None:
-    with pytest.raises(ConfigurationError, match="device 'nonsense'"):
-        load(tiny_folder, device="nonsense")
+@pytest.mark.parametrize(
+    "device", ["nonsense", "meta", "hpu", "privateuseone", "mkldnn", "mps:7", "cuda:-1", "cuda:999"]
+)
+def test_a_device_to_compute_nothing_on_is_refused_before_weights_are_read(device: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=f"device '{device}'"):
+        load(tmp_path / "nowhere", device=device)
+
+
+def test_a_device_whose_memory_does_not_hold_the_model(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("out of memory\nand much more")
+
+    monkeypatch.setattr(torch.nn.Module, "to", fail)
+    with pytest.raises(ConfigurationError, match=r"device 'cpu' cannot be used: out of memory$"):
+        load(tiny_folder)
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_a_device_that_is_there(device: str | torch.device, tiny_folder: Path) -> None:
+    assert next(load(tiny_folder, device=device).model.parameters()).device == torch.device("cpu")

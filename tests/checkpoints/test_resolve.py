@@ -12,9 +12,10 @@ import huggingface_hub
 import pytest
 from huggingface_hub import errors as hub_errors
 
+from picscribe.checkpoints import describe
 from picscribe.checkpoints import resolve as resolve_module
 from picscribe.checkpoints.resolve import find_cached, known_names, resolve
-from picscribe.errors import CheckpointError
+from picscribe.errors import CheckpointError, ConfigurationError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -64,6 +65,25 @@ def test_a_cached_snapshot_loads_offline(cached_hub: Path) -> None:
         "print(short.name, full.name, short.folder.name, short.model.config.text_decoder.width)"
     )
     assert run_offline(code, cached_hub) == f"git-base-coco microsoft/git-base-coco {COMMIT} 32"
+
+
+def test_released_names_keep_aspects_as_the_original_code_does_and_folders_do_as_they_say(cached_hub: Path) -> None:
+    coco = cached_hub / "hub" / "models--microsoft--git-base-coco"
+    for name in ("git-base-vqav2", "git-large-textvqa"):
+        shutil.copytree(coco, coco.with_name(f"models--microsoft--{name}"), symlinks=True)
+    code = (
+        "from picscribe.checkpoints import describe, load\n"
+        "for name in ('git-base-vqav2', 'microsoft/git-large-textvqa', 'git-base-coco'):\n"
+        "    loaded = load(name)\n"
+        "    how, stored = loaded.preprocessing, load(loaded.folder).preprocessing\n"
+        "    assert describe(name).preprocessing == how and describe(loaded.folder).preprocessing == stored\n"
+        "    print(how.size, how.mode, how.longer_edge, stored.size, stored.mode, how.mean == stored.mean)"
+    )
+    assert run_offline(code, cached_hub).splitlines() == [
+        "480 keep_aspect 640 32 center_crop True",
+        "420 keep_aspect 560 32 center_crop True",
+        "32 center_crop None 32 center_crop True",
+    ]
 
 
 def test_what_is_not_cached_offline_is_one_clear_error(cached_hub: Path) -> None:
@@ -131,17 +151,17 @@ def test_pickles_are_fetched_only_where_there_are_no_safetensors(
     asked: list[list[str]] = []
 
     def snapshot(name: str, allow_patterns: list[str], **options: object) -> str:
-        assert (name, options["token"], options["revision"]) == ("someone/tuned-git", "secret", None)
+        assert (name, options["revision"]) == ("someone/tuned-git", "v2")
         asked.append(allow_patterns)
         if "pytorch_model.bin" in allow_patterns:
             (tmp_path / "pytorch_model.bin").touch()
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    assert resolve("someone/tuned-git", token="secret") == tmp_path
+    assert resolve("someone/tuned-git", revision="v2") == tmp_path
     assert ["pytorch_model.bin" in patterns for patterns in asked] == [False, True]
     (tmp_path / "model.safetensors").touch()
-    assert resolve("someone/tuned-git", token="secret") == tmp_path
+    assert resolve("someone/tuned-git", revision="v2") == tmp_path
     assert len(asked) == 3
     assert all("vocab.txt" in patterns and "config.json" in patterns for patterns in asked)
 
@@ -166,6 +186,9 @@ def forbid_network(monkeypatch: pytest.MonkeyPatch) -> None:
         ("runs/lst", "no checkpoint 'runs/lst'"),
         ("something entirely different", "It is neither a folder here, nor a known name"),
         ("", "no checkpoint ''"),
+        ("~nosuchuser/model", "no checkpoint '~nosuchuser/model'"),
+        ("x" * 5000, "no checkpoint 'x{200}'"),
+        ("a\0b", "no checkpoint"),
     ],
 )
 def test_unknown_names(name: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +210,14 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         resolve("file.pt")
     with pytest.raises(CheckpointError, match="no checkpoint"):
         resolve(tmp_path / "absent")
+
+
+def test_a_revision_is_one_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid_network(monkeypatch)
+    for name in (tmp_path, str(tmp_path)):
+        for find in (resolve, describe):
+            with pytest.raises(ConfigurationError, match="revision 'v2' goes with a name on the Hugging Face hub"):
+                find(name, revision="v2")
 
 
 def test_the_bundled_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

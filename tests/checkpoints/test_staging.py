@@ -1,6 +1,6 @@
 """A folder appears whole or not at all, and nobody's other files are removed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,34 @@ def test_other_files_are_never_removed(
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
     with pytest.raises(CheckpointError, match="not a plain folder"):
         write(make_checkpoint(), tmp_path / "thesis.tex")
+
+
+@pytest.mark.parametrize("write", [save, save_original])
+def test_what_was_written_about_a_checkpoint_stays(
+    write: Callable[[Checkpoint, Path], None], make_checkpoint: MakeCheckpoint, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    write(make_checkpoint(seed=1), folder)
+    (folder / "README.md").write_text("how it was trained")
+    write(make_checkpoint(seed=2), folder)
+    assert (folder / "README.md").read_text() == "how it was trained"
+    before = load(folder).model.state_dict()
+    assert all(before[name].equal(tensor) for name, tensor in make_checkpoint(seed=2).model.state_dict().items())
+    (folder / "README.md").unlink()
+    (folder / "README.md").mkdir()
+    with pytest.raises(CheckpointError, match=r"README\.md"):
+        write(make_checkpoint(), folder)
+
+
+def test_a_folder_that_cannot_be_looked_into(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path) -> Iterator[Path]:  # permissions would not keep root out
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(CheckpointError, match="cannot be written: Permission denied"):
+        save(make_checkpoint(), tmp_path)
 
 
 def test_a_place_that_cannot_be_written(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:

@@ -138,7 +138,14 @@ def test_help_tells_the_real_defaults(runner: CliRunner) -> None:
         ("--length-penalty", defaults.length_penalty),
         ("--num-captions", defaults.num_captions),
     ):
-        assert text.split(f"{flag} <")[1].split("[default: ")[1].split("]")[0] == str(value)
+        told = text.split(f"{flag} <")[1].split("[default: ")[1].split("]")[0]
+        assert told.split(",")[0] == str(value)  # of --beams: 4, or --num-captions where that is more
+
+
+def test_more_captions_than_beams_by_default_take_as_many_beams(caption: Any, scribe: Scribe, photos: Path) -> None:
+    photo = photos / "photo1.png"
+    expected = [entry.text for entry in scribe.caption(photo, num_captions=6, beams=6).alternatives]
+    assert caption("--num-captions", 6, photo).stdout.splitlines() == expected
 
 
 # Standard input
@@ -229,6 +236,56 @@ def test_a_folder_without_images_is_an_error_and_the_rest_goes_on(
     assert caption(folder).exit_code == 1
 
 
+def test_what_of_a_folder_cannot_be_read_or_is_left_out_is_told(
+    caption: Any, scribe: Scribe, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "holiday"
+    (folder / "closed").mkdir(parents=True)
+    shutil.copy(photos / "photo1.png", folder / "a.png")
+    (folder / "notes.txt").write_text("words")
+    (folder / "elsewhere").symlink_to(photos)
+    scandir = os.scandir
+
+    def refuse_closed(path: Any = ".") -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse_closed)
+    result = caption(folder)
+    assert result.exit_code == 1
+    assert result.stdout == f"{folder / 'a.png'}\t{scribe.caption(folder / 'a.png').text}\n"
+    assert result.stderr.splitlines() == [
+        f"picscribe: {folder}: left out 1 file without an image's suffix and 1 link to a folder",
+        f"picscribe: folder {folder / 'closed'} cannot be read (Permission denied): check its name and permissions",
+    ]
+
+
+def test_photos_that_nothing_here_reads_are_told_of_in_a_folder(caption: Any, photos: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "photo1.png", tmp_path / "a.png")
+    (tmp_path / "b.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (tmp_path / "c.jxl").write_bytes(b"\xff\x0a\x4a\x12")
+    result = caption(tmp_path)
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 1
+    heic, jxl = result.stderr.splitlines()
+    assert "a HEIC photo; convert it to JPEG" in heic
+    assert "a JPEG XL photo; convert it to JPEG" in jxl
+
+
+def test_an_address_is_told_to_be_one(caption: Any) -> None:
+    result = caption("--json", "http://example.org/photo.jpg")
+    assert result.exit_code == 1
+    assert result.stderr == "picscribe: http://example.org/photo.jpg does not exist: download it first\n"
+    assert json.loads(result.stdout)["path"] == "http://example.org/photo.jpg"
+
+
+def test_an_empty_name_is_told_to_be_empty(caption: Any) -> None:
+    result = caption("")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "picscribe: a photo's name is empty: name a file, a folder or -\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
 def test_a_file_name_that_is_no_text_comes_out_as_it_is(caption: Any, photos: Path, tmp_path: Path) -> None:
     odd = os.fsencode(tmp_path) + b"/caf\xe9 \xe2\x82\xac.png"
@@ -272,7 +329,8 @@ def test_no_more_than_a_batch_is_computed_before_it_is_printed(
         [],
         ["photo.png", "--beams", "0"],
         ["photo.png", "--beams", "many"],
-        ["photo.png", "--num-captions", "5"],
+        ["photo.png", "--num-captions", "5", "--beams", "4"],
+        ["photo.png", "--revision", "v2"],
         ["photo.png", "--min-words", "9", "--max-words", "3"],
         ["photo.png", "--length-penalty", "nan"],
         ["photo.png", "--batch-size", "0"],
@@ -286,7 +344,9 @@ def test_wrong_usage_exits_with_2(caption: Any, arguments: list[str]) -> None:
     assert result.stderr
 
 
-@pytest.mark.parametrize("model", ["no-such-model", "a folder that is not there/model", ""])
+@pytest.mark.parametrize(
+    "model", ["no-such-model", "a folder that is not there/model", "", "~nosuchuser/model", "x" * 5000]
+)
 def test_an_unknown_model_is_one_line(
     runner: CliRunner, photos: Path, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,12 +356,15 @@ def test_an_unknown_model_is_one_line(
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith("picscribe: ")
+    assert len(result.stderr) < 2000
 
 
-@pytest.mark.parametrize("device", ["no-such-device", "cuda:99", "mps:7"])
+@pytest.mark.parametrize(
+    "device", ["no-such-device", "cuda:99", "mps:7", "meta", "hpu", "privateuseone", "mkldnn", "", "cpu:0:0"]
+)
 def test_a_device_that_is_not_there_is_one_line(caption: Any, photos: Path, device: str) -> None:
     result = caption("--device", device, photos / "photo1.png")
-    assert result.exit_code in (1, 2)
+    assert result.exit_code == 2
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
     assert device in result.stderr

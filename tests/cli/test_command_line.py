@@ -2,13 +2,16 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
-import time
+import zlib
 from pathlib import Path
 
 import pytest
 import typer
+from huggingface_hub.errors import LocalEntryNotFoundError
+from PIL import Image
 from typer.testing import CliRunner
 
 import picscribe
@@ -86,16 +89,79 @@ def test_our_errors_are_one_line_and_an_exit_code(runner: CliRunner, error: Exce
     )
 
 
-def test_help_is_quick() -> None:
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
-        process = start("--help")
-        process.communicate(timeout=60)
-        seconds.append(time.perf_counter() - began)
-        assert process.returncode == 0
-    # 0.1 to 0.2 s on an idle machine; the limit leaves room for a busy one, and none for importing torch.
-    assert min(seconds) < 0.8
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["caption", "--model", "someone/model", "photo.jpg"],
+        ["info", "someone/model"],
+        ["convert", "someone/model", "new folder", "--to", "original"],
+    ],
+)
+def test_a_revision_reaches_the_hub(
+    runner: CliRunner, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def not_there(*_: object, revision: str | None, **options: object) -> str:
+        asked.append(revision)
+        raise LocalEntryNotFoundError("not there")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", not_there)
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, [*arguments, "--revision", "v2"])
+    assert set(asked) == {"v2"}
+    assert "someone/model at revision v2 is not on this machine" in result.stderr
+
+
+def shell(line: str, tiny_model: Path, photos: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run `line` with the command as $PICSCRIBE: closed and full streams are a shell's to set up."""
+    command = f"{sys.executable} -c 'from picscribe.cli.main import main; main()'"
+    environment = {"OMP_NUM_THREADS": "1", "MODEL": str(tiny_model), "PHOTO": str(photos / "photo1.png")}
+    line = line.replace("PICSCRIBE", command)
+    return subprocess.run(["sh", "-c", line], capture_output=True, env={**os.environ, **environment}, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('PICSCRIBE caption --model "$MODEL" - <&-', b"standard input is closed: give a photo with `< photo.jpg`"),
+        ('PICSCRIBE caption --model "$MODEL" "$PHOTO" >&-', b"standard output is closed: "),
+        pytest.param(
+            'PICSCRIBE caption --model "$MODEL" "$PHOTO" >/dev/full',
+            b"standard output cannot be written: No space left on device",
+            marks=pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has /dev/full"),
+        ),
+    ],
+)
+def test_closed_and_full_streams_are_one_line(line: str, said: bytes, tiny_model: Path, photos: Path) -> None:
+    done = shell(line, tiny_model, photos)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith(b"picscribe: " + said)
+
+
+def png_of_many_pixels(photo: Path) -> bytes:
+    """A PNG whose header claims more pixels than Pillow opens without a warning."""
+    content = photo.read_bytes()
+    header = b"IHDR" + struct.pack(">II", 9500, 9500) + content[24:29]
+    return content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:]
+
+
+def test_what_pillow_says_of_a_photo_stays_inside(tiny_model: Path, photos: Path, tmp_path: Path) -> None:
+    odd, huge = tmp_path / "odd.jpg", tmp_path / "huge.png"
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01"  # five entries promised, and cut off in the first
+    Image.open(photos / "photo1.png").save(odd, exif=exif)
+    huge.write_bytes(png_of_many_pixels(photos / "photo1.png"))
+    with pytest.warns(UserWarning, match="Corrupt EXIF"):
+        Image.open(odd).getexif()
+    with pytest.warns(Image.DecompressionBombWarning):
+        Image.open(huge)
+    process = start("caption", "--model", tiny_model, odd, huge)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert stdout.startswith(os.fsencode(odd) + b"\t")
+    expected = f"picscribe: {huge} is 9500×9500 pixels, over the limit of 89478485: shrink it, or raise the limit\n"
+    assert stderr.decode() == expected
 
 
 def test_a_reader_that_goes_away_is_no_complaint(tiny_model: Path, photos: Path) -> None:

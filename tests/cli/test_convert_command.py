@@ -25,6 +25,31 @@ def test_to_the_original_layout_and_back(runner: CliRunner, tiny_model: Path, tm
         torch.testing.assert_close(after[name], tensor, rtol=0, atol=0)
 
 
+def test_weights_keep_the_type_they_are_stored_in(runner: CliRunner, tiny_model: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half"
+    checkpoints.save(checkpoints.load(tiny_model), half, torch.float16)
+    for number, (source, layout) in enumerate([("half", "hugging-face"), ("half", "original"), ("1", "hugging-face")]):
+        arguments = ["convert", str(tmp_path / source), str(tmp_path / str(number)), "--to", layout]
+        assert runner.invoke(app, arguments).exit_code == 0
+        assert checkpoints.describe(tmp_path / str(number)).stored_as == ("float16",)
+    for name in ("0", "2"):
+        assert (tmp_path / name / "model.safetensors").read_bytes() == (half / "model.safetensors").read_bytes()
+
+
+def test_a_readme_in_the_destination_stays(runner: CliRunner, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("where this comes from")
+    for _ in range(2):
+        assert runner.invoke(app, ["convert", str(tiny_model), str(tmp_path), "--to", "hugging-face"]).exit_code == 0
+        assert (tmp_path / "README.md").read_text() == "where this comes from"
+
+
+def test_a_revision_goes_with_a_name_on_the_hub(runner: CliRunner, tiny_model: Path, tmp_path: Path) -> None:
+    arguments = ["convert", str(tiny_model), str(tmp_path / "new"), "--to", "original", "--revision", "v2"]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "revision 'v2' goes with a name on the Hugging Face hub" in result.stderr
+
+
 def test_a_folder_of_other_files_is_left_alone(runner: CliRunner, tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     result = runner.invoke(app, ["convert", str(tiny_model), str(tmp_path), "--to", "hugging-face"])

@@ -111,6 +111,7 @@ def test_a_broken_image_counts_as_empty_is_named_and_exits_with_1(evaluate: Any,
         (["--beams", "100"], 2, "the vocabulary has only"),
         (["--length-penalty", "99"], 2, "length_penalty must be a number from -10 to 10"),
         (["--device", "toaster"], 2, "device 'toaster' cannot be used"),
+        (["--revision", "v2"], 2, "revision 'v2' goes with a name on the Hugging Face hub"),
         (["--output", "nowhere/captions.json"], 2, "there is no folder nowhere"),
     ],
 )

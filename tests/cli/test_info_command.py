@@ -1,11 +1,14 @@
 """`picscribe info`: what a checkpoint is, and every problem of a broken one."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+import safetensors.torch
+import torch
+from typer.testing import CliRunner, Result
 
 from picscribe.cli.main import app
 
@@ -46,6 +49,10 @@ def test_every_problem_of_a_broken_folder_is_told(runner: CliRunner, tiny_model:
     assert "text decoder" in result.stdout, "what is sound is still shown"
 
 
+def fields_of(result: Result) -> dict[str, str]:
+    return dict(re.split(r"  +", line, maxsplit=1) for line in result.stdout.splitlines())
+
+
 def test_a_model_that_is_not_downloaded_is_not_broken(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,6 +61,40 @@ def test_a_model_that_is_not_downloaded_is_not_broken(
     assert result.exit_code == 0
     assert "CIDEr 138.5 on COCO Karpathy test" in result.stdout
     assert "not on this machine" in result.stderr
+    fields = fields_of(result)
+    assert (fields["parameters"], fields["input"], fields["image tokens"]) == ("394 M", "224×224 px", "257")
+    fields = fields_of(runner.invoke(app, ["info", "git-base-vqav2"]))
+    assert fields["input"] == "shorter edge 480 px, longer edge at most 640 px"
+    fields = fields_of(runner.invoke(app, ["info", "git-base-vatex"]))
+    assert (fields["frames"], fields["image tokens"]) == ("at most 6", str(6 * 197))
+    assert "at revision v9 is not on" in runner.invoke(app, ["info", "git-base", "--revision", "v9"]).stderr
+
+
+def test_long_lists_are_cut(runner: CliRunner, tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(tiny_model, folder)
+    tensors = {f"t{number}": torch.zeros(1) for number in range(3000)}
+    safetensors.torch.save_file(tensors, folder / "model.safetensors")
+    for number in range(100):
+        (folder / f"more{number}").touch()
+    result = runner.invoke(app, ["info", str(folder)])
+    assert result.exit_code == 1
+    problems, files = result.stderr.splitlines(), [x for x in result.stdout.splitlines() if x.startswith("file ")]
+    assert len(problems) == len(files) == 21
+    assert re.search(r"and \d{4} more problems$", problems[-1])
+    assert re.search(r"and \d\d more$", files[-1])
+
+
+def test_an_input_unlike_the_models_own_is_noted(runner: CliRunner, tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(tiny_model, folder)
+    content = json.loads((folder / "preprocessor_config.json").read_text())
+    content |= {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(content))
+    result = runner.invoke(app, ["info", str(folder)])
+    assert result.exit_code == 0
+    assert "the model itself is for 32 px" in result.stdout
+    assert "the model itself" not in runner.invoke(app, ["info", str(tiny_model)]).stdout
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "examples-of-nothing/here", ""])

@@ -54,11 +54,12 @@ def test_what_is_cached_is_told_apart(runner: CliRunner, cache: Path) -> None:
     add_to_cache(cache, "someone/fine-tuned", {"config.json": git, "model.safetensors": b"x"})
     add_to_cache(cache, "someone/other-kind", {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"x"})
     add_to_cache(cache, "someone/broken", {"config.json": b"{", "model.safetensors": b"x"})
+    add_to_cache(cache, "someone/nested", {"config.json": b"[" * 200_000, "model.safetensors": b"x"})
     entries = listed(runner)
     assert entries["git-base-coco"]["where"] == "on this machine"
     assert entries["git-large"]["where"] == "Hugging Face hub"
     assert entries["someone/fine-tuned"]["where"] == "on this machine"
-    assert not {"someone/other-kind", "someone/broken", "microsoft/git-base-coco"} & set(entries)
+    assert not {"someone/other-kind", "someone/broken", "someone/nested", "microsoft/git-base-coco"} & set(entries)
 
 
 def test_the_table_has_a_row_a_model_and_says_what_json_says(runner: CliRunner, cache: Path) -> None:

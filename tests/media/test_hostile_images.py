@@ -120,6 +120,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "gzip.fits": (lambda: b"SIMPLE  =                    T" + b" " * 2850, "not an image"),
     "pointer.png": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
     "phone.jpg": (lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+    "phone.jxl": (lambda: b"\xff\x0a\x4a\x12", "JPEG XL"),
+    "boxed.jxl": (lambda: b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     "film.jpg": (lambda: b"\0\0\0\x18ftypisom\0\0\2\0isomiso2", "video"),
     "archive.png": (lambda: b"PK\x03\x04" + b"\0" * 40, "archive"),
     "only_magic.png": (lambda: b"\x89PNG\r\n\x1a\n", "damaged or incomplete"),

@@ -2,10 +2,12 @@
 
 import io
 import os
+import re
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, features
 
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.media import IMAGE_SUFFIXES, ImageLimits, find_images, open_image
+from picscribe.media import IMAGE_SUFFIXES, FolderContent, ImageLimits, find_images, open_image
 
 WIDTH, HEIGHT = 40, 24
 Image.init()  # so that Image.SAVE knows every format
@@ -391,8 +393,8 @@ def fill(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(b"")
 
 
-def listed(folder: Path, **options: bool) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in find_images(folder, **options)]
+def listed(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in find_images(folder).files]
 
 
 def test_natural_order(tmp_path: Path) -> None:
@@ -404,7 +406,6 @@ def test_natural_order(tmp_path: Path) -> None:
 def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
     fill(tmp_path, "a.jpg", ".DS_Store", ".git/x.jpg", "sub/.thumb.jpg", "sub/b.jpg")
     assert listed(tmp_path) == ["a.jpg", "sub/b.jpg"]
-    assert listed(tmp_path, recursive=False) == ["a.jpg"]
 
 
 def test_a_hidden_folder_itself_may_be_named(tmp_path: Path) -> None:
@@ -418,10 +419,11 @@ def test_links(tmp_path: Path) -> None:
     (tmp_path / "c.jpg").symlink_to("a.jpg")
     (tmp_path / "dangling.jpg").symlink_to("nowhere")
     assert listed(tmp_path) == ["a.jpg", "c.jpg", "dangling.jpg", "sub/b.jpg"]
+    assert find_images(tmp_path).linked == (tmp_path / "sub" / "loop",)
 
 
 def test_empty_folder(tmp_path: Path) -> None:
-    assert find_images(tmp_path) == []
+    assert find_images(tmp_path) == FolderContent((), {}, ())
 
 
 def test_missing_folder_and_file_for_a_folder(tmp_path: Path) -> None:
@@ -431,6 +433,27 @@ def test_missing_folder_and_file_for_a_folder(tmp_path: Path) -> None:
             find_images(tmp_path / name)
 
 
+def test_a_folder_within_that_cannot_be_read_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, "a.jpg", "closed/b.jpg", "open/c.jpg")
+    scandir = os.scandir
+
+    def refuse_closed(path: Any = ".") -> Any:  # permissions would not keep root out
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse_closed)
+    found = find_images(tmp_path)
+    assert [path.name for path in found.files] == ["a.jpg", "c.jpg"]
+    assert list(found.unreadable) == [tmp_path / "closed"]
+    assert re.search(r"closed cannot be read \(Permission denied\)", str(found.unreadable[tmp_path / "closed"]))
+    with pytest.raises(InputError, match="closed cannot be read"):
+        find_images(tmp_path / "closed")
+
+
 def test_suffixes_are_lower_case_with_a_dot() -> None:
     assert {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tiff", ".avif", ".bmp"} <= IMAGE_SUFFIXES
+    assert {".heic", ".heif", ".jxl"} <= IMAGE_SUFFIXES
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)

@@ -210,38 +210,6 @@ def test_mean_and_std() -> None:
     assert torch.allclose(pixels[:, 0, 0], torch.tensor([-1.0, 0.0, 0.5]), atol=1e-6)
 
 
-def test_batch_groups_equal_sizes() -> None:
-    preprocessing = Preprocessing(32, "keep_aspect", 48)
-    images = [noise(*size) for size in ((60, 40), (40, 60), (90, 60), (50, 50), (41, 61), (40, 60))]
-    groups = preprocessing.batch(images)
-    assert [indices for _, indices in groups] == [[0, 2], [1, 5], [3], [4]]
-    for pixels, indices in groups:
-        for row, index in zip(pixels, indices, strict=True):
-            assert torch.equal(row, preprocessing(images[index]))
-
-
-@pytest.mark.parametrize("mode", ["center_crop", "square"])
-def test_batch_of_one_size(mode: str) -> None:
-    images = [noise(60, 40), noise(3, 90)]
-    ((pixels, indices),) = Preprocessing(16, mode).batch(images)
-    assert pixels.shape == (2, 3, 16, 16) and indices == [0, 1]
-    assert Preprocessing(16, mode).batch([]) == []
-
-
-def test_video() -> None:
-    frames = [noise(60, 40), noise(60, 40).transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
-    pixels = Preprocessing(16).video(frames)
-    assert pixels.shape == (2, 3, 16, 16)
-    assert torch.equal(pixels[1], Preprocessing(16)(frames[1]))
-
-
-def test_video_of_no_frames_or_mixed_sizes() -> None:
-    with pytest.raises(InputError, match="not 0 frames"):
-        Preprocessing(16).video([])
-    with pytest.raises(InputError, match=r"2 frames of sizes \[\(40, 60\), \(60, 40\)\]"):
-        Preprocessing(32, "keep_aspect", 48).video([noise(60, 40), noise(40, 60)])
-
-
 @pytest.mark.parametrize("image", [Image.new("L", (4, 4)), Image.new("RGBA", (4, 4)), Image.new("RGB", (0, 4))])
 def test_only_rgb_images_with_pixels(image: Image.Image) -> None:
     with pytest.raises(InputError, match=r"takes an RGB image, not mode .* open it with picscribe\.media\.open_image"):
