@@ -205,8 +205,11 @@ def load(
 
     A `Path` is a folder always, a string only where it is no known name.
 
-    device: "cpu", "cuda", "cuda:1", "mps". revision: of a hub repository.
-    Raises CheckpointError where it cannot be found or read, ConfigurationError for a device that is not there.
+    device: "cpu", "cuda", "cuda:1", "mps", "xpu". revision: of a hub repository.
+    Hub downloads go through huggingface_hub: HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are honoured. VQA and TextVQA
+    checkpoints, loaded by their registered names, keep the photo's aspect as the original code does.
+    Raises CheckpointError where it cannot be found or read, ConfigurationError for a device that is not there or a
+    revision of what has none.
     """
     where = name_or_folder if isinstance(name_or_folder, str) else Path(name_or_folder)
     return Scribe(checkpoints.load(where, revision=revision, device=device))

@@ -29,7 +29,7 @@ SQUARE = Preprocessing(size=32)
 
 def make_scribe(preprocessing: Preprocessing = SQUARE) -> Scribe:
     """A network of random weights, at a scale at which photos get different captions."""
-    tokenizer = Tokenizer.from_vocabulary(WORDS)
+    tokenizer = Tokenizer(WORDS)
     torch.manual_seed(14)  # a network whose captions differ, some of which end by themselves
     decoder = TextDecoderConfig(
         vocabulary_size=len(WORDS), width=16, layers=2, heads=2, mlp_width=32, max_positions=64,

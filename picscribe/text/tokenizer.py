@@ -34,7 +34,7 @@ class Tokenizer:
     """
 
     def __init__(self, words: Sequence[str]) -> None:
-        """`words[i]` is the word of id i. Raises ConfigurationError for a vocabulary that cannot serve."""
+        """`words[i]` is the word of id i, [PAD], [UNK], [CLS] and [SEP] among them; else raises ConfigurationError."""
         _check_vocabulary(words)
         ids = {word: index for index, word in enumerate(words)}
         wrapped = tokenizers.Tokenizer(models.WordPiece(ids, unk_token=UNK, max_input_chars_per_word=100))
@@ -55,11 +55,6 @@ class Tokenizer:
         self.never_written = tuple(
             index for index, word in enumerate(words) if word in (PAD, UNK, CLS, MASK) or UNUSED.fullmatch(word)
         )
-
-    @classmethod
-    def from_vocabulary(cls, words: Sequence[str]) -> "Tokenizer":
-        """A tokenizer whose word of id i is `words[i]`; [PAD], [UNK], [CLS] and [SEP] must be among them."""
-        return cls(words)
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> "Tokenizer":

@@ -52,9 +52,7 @@ def make_checkpoint(tmp_path: Path) -> MakeCheckpoint:
             for parameter in model.parameters():
                 parameter.normal_(std=0.1)
         size = encoder.image_size
-        return Checkpoint(
-            model, Tokenizer.from_vocabulary(WORDS), preprocessing or Preprocessing(size), "tiny", tmp_path / "nowhere"
-        )
+        return Checkpoint(model, Tokenizer(WORDS), preprocessing or Preprocessing(size), "tiny", tmp_path / "nowhere")
 
     return make
 

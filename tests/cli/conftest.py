@@ -19,7 +19,7 @@ WORDS = [*SPECIAL, "a", "the", "dog", "cat", "man", "runs", "sits", "on", "grass
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a checkpoint that captions in milliseconds, nonsense that depends on the photo."""
-    tokenizer = Tokenizer.from_vocabulary(WORDS)
+    tokenizer = Tokenizer(WORDS)
     torch.manual_seed(3)
     model = Git(
         GitConfig(

@@ -55,7 +55,7 @@ def save_with_transformers(tmp_path: Path) -> Save:
         side = config.vision_config.image_size
         crop = {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
         transformers.CLIPImageProcessor(**crop).save_pretrained(folder)
-        Tokenizer.from_vocabulary(words).save(folder)
+        Tokenizer(words).save(folder)
         return folder, model
 
     return save_model

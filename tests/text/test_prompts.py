@@ -9,7 +9,7 @@ from picscribe.text import Tokenizer, prompt_ids, training_example
 
 PAD, UNK, CLS, SEP = range(4)
 NUMBERS = [f"n{index:02d}" for index in range(90)]
-TOKENIZER = Tokenizer.from_vocabulary(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *NUMBERS])
+TOKENIZER = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *NUMBERS])
 
 
 def text(count: int, start: int = 0) -> str:

@@ -44,7 +44,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def ours(bert_vocabulary: Path) -> Tokenizer:
-    return Tokenizer.from_vocabulary(bert_vocabulary.read_text(encoding="utf-8").split("\n")[:-1])
+    return Tokenizer(bert_vocabulary.read_text(encoding="utf-8").split("\n")[:-1])
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_batch_equals_one_by_one(ours: Tokenizer) -> None:
 
 
 def test_never_written() -> None:
-    tokenizer = Tokenizer.from_vocabulary(WORDS)
+    tokenizer = Tokenizer(WORDS)
     banned = [WORDS[index] for index in tokenizer.never_written]
     assert banned == ["[PAD]", "[UNK]", "[CLS]", "[MASK]", "[unused0]", "[unused12]"]
 
@@ -136,7 +136,7 @@ def test_saved_files_give_the_same_tokenizer(ours: Tokenizer, tmp_path: Path, fi
 @pytest.mark.parametrize("loader", ["BertTokenizer", "BertTokenizerFast", "AutoTokenizer"])
 def test_transformers_loads_what_is_saved(tmp_path: Path, loader: str) -> None:
     learned = Tokenizer.learn(["two dogs run along the beach", "a man's red kite!"], 300)
-    for tokenizer in (learned, Tokenizer.from_vocabulary(WORDS)):
+    for tokenizer in (learned, Tokenizer(WORDS)):
         tokenizer.save(tmp_path)
         loaded = getattr(transformers, loader).from_pretrained(tmp_path)
         for text in ("two dogs run.", "a man's dog is running", "[SEP] Kites!"):
@@ -160,7 +160,7 @@ def test_windows_line_ends(tmp_path: Path) -> None:
 
 
 def test_pickles() -> None:
-    tokenizer = Tokenizer.from_vocabulary(WORDS)
+    tokenizer = Tokenizer(WORDS)
     assert pickle.loads(pickle.dumps(tokenizer)).encode("dogs running.") == tokenizer.encode("dogs running.")
 
 
@@ -175,11 +175,11 @@ def test_pickles() -> None:
 )
 def test_unusable_vocabulary(words: list[str], complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
-        Tokenizer.from_vocabulary(words)
+        Tokenizer(words)
 
 
 def saved(folder: Path) -> dict:
-    Tokenizer.from_vocabulary(WORDS).save(folder)
+    Tokenizer(WORDS).save(folder)
     return json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
 
 
@@ -230,7 +230,7 @@ def test_unusable_vocab_txt(tmp_path: Path) -> None:
 
 
 def test_unusable_input() -> None:
-    tokenizer = Tokenizer.from_vocabulary(WORDS)
+    tokenizer = Tokenizer(WORDS)
     with pytest.raises(InputError, match="not valid Unicode"):
         tokenizer.encode("a \ud800 dog")
     with pytest.raises(InputError, match="text must be a str, not bytes"):
@@ -242,7 +242,7 @@ def test_unusable_input() -> None:
 
 def test_spellings_are_all_the_ways_to_write_a_word() -> None:
     words = [*SPECIAL_TOKENS, "dog", "do", "d", "##o", "##g", "##og", "##s", "hot", "h", "##ot"]
-    tokenizer = Tokenizer.from_vocabulary(words)
+    tokenizer = Tokenizer(words)
     written = [[words[index] for index in pieces] for pieces in tokenizer.spellings("Dog")]
     assert written == [["dog"], ["do", "##g"], ["d", "##og"], ["d", "##o", "##g"]]
     assert len(tokenizer.spellings("hot dog")) == 2 * 4

@@ -133,7 +133,7 @@ def test_pieces_equal_the_naive_rule(counts: dict[str, int], extra: list[str], r
 def test_split_equals_the_tokenizer(word: str, extra: set[str]) -> None:
     words = [*SPECIAL_TOKENS, *sorted({*"abcd", "##a", "##b", "##d", *extra, *(f"##{piece}" for piece in extra)})]
     pieces = split_into_pieces(word, set(words)) or ["[UNK]"]
-    assert Tokenizer.from_vocabulary(words).encode(word) == [words.index(piece) for piece in pieces]
+    assert Tokenizer(words).encode(word) == [words.index(piece) for piece in pieces]
 
 
 def test_words_too_long_for_the_tokenizer_are_left_out() -> None:
