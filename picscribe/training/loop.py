@@ -184,7 +184,7 @@ class Trainer:
         """One pass over the training images, in one of their views; then validation, and the state is saved."""
         view = self.epoch % self.recipe.image.views
         started = time.monotonic()
-        self.train_features.prepare(view)
+        self._prepare(self.train_features, view)
         self.model.train()
         losses = []
         for offset, indices in enumerate(self.batches()):
@@ -201,9 +201,18 @@ class Trainer:
         self.save()
         self.report("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
+    def _prepare(self, features: FrozenFeatures, view: int) -> None:
+        """Compute a view that is not there yet, which takes minutes, and say how far it is."""
+
+        def progress(done: int) -> None:
+            if done % 1600 == 0:
+                self.report(f"epoch {self.epoch + 1}  frozen features {done}/{len(features.images)} images")
+
+        features.prepare(view, progress)
+
     def validate(self) -> dict[str, float]:
         """Scores of the moving average on the validation split; keeps the checkpoint when CIDEr is the best so far."""
-        self.val_features.prepare(0)
+        self._prepare(self.val_features, 0)
         captions = caption_features(self.ema, self.tokenizer, self.val_features, self.recipe, self.precision)
         scores = score_captions(captions, self.val_images)
         # The first scores are kept even at 0: a run always ends with a checkpoint.
