@@ -34,8 +34,7 @@ class ImageRecipe:
     """The image encoder: EfficientNet-Lite started from ImageNet, its first `frozen_blocks` blocks left as they are.
 
     Frozen blocks are computed once for each of `views` random views of an image and kept in `features`. In the blocks
-    that are trained, the depthwise filters stay as they are: a hundredth of the weights, half of the
-    backward pass on a CPU.
+    that are trained, the depthwise filters stay as they are: few weights, whose gradient is slow on a CPU.
     """
 
     variant: int = 2
