@@ -3,16 +3,13 @@
 import json
 import os
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from picscribe.checkpoints.original import config_of_tensors, load_original_model, read_original_tensors
 from picscribe.generation import Hypothesis
 from picscribe.generation.beam_search import BeamSearch
 from picscribe.generation.constraints import Filter, forbid_immediate_repeat
@@ -30,27 +27,9 @@ RUNS = [
 pytestmark = pytest.mark.skipif(not RUNS, reason="no golden results here (set PICSCRIBE_GOLDEN to their folder)")
 
 
-@lru_cache(maxsize=2)
-def load_golden(name: str) -> tuple[Git, dict[str, Any], Tensor]:
-    sizes = json.loads((FOLDER / f"{name}.json").read_text())
-    file = FOLDER / f"{name}.pt"
-    tensors = read_original_tensors(file)
-    config = config_of_tensors(
-        tensors,
-        file,
-        image_encoder_heads=sizes["vision"]["heads"],
-        text_decoder_heads=sizes["text"]["heads"],
-        cls_id=sizes["bos"],
-        sep_id=sizes["eos"],
-    )
-    pixels = load_file(FOLDER / f"{name}.tensors.safetensors")["pixel_values"]
-    return load_original_model(file, tensors, config), sizes, pixels
-
-
-def search(name: str, run: dict[str, Any], prompt: list[int]) -> Hypothesis:
+def search(model: Git, pixels: Tensor, run: dict[str, Any], prompt: list[int], sep_id: int) -> Hypothesis:
     """Our search for one golden run; the original's limit counts [CLS] and prompt."""
-    model, sizes, pixels = load_golden(name)
-    room, one, sep_id = run["max_steps"] - len(prompt), torch.tensor([len(prompt)]), sizes["eos"]
+    room, one = run["max_steps"] - len(prompt), torch.tensor([len(prompt)])
     filters: list[Filter] = []
     if run["search"] == "beam":
         # The original's beam search drops the word that it chooses at its limit.
@@ -91,10 +70,10 @@ def continue_candidates(candidates: list[list[int]], sep_id: int) -> Filter:
 
 
 @pytest.mark.parametrize(("name", "number"), RUNS)
-def test_golden_run(name: str, number: int) -> None:
-    sizes = json.loads((FOLDER / f"{name}.json").read_text())
+def test_golden_run(name: str, number: int, load_golden: Callable[[str], Any]) -> None:
+    model, sizes, golden = load_golden(name)
     run, cls_id, sep_id = sizes["runs"][number], sizes["bos"], sizes["eos"]
-    hypothesis = search(name, run, run["prefix"] or [cls_id])
+    hypothesis = search(model, golden["pixel_values"], run, run["prefix"] or [cls_id], sep_id)
     ended = run["search"] == "beam" or len(hypothesis.log_probabilities) > len(hypothesis.tokens)
     found = [*hypothesis.tokens, *([sep_id] if ended else [])]
     if run["prefix"] is None:

@@ -1,17 +1,15 @@
 """Features, logits and smoothed loss of the original code's golden models, within 1e-4 relative."""
 
-import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from picscribe.checkpoints.original import config_of_tensors, load_original_model, read_original_tensors
-from picscribe.model import ClipVitConfig, Git
+from picscribe.model import ClipVitConfig
 from picscribe.training.loss import smoothed_loss
 
 FOLDER = Path(os.environ.get("PICSCRIBE_GOLDEN") or Path(__file__).resolve().parents[3] / "shared" / "golden")
@@ -21,21 +19,6 @@ needs_golden = pytest.mark.skipif(not NAMES, reason="no golden results here (set
 pytestmark = needs_golden
 
 
-def load_golden(name: str) -> tuple[Git, dict[str, Any], dict[str, Tensor]]:
-    sizes = json.loads((FOLDER / f"{name}.json").read_text())
-    file = FOLDER / f"{name}.pt"
-    tensors = read_original_tensors(file)
-    config = config_of_tensors(
-        tensors,
-        file,
-        image_encoder_heads=sizes["vision"]["heads"],
-        text_decoder_heads=sizes["text"]["heads"],
-        cls_id=sizes["bos"],
-        sep_id=sizes["eos"],
-    )
-    return load_original_model(file, tensors, config), sizes, load_file(FOLDER / f"{name}.tensors.safetensors")
-
-
 def assert_within(found: Tensor, expected: Tensor) -> None:
     """Each value within 1e-4 of itself, or of the tensor's typical size where it lies near 0."""
     assert found.shape == expected.shape
@@ -43,7 +26,7 @@ def assert_within(found: Tensor, expected: Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_sizes_read_off_the_tensors(name: str) -> None:
+def test_sizes_read_off_the_tensors(name: str, load_golden: Callable[[str], Any]) -> None:
     model, sizes, _ = load_golden(name)
     image, text = model.config.image_encoder, model.config.text_decoder
     assert isinstance(image, ClipVitConfig)
@@ -62,7 +45,7 @@ def test_sizes_read_off_the_tensors(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
-def test_features_logits_and_loss(name: str) -> None:
+def test_features_logits_and_loss(name: str, load_golden: Callable[[str], Any]) -> None:
     model, _, golden = load_golden(name)
     features = model.visual_features(golden["pixel_values"])
     assert_within(features, golden["visual_features"])
