@@ -1,9 +1,16 @@
-"""Where tests find data that does not travel with the project; a test that needs what is not there skips."""
+"""Data that does not travel with the project (a test that needs what is not there skips), a tiny model, photos."""
 
 import os
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
+
+from picscribe import checkpoints
+from picscribe.media.preprocessing import Preprocessing
+from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
+from picscribe.text.tokenizer import Tokenizer
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -35,3 +42,48 @@ def flickr8k() -> Path:
 def bert_vocabulary() -> Path:
     """BERT's uncased vocabulary, a word a line."""
     return _existing(SHARED / "data" / "bert-base-uncased-vocab.txt", "BERT's vocabulary")
+
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [*SPECIAL, "a", "the", "dog", "cat", "man", "runs", "sits", "on", "grass", "in", "red", "with", "and", "of"]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a checkpoint that captions in milliseconds, nonsense that depends on the photo."""
+    tokenizer = Tokenizer(WORDS)
+    torch.manual_seed(3)
+    model = Git(
+        GitConfig(
+            ClipVitConfig(width=16, layers=1, heads=2, mlp_width=32, patch_size=16, image_size=32),
+            TextDecoderConfig(
+                vocabulary_size=len(WORDS),
+                width=16,
+                layers=1,
+                heads=2,
+                mlp_width=32,
+                max_positions=64,
+                pad_id=tokenizer.pad_id,
+                cls_id=tokenizer.cls_id,
+                sep_id=tokenizer.sep_id,
+            ),
+        )
+    ).eval()
+    # At the scale that training starts from, all photos would get the same caption.
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data.mul_(12)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    checkpoints.save(checkpoints.Checkpoint(model, tokenizer, Preprocessing(size=32), "tiny", folder), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of 12 photos, photo1.png to photo12.png, each of other colours."""
+    folder = tmp_path_factory.mktemp("photos")
+    generator = torch.Generator().manual_seed(1)
+    for number in range(1, 13):
+        pixels = torch.randint(0, 256, (2, 3, 3), generator=generator, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).resize((70, 50)).save(folder / f"photo{number}.png")
+    return folder

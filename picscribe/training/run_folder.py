@@ -1,38 +1,18 @@
 """A run's folder: recipe, versions, history, the state to go on from, the best checkpoint; never half-written."""
 
 import csv
+import io
 import json
-import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import picscribe
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.training.recipe import Recipe, dump_recipe
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all, whatever happens meanwhile."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
-
-
-def versions() -> dict[str, str]:
-    """What the run computes with."""
-    return {
-        "picscribe": picscribe.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
-    }
+from picscribe.versions import versions
+from picscribe.whole_files import whole_file, write_whole
 
 
 class RunFolder:
@@ -68,12 +48,8 @@ class RunFolder:
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Everything a resumed run needs, tensors and plain values only."""
-        partial = self._state.with_suffix(".partial")
-        with partial.open("wb") as stream:
+        with whole_file(self._state) as stream:
             torch.save(dict(state), stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(self._state)
 
     def load_state(self) -> dict[str, Any]:
         """The saved state. Raises CheckpointError where the file is damaged."""
@@ -86,9 +62,8 @@ class RunFolder:
     def write_history(self, history: list[dict[str, float]]) -> None:
         """history.csv, a row an epoch; the columns are the union of all rows'."""
         columns = list(dict.fromkeys(key for row in history for key in row))
-        partial = self.path / "history.csv.partial"
-        with partial.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, columns)
-            writer.writeheader()
-            writer.writerows(history)
-        partial.replace(self.path / "history.csv")
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        writer.writerows(history)
+        write_whole(self.path / "history.csv", text.getvalue())

@@ -10,7 +10,8 @@ import torch
 
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.training.recipe import Recipe, load_recipe
-from picscribe.training.run_folder import RunFolder, versions
+from picscribe.training.run_folder import RunFolder
+from picscribe.versions import versions
 
 STATE = {"epoch": 3, "model": {"weight": torch.arange(4000.0)}, "history": [{"loss": 1.5}]}
 

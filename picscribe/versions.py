@@ -1,0 +1,19 @@
+"""What a result was computed with: it goes into every report and every trained checkpoint."""
+
+import platform
+
+import numpy
+import torch
+
+import picscribe
+
+
+def versions() -> dict[str, str]:
+    """Versions of picscribe and of what it computes with, and the machine."""
+    return {
+        "picscribe": picscribe.__version__,
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+    }
