@@ -1,16 +1,19 @@
 """BLEU-1 to BLEU-4 (Papineni et al., ACL 2002), to the digit as pycocoevalcap gives it."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from picscribe.evaluation.caption_pairs import CaptionPair, pair_captions
-from picscribe.evaluation.ngrams import LONGEST, Ngram, count_ngrams
+import numpy as np
+from numpy.typing import NDArray
+
+from picscribe.evaluation.caption_pairs import CaptionPairs, pair_captions
+from picscribe.evaluation.ngrams import LONGEST, NumberedCaptions
 
 TINY, SMALL = 1e-15, 1e-9
 """Added above and below each fraction line, so that no n-gram in common gives almost 0 rather than an error."""
 
 FourScores = tuple[float, float, float, float]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -21,16 +24,6 @@ class BleuScores:
     per_item: dict[str, FourScores]
 
 
-@dataclass(frozen=True)
-class _Counts:
-    """Words on both sides and, for each n-gram length, how many there are and how many match."""
-
-    prediction_words: int
-    reference_words: int
-    proposed: tuple[int, ...]
-    matched: tuple[int, ...]
-
-
 def bleu(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> BleuScores:
     """BLEU of raw captions, one prediction and at least one reference an id; tokenised inside.
 
@@ -38,43 +31,41 @@ def bleu(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]
     close. The corpus score is computed from summed counts; it is not the mean of the scores per image. Raises
     InputError where predictions and references do not hold the same ids.
     """
-    counts = {identity: _count(pair) for identity, pair in pair_captions(predictions, references).items()}
-    return BleuScores(_score(_sum(counts.values())), {identity: _score(count) for identity, count in counts.items()})
+    pairs = pair_captions(predictions, references)
+    counts = bleu_counts(pairs)
+    corpus, per_item = bleu_from_counts(counts.sum(axis=0)), bleu_from_counts(counts)
+    return BleuScores(_four(corpus), {identity: _four(row) for identity, row in zip(pairs.ids, per_item, strict=True)})
 
 
-def _count(pair: CaptionPair) -> _Counts:
-    words = len(pair.prediction)
-    closest = min((abs(len(reference) - words), len(reference)) for reference in pair.references)[1]
-    proposed = tuple(max(0, words - length + 1) for length in range(1, LONGEST + 1))
-    matched = tuple(_matches(pair, length) for length in range(1, LONGEST + 1))
-    return _Counts(words, closest, proposed, matched)
+def bleu_counts(pairs: CaptionPairs) -> Floats:
+    """(M, 9) of M images: words of the closest reference, n-grams of each length proposed, n-grams that match."""
+    captions, images = pairs.numbered, len(pairs.ids)
+    proposed = [np.maximum(captions.lengths[:images] - shorter, 0) for shorter in range(LONGEST)]
+    matched = []
+    for part, found in zip(captions.ngrams, pairs.matches, strict=True):
+        most = np.zeros_like(part.count)
+        np.maximum.at(most, found.predicted, part.count[found.reference])
+        own = part.caption < images
+        matched.append(np.bincount(part.caption[own], np.minimum(part.count, most)[own], images))
+    return np.stack([_closest_lengths(captions), *proposed, *matched], axis=-1).astype(np.float64)
 
 
-def _matches(pair: CaptionPair, length: int) -> int:
-    most: dict[Ngram, int] = {}
-    for reference in pair.references:
-        for ngram, count in count_ngrams(reference, length).items():
-            if count > most.get(ngram, 0):
-                most[ngram] = count
-    return sum(min(count, most.get(ngram, 0)) for ngram, count in count_ngrams(pair.prediction, length).items())
+def bleu_from_counts(counts: Floats) -> Floats:
+    """BLEU-1 to -4, (..., 4), from counts as of `bleu_counts` or sums of them, (..., 9)."""
+    reference_words, proposed, matched = np.split(counts, [1, 1 + LONGEST], axis=-1)
+    ratio = (proposed[..., :1] + TINY) / (reference_words + SMALL)
+    brevity = np.exp(1 - 1 / np.minimum(ratio, 1))
+    precision = (matched + TINY) / (proposed + SMALL)
+    return np.cumprod(precision, axis=-1) ** (1 / np.arange(1, LONGEST + 1)) * brevity
 
 
-def _sum(counts: Iterable[_Counts]) -> _Counts:
-    parts = list(counts)
-    return _Counts(
-        sum(part.prediction_words for part in parts),
-        sum(part.reference_words for part in parts),
-        tuple(map(sum, zip(*(part.proposed for part in parts), strict=True))),
-        tuple(map(sum, zip(*(part.matched for part in parts), strict=True))),
-    )
+def _closest_lengths(captions: NumberedCaptions) -> NDArray[np.int64]:
+    """(M,) words of the reference whose length is closest to the prediction's, the shorter of two equally close."""
+    lengths = captions.lengths[captions.predictions :]
+    order = np.lexsort((lengths, abs(lengths - captions.lengths[captions.image]), captions.image))
+    return lengths[order][np.cumsum(captions.references) - captions.references]
 
 
-def _score(counts: _Counts) -> FourScores:
-    ratio = (counts.prediction_words + TINY) / (counts.reference_words + SMALL)
-    brevity = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
-    scores, product = [], 1.0
-    for length, (proposed, matched) in enumerate(zip(counts.proposed, counts.matched, strict=True), start=1):
-        product *= (matched + TINY) / (proposed + SMALL)
-        scores.append(product ** (1 / length) * brevity)
-    one, two, three, four = scores
+def _four(row: Floats) -> FourScores:
+    one, two, three, four = row.tolist()
     return one, two, three, four

@@ -1,39 +1,47 @@
-"""Brings predictions and references together by id, tokenised, so that each metric sees the same words."""
+"""Brings predictions and references together by id, each tokenised once, so that every metric sees the same words."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from picscribe.errors import InputError
+from picscribe.evaluation.ngrams import Matches, NumberedCaptions, Tokens
 from picscribe.evaluation.ptb_tokenizer import tokenize
-
-Words = tuple[str, ...]
-Reader = Callable[[str], Sequence[str]]
 
 
 @dataclass(frozen=True)
-class CaptionPair:
-    """The words of one prediction and of the references it is held against (at least one, each may be empty)."""
+class CaptionPairs:
+    """PTB tokens of each image's prediction and references (at least one; a caption may be empty), in one order.
 
-    prediction: Words
-    references: tuple[Words, ...]
+    A token may hold a no-break space ("2\u00a01/2"): one word to ROUGE-L, two to BLEU and CIDEr, as in pycocoevalcap.
+    """
+
+    ids: tuple[str, ...]
+    predictions: tuple[Tokens, ...]
+    references: tuple[tuple[Tokens, ...], ...]
+
+    @cached_property
+    def numbered(self) -> NumberedCaptions:
+        """The same as numbers; prediction k is held against image k."""
+        return NumberedCaptions(self.predictions, self.references)
+
+    @cached_property
+    def matches(self) -> list[Matches]:
+        """What each prediction shares with its own references, for each n-gram length."""
+        return self.numbered.match(np.arange(len(self.ids)))
 
 
-def split_tokens(caption: str) -> list[str]:
-    """The PTB tokens, cut further at a no-break space inside one ("2 1/2"), as pycocoevalcap's BLEU and CIDEr do."""
-    return [word for token in tokenize(caption) for word in token.split()]
-
-
-def read_caption(caption: str, where: str, read: Reader = split_tokens) -> Words:
-    """The caption's words; InputError that begins with `where` unless it is a text."""
+def read_caption(caption: str, where: str) -> Tokens:
+    """The caption's tokens; InputError that begins with `where` unless it is a text."""
     if not isinstance(caption, str):
         raise InputError(f"{where} must be a text, found {type(caption).__name__}")
-    return tuple(read(caption))
+    return tuple(tokenize(caption))
 
 
-def read_references(
-    references: Mapping[str, Sequence[str]], read: Reader = split_tokens
-) -> dict[str, tuple[Words, ...]]:
-    """The words of every reference; InputError where there is nothing to compare with."""
+def read_references(references: Mapping[str, Sequence[str]]) -> dict[str, tuple[Tokens, ...]]:
+    """The tokens of every reference; InputError where there is nothing to compare with."""
     if not references:
         raise InputError("no references: at least one image with at least one reference caption is needed")
     by_id = {}
@@ -43,14 +51,12 @@ def read_references(
             raise InputError(f"{where} must be a list of texts, found {captions!r}")
         if not captions:
             raise InputError(f"{where}: none; every image needs at least one reference caption")
-        by_id[identity] = tuple(read_caption(caption, where, read) for caption in captions)
+        by_id[identity] = tuple(read_caption(caption, where) for caption in captions)
     return by_id
 
 
-def pair_captions(
-    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]], read: Reader = split_tokens
-) -> dict[str, CaptionPair]:
-    """Prediction and references of each id, in the order of `references`; `read` turns a raw caption into words.
+def pair_captions(predictions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> CaptionPairs:
+    """Prediction and references of each id, tokenised, in the order of `references`.
 
     Raises InputError that names ids where the two do not hold the same ones: a score over part of a data set is not
     its score.
@@ -60,10 +66,9 @@ def pair_captions(
         raise InputError(
             f"{len(missing)} of {len(references)} images have references but no prediction: {_some(missing)}"
         )
-    return {
-        identity: CaptionPair(read_caption(predictions[identity], f"prediction of {identity!r}", read), captions)
-        for identity, captions in read_references(references, read).items()
-    }
+    by_id = read_references(references)
+    read = (read_caption(predictions[identity], f"prediction of {identity!r}") for identity in by_id)
+    return CaptionPairs(tuple(by_id), tuple(read), tuple(by_id.values()))
 
 
 def require_known(predictions: Collection[str], references: Collection[str]) -> None:

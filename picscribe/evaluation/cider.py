@@ -12,21 +12,29 @@ One detail is kept from that code: length is counted in pairs of words, so that 
 word.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from picscribe.errors import InputError
-from picscribe.evaluation.caption_pairs import pair_captions, read_caption, read_references, require_known
-from picscribe.evaluation.document_frequencies import DocumentFrequencies
-from picscribe.evaluation.ngrams import LONGEST, Ngram, count_ngrams
+from picscribe.evaluation.caption_pairs import (
+    CaptionPairs,
+    pair_captions,
+    read_caption,
+    read_references,
+    require_known,
+)
+from picscribe.evaluation.document_frequencies import DocumentFrequencies, inverse_frequencies
+from picscribe.evaluation.ngrams import LONGEST, Matches, NumberedCaptions
 
 SIGMA = 6.0
 SCALE = 10.0
 
 Form = Literal["cider_d", "plain"]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ def cider(
     the whole set: with one image alone every weight is log(1) = 0 and the score is 0.0, whatever the caption; give
     frequencies of a corpus then. Raises InputError where predictions and references do not hold the same ids.
     """
-    return _score_all(predictions, references, document_frequencies, "cider_d")
+    return cider_of_pairs(pair_captions(predictions, references), document_frequencies)
 
 
 def plain_cider(
@@ -57,21 +65,15 @@ def plain_cider(
     document_frequencies: DocumentFrequencies | None = None,
 ) -> CiderScores:
     """CIDEr without clipping and without penalty on length; not what papers report. Otherwise as `cider`."""
-    return _score_all(predictions, references, document_frequencies, "plain")
+    return cider_of_pairs(pair_captions(predictions, references), document_frequencies, "plain")
 
 
-def _score_all(
-    predictions: Mapping[str, str],
-    references: Mapping[str, Sequence[str]],
-    document_frequencies: DocumentFrequencies | None,
-    form: Form,
+def cider_of_pairs(
+    pairs: CaptionPairs, document_frequencies: DocumentFrequencies | None = None, form: Form = "cider_d"
 ) -> CiderScores:
-    pairs = pair_captions(predictions, references)
-    if document_frequencies is None:
-        document_frequencies = DocumentFrequencies.of_words(pair.references for pair in pairs.values())
-    similarity = _Similarity(document_frequencies, form)
-    per_item = {identity: similarity.scores([pair.prediction], pair.references)[0] for identity, pair in pairs.items()}
-    return CiderScores(fmean(per_item.values()), per_item)
+    """`cider`, or `plain_cider`, of captions that are tokenised already."""
+    similarity = Similarity(pairs.numbered, document_frequencies, form)
+    return _scores(pairs.ids, similarity.scores(np.arange(len(pairs.ids)), pairs.matches))
 
 
 class CiderScorer:
@@ -87,72 +89,78 @@ class CiderScorer:
         form: Form = "cider_d",
     ) -> None:
         self._references = read_references(references)
-        self.document_frequencies = document_frequencies or DocumentFrequencies.of_words(self._references.values())
-        self._similarity = _Similarity(self.document_frequencies, form)
+        self.document_frequencies = document_frequencies or DocumentFrequencies.of_tokens(self._references.values())
+        self._form: Form = form
 
     def score(self, predictions: Mapping[str, str]) -> CiderScores:
         """Score one raw prediction an id, for any of the ids; InputError where an id is unknown or there are none."""
         if not predictions:
             raise InputError("no predictions: at least one is needed for a score")
-        per_item = {identity: self.score_captions(identity, [caption])[0] for identity, caption in predictions.items()}
-        return CiderScores(fmean(per_item.values()), per_item)
+        return _scores(predictions, self.score_batch(list(predictions), list(predictions.values())))
 
     def score_captions(self, identity: str, captions: Sequence[str]) -> list[float]:
-        """Score several raw captions of one image, such as samples of it in training; one score a caption."""
-        require_known([identity], self._references)
-        candidates = [read_caption(caption, f"prediction of {identity!r}") for caption in captions]
-        return self._similarity.scores(candidates, self._references[identity])
+        """Score several raw captions of one image, such as samples of it; one score a caption."""
+        return self.score_batch([identity] * len(captions), captions).tolist()
 
+    def score_batch(self, identities: Sequence[str], captions: Sequence[str]) -> Floats:
+        """The scores, (N,), of N raw captions, each of the image with the id at its place; an id may come again.
 
-@dataclass(frozen=True)
-class _Vector:
-    """tf-idf weights of a caption's n-grams, for each n-gram length apart, with their Euclidean norms."""
-
-    weights: tuple[dict[Ngram, float], ...]
-    norms: tuple[float, ...]
-    word_pairs: int
-
-
-class _Similarity:
-    """Compares captions under given document frequencies."""
-
-    def __init__(self, document_frequencies: DocumentFrequencies, form: Form) -> None:
-        self._inverse = document_frequencies.weights()
-        self._unseen = document_frequencies.unseen_weight
-        self._form = form
-
-    def scores(self, candidates: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> list[float]:
-        """Mean similarity of each candidate to the references, times ten."""
-        vectors = [self._vector(reference) for reference in references]
-        return [self._mean(self._vector(candidate), vectors) for candidate in candidates]
-
-    def _mean(self, candidate: _Vector, references: Sequence[_Vector]) -> float:
-        return SCALE * fmean(_compare(candidate, reference, self._form) for reference in references)
-
-    def _vector(self, tokens: Sequence[str]) -> _Vector:
-        inverse, unseen = self._inverse, self._unseen
-        weights = tuple(
-            {ngram: count * inverse.get(ngram, unseen) for ngram, count in count_ngrams(tokens, length).items()}
-            for length in range(1, LONGEST + 1)
+        For training on samples: all of a batch at once. InputError where an id is unknown.
+        """
+        require_known(identities, self._references)
+        if len(identities) != len(captions):
+            raise InputError(f"one id a caption is needed, found {len(identities)} ids and {len(captions)} captions")
+        images = {identity: number for number, identity in enumerate(dict.fromkeys(identities))}
+        numbered = NumberedCaptions(
+            [
+                read_caption(caption, f"prediction of {identity!r}")
+                for identity, caption in zip(identities, captions, strict=True)
+            ],
+            [self._references[identity] for identity in images],
         )
-        norms = tuple(math.sqrt(sum(weight * weight for weight in part.values())) for part in weights)
-        return _Vector(weights, norms, max(0, len(tokens) - 1))
+        image = np.array([images[identity] for identity in identities], np.int64)
+        return Similarity(numbered, self.document_frequencies, self._form).scores(image, numbered.match(image))
 
 
-def _compare(candidate: _Vector, reference: _Vector, form: Form) -> float:
-    """Mean over the n-gram lengths of the cosine of two captions, clipped and penalised where `form` is CIDEr-D."""
-    clipped = form == "cider_d"
-    total = 0.0
-    for length in range(LONGEST):
-        norms = candidate.norms[length] * reference.norms[length]
-        if not norms:
-            continue
-        others = reference.weights[length]
-        product = 0.0
-        for ngram, weight in candidate.weights[length].items():
-            other = others.get(ngram)
-            if other is not None:
-                product += (other if clipped and other < weight else weight) * other
-        total += product / norms
-    difference = candidate.word_pairs - reference.word_pairs if clipped else 0
-    return math.exp(-(difference**2) / (2 * SIGMA**2)) * total / LONGEST
+class Similarity:
+    """tf-idf vectors of P predictions and of the references of M images, to be held against each other.
+
+    Document frequencies are those of the references where none are given.
+    """
+
+    def __init__(
+        self,
+        captions: NumberedCaptions,
+        document_frequencies: DocumentFrequencies | None = None,
+        form: Form = "cider_d",
+    ) -> None:
+        self._captions, self._form = captions, form
+        if document_frequencies is None:
+            rarities = inverse_frequencies(len(captions.references), captions.document_counts)
+        else:
+            rarities = inverse_frequencies(document_frequencies.documents, document_frequencies.find(captions))
+        self._weights, self._shrink = [], []
+        for part, rarity in zip(captions.ngrams, rarities, strict=True):
+            weights = part.count * rarity[part.ngram]
+            norms = np.sqrt(np.bincount(part.caption, weights**2, len(captions.lengths)))
+            self._weights.append(weights)
+            # A vector without length has no direction, and shares nothing with any other.
+            self._shrink.append(np.divide(1, norms, np.zeros_like(norms), where=norms > 0))
+
+    def scores(self, images: NDArray[np.int64], matches: Sequence[Matches]) -> Floats:
+        """(P,) mean similarity of each prediction to the references of its image, (P,), times ten."""
+        captions, clipped = self._captions, self._form == "cider_d"
+        word_pairs = np.maximum(captions.lengths - 1, 0)
+        total = np.zeros(captions.predictions)
+        for part, weights, shrink, found in zip(captions.ngrams, self._weights, self._shrink, matches, strict=True):
+            prediction, reference = part.caption[found.predicted], part.caption[found.reference]
+            own, other = weights[found.predicted], weights[found.reference]
+            product = (np.minimum(own, other) if clipped else own) * other * shrink[prediction] * shrink[reference]
+            if clipped:
+                product *= np.exp(-((word_pairs[prediction] - word_pairs[reference]) ** 2) / (2 * SIGMA**2))
+            total += np.bincount(prediction, product, captions.predictions)
+        return SCALE * total / (LONGEST * captions.references[images])
+
+
+def _scores(identities: Collection[str], scores: Floats) -> CiderScores:
+    return CiderScores(float(scores.mean()), dict(zip(identities, scores.tolist(), strict=True)))

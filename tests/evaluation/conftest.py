@@ -1,5 +1,6 @@
 """pycocoevalcap, Stanford's tokenizer and predictions over Flickr8k val, for tests that compare with them."""
 
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -7,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from picscribe.datasets import read_karpathy
-
 Captions = dict[str, list[str]]
+
+NANO = Path(__file__).parent / "data" / "flickr8k_val_nano.json"
 
 
 @pytest.fixture(scope="session")
@@ -30,17 +31,21 @@ def stanford() -> Callable[[list[str]], list[list[str]]]:
 @pytest.fixture(scope="session")
 def val_captions(flickr8k: Path) -> Captions:
     """The five captions of each of the 1,000 val images."""
+    document = json.loads((flickr8k / "dataset_flickr8k.json").read_text(encoding="utf-8"))
     return {
-        example.id: list(example.captions)
-        for example in read_karpathy(flickr8k / "dataset_flickr8k.json", flickr8k / "images", "val")
+        image["filename"]: [sentence["raw"] for sentence in image["sentences"]]
+        for image in document["images"]
+        if image["split"] == "val"
     }
 
 
-@pytest.fixture(scope="session", params=["human", "shuffled", "degenerate"])
+@pytest.fixture(scope="session", params=["human", "nano", "shuffled", "degenerate"])
 def val_predictions(request: pytest.FixtureRequest, val_captions: Captions) -> tuple[dict[str, str], Captions]:
-    """Predictions and references: a person's caption against the other four, another image's, and useless ones."""
+    """Predictions and references: a person's caption against the other four, nano's, another image's, useless ones."""
     if request.param == "human":
         return {i: c[0] for i, c in val_captions.items()}, {i: c[1:] for i, c in val_captions.items()}
+    if request.param == "nano":
+        return json.loads(NANO.read_text(encoding="utf-8"))["captions"], val_captions
     if request.param == "shuffled":
         others = [captions[0] for captions in val_captions.values()]
         random.Random(1).shuffle(others)

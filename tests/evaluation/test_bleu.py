@@ -2,12 +2,12 @@
 
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from picscribe.evaluation import bleu
 
-words = st.lists(st.sampled_from(["dog", "cat", "runs", "jumps", "wall"]), max_size=9)
+words = st.lists(st.sampled_from(["dog", "cat", "runs", "café", "日本"]), max_size=9)
 corpora = st.lists(st.tuples(words, st.lists(words, min_size=1, max_size=3)), min_size=1, max_size=4)
 
 
@@ -33,6 +33,9 @@ def slow_bleu(corpus: list[tuple[list[str], list[list[str]]]], longest: int) -> 
 
 
 @given(corpora)
+@example([(["dog"] * 9, [["dog", "cat"] * 4, ["cat"] * k]) for k in range(5)])
+@example([(["dog", "cat", "runs"], [["dog", "cat"] * (k % 5) for k in range(300)])])
+@example([([], [[]])])
 def test_bleu_is_its_definition(corpus: list[tuple[list[str], list[list[str]]]]) -> None:
     predictions = {str(k): " ".join(prediction) for k, (prediction, _) in enumerate(corpus)}
     references = {str(k): [" ".join(ref) for ref in refs] for k, (_, refs) in enumerate(corpus)}

@@ -1,6 +1,5 @@
-"""BLEU, ROUGE-L and CIDEr against pycocoevalcap, end to end, over three kinds of predictions for Flickr8k val."""
+"""BLEU, ROUGE-L and CIDEr against pycocoevalcap, end to end, over four kinds of predictions for Flickr8k val."""
 
-import time
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ def tokenised(val_predictions: Any, stanford: Any) -> tuple[dict[str, list[str]]
     )
 
 
+@pytest.mark.java
 def test_bleu_as_pycocoevalcap(val_predictions: Any, tokenised: Any) -> None:
     module = pytest.importorskip("pycocoevalcap.bleu.bleu")
     corpus, per_item = module.Bleu(4).compute_score(tokenised[1], tokenised[0], verbose=0)
@@ -35,6 +35,7 @@ def test_bleu_as_pycocoevalcap(val_predictions: Any, tokenised: Any) -> None:
         assert [scores[order] for scores in ours.per_item.values()] == pytest.approx(per_item[order], **CLOSE)
 
 
+@pytest.mark.java
 def test_rouge_as_pycocoevalcap(val_predictions: Any, tokenised: Any) -> None:
     module = pytest.importorskip("pycocoevalcap.rouge.rouge")
     corpus, per_item = module.Rouge().compute_score(tokenised[1], tokenised[0])
@@ -43,18 +44,13 @@ def test_rouge_as_pycocoevalcap(val_predictions: Any, tokenised: Any) -> None:
     assert list(ours.per_item.values()) == pytest.approx(per_item, **CLOSE)
 
 
+@pytest.mark.java
 def test_cider_as_pycocoevalcap(val_predictions: Any, tokenised: Any) -> None:
     module = pytest.importorskip("pycocoevalcap.cider.cider")
     corpus, per_item = module.Cider().compute_score(tokenised[1], tokenised[0])
     ours = cider(*val_predictions)
     assert ours.corpus == pytest.approx(corpus, **CLOSE)
     assert list(ours.per_item.values()) == pytest.approx(per_item, **CLOSE)
-
-
-def test_cider_of_a_thousand_images_takes_seconds(val_predictions: Any) -> None:
-    start = time.process_time()
-    cider(*val_predictions)
-    assert time.process_time() - start < 5
 
 
 TWO = {"a": ["a dog runs", "the dog"], "b": ["two cats sit on a wall"]}
@@ -100,17 +96,40 @@ def test_ids_may_come_in_any_order() -> None:
         assert metric(predictions, TWO) == metric(turned, TWO)
 
 
+def test_a_fraction_is_one_word_to_rouge_and_two_to_the_others() -> None:
+    """As in pycocoevalcap, which parts words at a no-break space in BLEU and CIDEr alone."""
+    predictions, references = {"a": "2 1/2 cups", "b": "a dog"}, {"a": ["2 cups"], "b": ["two cats"]}
+    assert bleu(predictions, references).per_item["a"][0] == pytest.approx(2 / 3)
+    assert rouge_l(predictions, references).per_item["a"] == pytest.approx(1 / 2)
+    assert cider(predictions, references).per_item["a"] > 0
+
+
+def test_an_odd_space_parts_words() -> None:
+    assert bleu({"a": "a\u2003dog"}, {"a": ["a dog"]}).corpus[1] == pytest.approx(1)
+
+
 def test_scorer_is_cider_batch_by_batch() -> None:
     predictions = {"a": "a dog runs", "b": "two cats on a wall"}
     scorer = CiderScorer(TWO)
     whole = cider(predictions, TWO)
-    assert scorer.score(predictions) == whole
+    assert scorer.score(predictions).per_item == pytest.approx(whole.per_item, rel=1e-12)
+    assert scorer.score(predictions).corpus == pytest.approx(whole.corpus, rel=1e-12)
     for identity, caption in predictions.items():
-        assert scorer.score({identity: caption}).corpus == whole.per_item[identity]
+        assert scorer.score({identity: caption}).corpus == pytest.approx(whole.per_item[identity], rel=1e-12)
         samples = scorer.score_captions(identity, [caption, "", caption])
-        assert samples == [whole.per_item[identity], 0.0, whole.per_item[identity]]
-    assert CiderScorer(TWO, form="plain").score(predictions) == plain_cider(predictions, TWO)
+        assert samples == pytest.approx([whole.per_item[identity], 0.0, whole.per_item[identity]], rel=1e-12)
+    batch = scorer.score_batch(["b", "a", "b"], [predictions["b"], predictions["a"], "an unseen word"])
+    assert batch.dtype == "float64"
+    assert batch.tolist() == pytest.approx([whole.per_item["b"], whole.per_item["a"], 0.0], rel=1e-12)
+    assert scorer.score_batch([], []).shape == (0,)
+    assert CiderScorer(TWO, form="plain").score(predictions).per_item == pytest.approx(
+        plain_cider(predictions, TWO).per_item, rel=1e-12
+    )
     with pytest.raises(InputError, match="'c'"):
         scorer.score({"c": "a dog"})
     with pytest.raises(InputError, match="no predictions"):
         scorer.score({})
+    with pytest.raises(InputError, match="1 ids and 2 captions"):
+        scorer.score_batch(["a"], ["x", "y"])
+    with pytest.raises(InputError, match="prediction of 'a' must be a text"):
+        scorer.score_batch(["a"], [None])  # type: ignore[list-item]

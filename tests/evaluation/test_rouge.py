@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from picscribe.evaluation import rouge_l
-from picscribe.evaluation.rouge import common_subsequence
+from picscribe.evaluation.rouge import common_subsequences
 
-words = st.lists(st.sampled_from(["dog", "cat", "runs"]), max_size=7)
+words = st.lists(st.sampled_from(["dog", "café", "日本"]), max_size=7)
+long_words = st.lists(st.sampled_from(["dog", "cat", "runs", "a", "wall"]), min_size=60, max_size=90)
 
 
 def slow_common(first: list[str], second: list[str]) -> int:
@@ -18,9 +19,24 @@ def slow_common(first: list[str], second: list[str]) -> int:
     return max(size for size in range(len(first) + 1) for c in combinations(first, size) if c in of_second)
 
 
-@given(words, words)
-def test_longest_common_subsequence(first: list[str], second: list[str]) -> None:
-    assert common_subsequence(first, second) == slow_common(first, second)
+@given(words, st.lists(words, max_size=3))
+def test_longest_common_subsequence(first: list[str], others: list[list[str]]) -> None:
+    assert common_subsequences(first, others) == [slow_common(first, other) for other in others]
+
+
+def table_common(first: list[str], second: list[str]) -> int:
+    """The textbook's table, row by row, for captions too long to try every subsequence of."""
+    longest = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
+    for i, one in enumerate(first):
+        for k, other in enumerate(second):
+            longest[i + 1][k + 1] = longest[i][k] + 1 if one == other else max(longest[i][k + 1], longest[i + 1][k])
+    return longest[-1][-1]
+
+
+@given(long_words, long_words)
+def test_longest_common_subsequence_of_long_captions(first: list[str], second: list[str]) -> None:
+    """Longer than a machine word has bits."""
+    assert common_subsequences(first, [second, first]) == [table_common(first, second), len(first)]
 
 
 @given(words.filter(bool), st.lists(words.filter(bool), min_size=1, max_size=3))
