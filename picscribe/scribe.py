@@ -129,6 +129,26 @@ class Scribe:
             results += self._caption_batch(given[start : start + batch_size], ids, chosen, errors)
         return results if isinstance(images, list | tuple) else results[0]
 
+    def ask(
+        self,
+        image: ImageSource,
+        questions: Sequence[str],
+        *,
+        options: GenerationOptions | None = None,
+        **fields: Any,
+    ) -> list[Caption]:
+        """Answer each question about one image, which is encoded once for all of them; options as in `caption`.
+
+        Raises InputError for an image that cannot be used, ConfigurationError for options that cannot.
+        """
+        if isinstance(questions, str) or not questions:
+            raise InputError(f"questions must be a list of at least one text, not {questions!r}")
+        chosen = _options(options, fields)
+        prompts = [prompt_ids(self.tokenizer, question) for question in questions]
+        pixels = self.preprocessing(open_image(image))[None]
+        found = self._search(pixels, prompts, chosen)[0]
+        return [self._caption_of(hypotheses, prompt) for hypotheses, prompt in zip(found, prompts, strict=True)]
+
     def _caption_batch(
         self, sources: Sequence[ImageSource], prompt: Sequence[int], options: GenerationOptions, errors: str
     ) -> list[Caption | PicscribeError]:
@@ -143,9 +163,9 @@ class Scribe:
                 results[place] = error
         for places in _equal_sizes(pixels):
             batch = torch.stack([pixels[place] for place in places])
-            for place, hypotheses in zip(places, self._search(batch, prompt, options), strict=True):
+            for place, of_image in zip(places, self._search(batch, [prompt], options), strict=True):
                 try:
-                    results[place] = self._caption_of(hypotheses, prompt)
+                    results[place] = self._caption_of(of_image[0], prompt)
                 except PicscribeError as error:
                     if errors == "raise":
                         raise
@@ -154,15 +174,14 @@ class Scribe:
 
     @torch.inference_mode()
     def _search(
-        self, pixels: torch.Tensor, prompt: Sequence[int], options: GenerationOptions
-    ) -> list[list[Hypothesis]]:
-        """The best hypotheses for each image of one size, `pixels` (B, 3, height, width)."""
+        self, pixels: torch.Tensor, prompts: Sequence[Sequence[int]], options: GenerationOptions
+    ) -> list[list[list[Hypothesis]]]:
+        """For each image of one size, `pixels` (B, 3, height, width), and each of P prompts, the best hypotheses."""
         weight = next(self.model.parameters())
-        room = options.beams * (len(prompt) + options.max_new_tokens)
+        room = len(prompts) * options.beams * (max(map(len, prompts)) + options.max_new_tokens)
         prefix = self.model.encode(pixels.to(weight.device, weight.dtype), room)
         banned = [tokens for word in options.banned_words for tokens in self.tokenizer.spellings(word)]
-        found = generate(self.model, prefix, [[prompt]] * len(pixels), options, self.tokenizer.never_written, banned)
-        return [of_image[0] for of_image in found]
+        return generate(self.model, prefix, [prompts] * len(pixels), options, self.tokenizer.never_written, banned)
 
     def _caption_of(self, hypotheses: Sequence[Hypothesis], prompt: Sequence[int]) -> Caption:
         if not hypotheses:

@@ -1,15 +1,15 @@
 """The bundled model: it is there, small, complete, and says sensible things of photos it has not seen."""
 
 import json
-import random
 from pathlib import Path
 
 import pytest
 
 import picscribe
 from picscribe.checkpoints.resolve import resolve
-from picscribe.datasets import CaptionedImage, read_karpathy
-from picscribe.evaluation.captioning import evaluate_captions, score_captions
+from picscribe.datasets import load_examples
+from picscribe.evaluation.plan import Evaluation
+from picscribe.evaluation.run import run
 from picscribe.generation import GenerationOptions
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.jpg"))
@@ -18,11 +18,6 @@ EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.jpg
 @pytest.fixture(scope="module")
 def nano() -> picscribe.Scribe:
     return picscribe.load()
-
-
-@pytest.fixture(scope="module")
-def val(flickr8k: Path) -> list[CaptionedImage]:
-    return read_karpathy(flickr8k / "dataset_flickr8k.json", flickr8k / "images", "val")
 
 
 def test_it_is_small_and_says_how_it_came_to_be() -> None:
@@ -42,22 +37,26 @@ def test_it_captions_the_example_photos(nano: picscribe.Scribe) -> None:
         assert 0 < caption.confidence < 1
 
 
-def test_it_looks_at_the_photo(nano: picscribe.Scribe, val: list[CaptionedImage]) -> None:
+def test_it_looks_at_the_photo(flickr8k: Path, tmp_path: Path) -> None:
     """Captions fit their own photos, and not each other's; a broken fine-tune says the same of every image."""
-    images = val[:100]
-    report = evaluate_captions(nano, images, GenerationOptions(), batch_size=25)
-    texts = list(report.predictions.values())
-    random.Random(0).shuffle(texts)
-    shuffled = score_captions(dict(zip(report.predictions, texts, strict=True)), images)
+    dataset, examples = load_examples(flickr8k, None, "val")
+    report, _ = run(Evaluation("nano", dataset, examples[:100]), tmp_path)
     assert report.errors == {}
     assert report.scores["CIDEr"] > 0.4
-    assert report.scores["CIDEr"] > 3 * shuffled["CIDEr"]
+    assert report.scores["CIDEr"] > 3 * report.scores["CIDEr shuffled"]
     assert report.scores["distinct"] > 0.7
 
 
 @pytest.mark.slow
-def test_it_reaches_its_published_figures(nano: picscribe.Scribe, val: list[CaptionedImage]) -> None:
-    report = evaluate_captions(nano, val, GenerationOptions(), batch_size=50)
-    assert len(report.predictions) == 1000
-    assert report.scores["CIDEr"] >= 0.50
-    assert report.scores["BLEU-4"] >= 0.20
+@pytest.mark.parametrize(("beams", "row"), [(4, "4 beams (default)"), (1, "greedy (`--beams 1`)")])
+def test_it_reaches_its_published_figures_to_the_digit(flickr8k: Path, tmp_path: Path, beams: int, row: str) -> None:
+    card = (resolve("nano") / "README.md").read_text(encoding="utf-8").splitlines()
+    header = next(line for line in card if line.startswith("| search |"))
+    published = next(line for line in card if line.startswith(f"| {row} |"))
+    dataset, examples = load_examples(flickr8k, None, "val")
+    report, _ = run(
+        Evaluation("nano", dataset, examples, split="val", options=GenerationOptions(beams=beams)), tmp_path
+    )
+    names = [cell.strip() for cell in header.split("|")[2:-1]]
+    assert len(examples) == 1000
+    assert [f"{report.scores[name]:.3f}" for name in names] == [cell.strip() for cell in published.split("|")[2:-1]]

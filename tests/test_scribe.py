@@ -330,3 +330,27 @@ def test_a_device_that_is_not_there_is_named(scribe: Scribe, tmp_path: Path) -> 
     save(scribe.checkpoint, tmp_path / "saved")
     with pytest.raises(ConfigurationError, match="device 'toaster' cannot be used"):
         picscribe.load(tmp_path / "saved", device="toaster")
+
+
+# Questions
+
+
+QUESTIONS = ["the dog runs on", "a", "", "a cat and a man of the red grass", "dog"]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_questions_share_an_image_and_are_answered_as_one_by_one(
+    scribe: Scribe, photos: list[Path], beams: int
+) -> None:
+    for photo in photos[:3]:
+        answers = scribe.ask(photo, QUESTIONS, beams=beams, max_new_tokens=6)
+        alone = [scribe.caption(photo, prompt=words, beams=beams, max_new_tokens=6) for words in QUESTIONS]
+        assert [answer.tokens for answer in answers] == [caption.tokens for caption in alone]
+        assert [answer.text for answer in answers] == [caption.text for caption in alone]
+        assert [answer.score for answer in answers] == pytest.approx([caption.score for caption in alone], abs=1e-5)
+
+
+@pytest.mark.parametrize("questions", ["what is it", []])
+def test_questions_are_a_list_of_texts(scribe: Scribe, photos: list[Path], questions: Any) -> None:
+    with pytest.raises(InputError, match="questions must be a list of at least one text"):
+        scribe.ask(photos[0], questions)

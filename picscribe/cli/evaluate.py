@@ -1,66 +1,100 @@
-"""`picscribe evaluate`: caption a data set's images and print the scores."""
+"""`picscribe evaluate`: let a model caption or answer a data set, and report its scores."""
 
-import json
+import contextlib
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from picscribe.cli.terminal import Bar, report, write_line
+from picscribe.cli.terminal import Bar, report, show_scores, write_line
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A name that `picscribe models` lists, or a folder.")],
-    annotations: Annotated[Path, typer.Argument(help="A data set in Karpathy's form: dataset_*.json.")],
-    images: Annotated[Path, typer.Argument(help="The folder of its images.")],
-    split: Annotated[str, typer.Option(help="Which split: train, val, test …")] = "val",
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="An annotation file or a folder; `picscribe data inspect` says what it is taken for."
+        ),
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(show_default=False, help="The folder of its images, where it is not in the usual place."),
+    ] = None,
+    data_format: Annotated[
+        str | None, typer.Option("--format", show_default=False, help="The form of the data set, if not as recognised.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="Which split: train, val, test … Needed where there are several."),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            show_default=False,
+            help="How answers and labels are scored, if not as usual: vqa-accuracy, textvqa-accuracy, exact-match, "
+            "classes, scene-text.",
+        ),
+    ] = None,
     beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.")] = 4,
     length_penalty: Annotated[float, typer.Option(help="Higher favours longer captions.")] = 0.6,
     max_words: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 20,
-    batch_size: Annotated[int, typer.Option(min=1, help="Photos computed at a time.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos, or questions of a photo, computed at a time.")] = 32,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")] = "cpu",
+    num_processes: Annotated[
+        int, typer.Option(min=1, help="Share the work among processes; with cuda, a GPU each.")
+    ] = 1,
     revision: Annotated[
         str | None, typer.Option(show_default=False, help="Branch, tag or commit of a model on the hub.")
     ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Resamples that the confidence intervals come from.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
     output: Annotated[
         Path | None,
         typer.Option(
-            show_default=False, help='Write the captions here, in COCO\'s results form: [{"image_id", "caption"}].'
+            show_default=False,
+            help="Folder for predictions.json, items.json, report.json and report.html; an evaluation that was stopped "
+            "goes on there.",
         ),
     ] = None,
 ) -> None:
-    """Caption every image of a split; print CIDEr (1.0 is 100 points), BLEU, ROUGE-L, distinct captions per image."""
-    from picscribe.datasets import read_karpathy
-    from picscribe.errors import ConfigurationError
-    from picscribe.evaluation.captioning import evaluate_captions
+    """Caption every photo of a split, or answer its questions, and score what is said.
+
+    Captions: CIDEr (1.0 is 100 points), BLEU, ROUGE-L, and what tells a model that does not look at its photos.
+    Questions: VQA accuracy, or exact match. Classes: equal and in. Each with a 95 % confidence interval.
+    """
+    from picscribe.datasets import load_examples
+    from picscribe.evaluation.bootstrap import Resampling
+    from picscribe.evaluation.plan import Evaluation
+    from picscribe.evaluation.run import run
     from picscribe.generation.options import GenerationOptions
-    from picscribe.scribe import load
 
-    if output and not output.absolute().parent.is_dir():
-        raise ConfigurationError(f"--output {output}: there is no folder {output.parent}")
     options = GenerationOptions(beams=beams, length_penalty=length_penalty, max_new_tokens=max_words)
-    examples = read_karpathy(annotations, images, split)
-    scribe = load(model, device=device, revision=revision)
-    done = 0
-    with Bar(len(examples)) as bar:
-
-        def advance(now: int) -> None:
-            nonlocal done
-            with bar.advance(now - done):
-                done = now
-
-        result = evaluate_captions(scribe, examples, options, batch_size, advance)
+    dataset, examples = load_examples(data, images, split, format=data_format)
+    evaluation = Evaluation(
+        model=model,
+        dataset=dataset,
+        examples=examples,
+        split=split,
+        images=images,
+        options=options,
+        batch_size=batch_size,
+        metric=metric,
+        resampling=Resampling(samples=samples, seed=seed),
+        revision=revision,
+        device=device,
+        processes=num_processes,
+    )
+    with contextlib.ExitStack() as stack:
+        folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="picscribe-")))
+        with Bar(len(evaluation.batches())) as bar:
+            result, _ = run(evaluation, folder, bar.reach)
     for name, error in result.errors.items():
         report(f"{name}: {error}")
-    for metric, score in result.scores.items():
-        write_line(f"{metric:9} {score:.4f}")
-    write_line(f"{len(examples)} images of {split}, {beams} beams, {result.seconds:.0f} s")
+    show_scores(result.scores, result.intervals)
+    write_line(f"{len(examples)} examples{f' of {split}' if split else ''}, {beams} beams, {result.seconds:.0f} s")
     if output:
-        # COCO's ids are numbers; its evaluation code does not know them as text.
-        results = [
-            {"image_id": int(name) if name.isdecimal() else name, "caption": caption}
-            for name, caption in result.predictions.items()
-        ]
-        output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write_line(f"report: {output / 'report.html'}")
     if result.errors:
         raise typer.Exit(1)

@@ -8,10 +8,14 @@ from typer.core import TyperGroup
 
 import picscribe
 from picscribe.cli.caption import caption
+from picscribe.cli.compare import compare
 from picscribe.cli.convert import convert
+from picscribe.cli.data import data
 from picscribe.cli.evaluate import evaluate
 from picscribe.cli.info import info
 from picscribe.cli.models import models
+from picscribe.cli.score_answers import score_answers
+from picscribe.cli.score_captions import score_captions
 from picscribe.cli.terminal import report
 from picscribe.cli.train import train
 from picscribe.errors import ConfigurationError, PicscribeError
@@ -44,8 +48,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (caption, models, info, convert, evaluate, train):
+for command in (caption, models, info, convert, train, evaluate, compare, score_captions, score_answers):
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,8 +1,9 @@
 """What the command line writes: results to standard output, problems and the progress bar to standard error."""
 
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import typer
@@ -33,7 +34,7 @@ def report(problem: object) -> None:
 
 
 class Bar:
-    """A progress bar over `total` photos; there is none for a single photo, or where nobody is looking."""
+    """A progress bar over `total` photos or batches; there is none for a single one, or where nobody is looking."""
 
     def __init__(self, total: int) -> None:
         self._progress = None
@@ -74,3 +75,23 @@ class Bar:
         finally:
             self._progress.start()
             self._progress.advance(self._task, photos)
+
+    def reach(self, done: int) -> None:
+        """Set how many are done, where nothing is written meanwhile."""
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done)
+
+
+def show_scores(
+    scores: Mapping[str, float], intervals: Mapping[str, tuple[float, float]], as_json: bool = False
+) -> None:
+    """Write a line a score, with its confidence interval where there is one; or all as one JSON object."""
+    if as_json:
+        write_line(
+            json.dumps({"scores": dict(scores), "intervals": {name: list(pair) for name, pair in intervals.items()}})
+        )
+        return
+    width = max(map(len, scores))
+    for name, score in scores.items():
+        low_high = "  ({:.4f} to {:.4f})".format(*intervals[name]) if name in intervals else ""
+        write_line(f"{name:{width}} {score:.4f}{low_high}")

@@ -1,6 +1,7 @@
-"""Where pairs of images and captions come from: one reader a format, all giving `CaptionedImage`."""
+"""Where photos and videos with captions, questions or labels come from: one reader a format, one registry."""
 
-from picscribe.datasets.examples import CaptionedImage
-from picscribe.datasets.karpathy import read_karpathy
+from picscribe.datasets.dataset import Dataset, missing_files
+from picscribe.datasets.examples import Example, FileSlice, Oddity
+from picscribe.datasets.formats import FORMATS, load_examples, read_dataset
 
-__all__ = ["CaptionedImage", "read_karpathy"]
+__all__ = ["FORMATS", "Dataset", "Example", "FileSlice", "Oddity", "load_examples", "missing_files", "read_dataset"]

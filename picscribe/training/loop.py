@@ -4,7 +4,7 @@ import copy
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from picscribe.checkpoints import Checkpoint, save
 from picscribe.checkpoints.imagenet import load_imagenet
-from picscribe.datasets import CaptionedImage, read_karpathy
+from picscribe.datasets import Example, load_examples
 from picscribe.errors import CheckpointError, PicscribeError
-from picscribe.evaluation.captioning import score_captions
+from picscribe.evaluation.caption_scores import score_captions
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import Git, GitConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
@@ -25,9 +25,10 @@ from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.loss import smoothed_loss
 from picscribe.training.packing import pack, predicted_logits
 from picscribe.training.recipe import OptimisationRecipe, Recipe
-from picscribe.training.run_folder import RunFolder, versions
+from picscribe.training.run_folder import RunFolder
 from picscribe.training.validation import caption_features
 from picscribe.training.views import FrozenFeatures
+from picscribe.versions import versions
 
 IMAGENET_LITE_MEAN = (127 / 255,) * 3
 IMAGENET_LITE_STD = (128 / 255,) * 3
@@ -94,9 +95,9 @@ class Trainer:
         self.folder = RunFolder(output)
         data = recipe.data
         annotations, images = Path(data.annotations), Path(data.images)
-        self.train_images = read_karpathy(annotations, images, data.train_split)
-        self.val_images = read_karpathy(annotations, images, data.val_split)
-        captions = [caption for image in self.train_images for caption in image.captions]
+        self.train_images = load_examples(annotations, images, data.train_split)[1]
+        self.val_images = load_examples(annotations, images, data.val_split)[1]
+        captions = [caption for image in self.train_images for caption in image.texts]
         self.tokenizer = Tokenizer.learn(captions, recipe.text.vocabulary_size, recipe.text.min_frequency)
         torch.manual_seed(recipe.seed)
         self.model = build_model(recipe, self.tokenizer)
@@ -114,7 +115,7 @@ class Trainer:
         self.epoch = 0
         self.history: list[dict[str, float]] = []
 
-    def _features(self, images: list[CaptionedImage], augment: bool) -> FrozenFeatures:
+    def _features(self, images: Sequence[Example], augment: bool) -> FrozenFeatures:
         image = self.recipe.image
         augmentation = image.augmentation if augment else None
         encoder = lite_encoder(self.ema)
@@ -123,10 +124,8 @@ class Trainer:
             encoder, image.frozen_blocks, images, self.preprocessing, augmentation, self.recipe.seed, folder
         )
 
-    def _texts(self, image: CaptionedImage) -> list[TrainingExample]:
-        return [
-            training_example(self.tokenizer, "", caption, self.recipe.text.max_tokens) for caption in image.captions
-        ]
+    def _texts(self, image: Example) -> list[TrainingExample]:
+        return [training_example(self.tokenizer, "", caption, self.recipe.text.max_tokens) for caption in image.texts]
 
     def batches(self) -> Iterator[list[int]]:
         """This epoch's batches of image indices, in an order drawn from the seed and the epoch."""
@@ -214,7 +213,8 @@ class Trainer:
         """Scores of the moving average on the validation split; keeps the checkpoint when CIDEr is the best so far."""
         self._prepare(self.val_features, 0)
         captions = caption_features(self.ema, self.tokenizer, self.val_features, self.recipe, self.precision)
-        scores = score_captions(captions, self.val_images)
+        references = {image.id: image.texts for image in self.val_images}
+        scores = {name: metric.value for name, metric in score_captions(captions, references).items()}
         # The first scores are kept even at 0: a run always ends with a checkpoint.
         best = max((row.get("CIDEr", -1.0) for row in self.history), default=-1.0)
         if scores["CIDEr"] > best:

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from picscribe.datasets import CaptionedImage
+from picscribe.datasets import Example
+from picscribe.datasets.fingerprint import hash_examples
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model.efficientnet_lite import EfficientNetLite
@@ -37,7 +38,7 @@ class FrozenFeatures:
         self,
         encoder: EfficientNetLite,
         blocks: int,
-        images: Sequence[CaptionedImage],
+        images: Sequence[Example],
         preprocessing: Preprocessing,
         augmentation: Augmentation | None,
         seed: int,
@@ -67,16 +68,16 @@ class FrozenFeatures:
             "preprocessing": asdict(self.preprocessing),
             "augmentation": asdict(self.augmentation) if self.augmentation else None,
             "seed": self.seed,
-            "images": [[image.id, image.path.stat().st_size, *image.captions] for image in self.images],
+            "images": hash_examples(self.images),
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     def _pixels(self, index: int, view: int) -> Tensor:
         example = self.images[index]
-        image = open_image(example.path)
+        image = open_image(example.image())
         if self.augmentation:
             draw = random.Random(f"{self.seed}/{example.id}/{view}")
-            may_mirror = not any(SIDED.search(caption) for caption in example.captions)
+            may_mirror = not any(SIDED.search(caption) for caption in example.texts)
             image = draw_view(image, self.preprocessing.size, self.augmentation, draw, may_mirror)
         return self.preprocessing(image)
 

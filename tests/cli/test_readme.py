@@ -13,10 +13,22 @@ import picscribe
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
 
+def python_blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_metrics_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:
+    _, code = python_blocks()
+    exec(code, {})
+    captions, answers = capsys.readouterr().out.splitlines()
+    assert float(captions.split()[0]) > 1
+    assert answers == "1.0"
+
+
 def test_the_python_of_the_readme_runs(
     tiny_model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (code,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    code, _ = python_blocks()
     for name in ("photo.jpg", "one.jpg", "two.jpg"):
         shutil.copy(photos / "photo1.png", tmp_path / name)
     (tmp_path / "broken.jpg").write_text("not an image")

@@ -57,7 +57,7 @@ def test_a_run_prints_its_figures_and_where_the_checkpoint_is(trained: Any) -> N
     start, epoch, end = result.stdout.splitlines()
     assert start.startswith("9 training and 3 validation images, ")
     assert start.endswith("3 steps an epoch")
-    figures = dict(zip(epoch.split()[::2], map(float, epoch.split()[1::2]), strict=True))
+    figures = {name: float(value) for name, value in (part.rsplit(" ", 1) for part in epoch.split("  "))}
     assert {"epoch", "loss", "seconds", "CIDEr", "BLEU-4", "ROUGE-L", "distinct"} <= figures.keys()
     assert figures["epoch"] == 1
     assert 0 < figures["loss"] < 10

@@ -1,4 +1,4 @@
-"""Reading dataset_*.json: what a good file gives, and that every broken one is refused by name."""
+"""Reading dataset_*.json: all splits in the file's order, ids of COCO and Flickr, restval."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from picscribe.datasets import CaptionedImage, read_karpathy
+from picscribe.datasets import Example, load_examples, read_dataset
 from picscribe.errors import InputError
 
 
@@ -34,74 +34,54 @@ def test_a_split_in_the_files_order(tmp_path: Path, photos: Path) -> None:
     file = written(
         tmp_path, {"images": [image("b.jpg"), image("c.jpg", "val"), image("a.jpg"), image("x.jpg", "test")]}
     )
-    train = read_karpathy(file, photos, "train")
-    assert train == [
-        CaptionedImage("b.jpg", photos / "b.jpg", ("A photo of b.jpg .", "Two")),
-        CaptionedImage("a.jpg", photos / "a.jpg", ("A photo of a.jpg .", "Two")),
-    ]
+    dataset, train = load_examples(file, photos, "train")
+    captions = [("A photo of b.jpg .", "Two"), ("A photo of a.jpg .", "Two")]
+    assert train == (
+        Example("b.jpg", photos / "b.jpg", captions[0], split="train", where=f"{file}: images[0]"),
+        Example("a.jpg", photos / "a.jpg", captions[1], split="train", where=f"{file}: images[2]"),
+    )
+    assert (dataset.format, dataset.task, dataset.medium) == ("karpathy", "captions", "images")
+    assert dataset.splits == {"train": 2, "val": 1, "test": 1}
 
 
 def test_coco_has_folders_ids_and_restval(tmp_path: Path, photos: Path) -> None:
     rest = image("d.jpg", "restval", filepath="val2014", cocoid=42)
     file = written(tmp_path, {"images": [image("a.jpg", cocoid=7), rest, image("c.jpg", "val", cocoid=8)]})
-    both = read_karpathy(file, photos, "train+restval")
-    assert [(example.id, example.path) for example in both] == [
+    _, both = load_examples(file, photos, "train+restval")
+    assert [(example.id, example.source) for example in both] == [
         ("7", photos / "a.jpg"),
         ("42", photos / "val2014" / "d.jpg"),
     ]
 
 
-def test_a_byte_order_mark_and_windows_lines_do_no_harm(tmp_path: Path, photos: Path) -> None:
-    text = json.dumps({"images": [image("a.jpg")]}, indent=1).replace("\n", "\r\n")
-    file = written(tmp_path, b"\xef\xbb\xbf" + text.encode())
-    assert len(read_karpathy(file, photos, "train")) == 1
+def test_the_images_are_found_beside_the_file(tmp_path: Path, photos: Path) -> None:
+    file = written(tmp_path, {"images": [image("gone.jpg"), image("a.jpg")]})
+    assert [example.source for example in read_dataset(file).examples] == [photos / "gone.jpg", photos / "a.jpg"]
+    photos.rename(tmp_path / "Flicker8k_Dataset")
+    assert read_dataset(file).examples[1].source == tmp_path / "Flicker8k_Dataset" / "a.jpg"
 
 
-def without(key: str) -> dict[str, Any]:
-    entry = image("a.jpg")
-    del entry[key]
-    return entry
+def test_odd_rows_stop_their_own_split_only(tmp_path: Path, photos: Path) -> None:
+    file = written(tmp_path, {"images": [image("a.jpg"), image("b.jpg", "val", sentences=[])]})
+    assert len(load_examples(file, None, "train")[1]) == 1
+    with pytest.raises(InputError, match=r"images\[1\].*sentences is empty"):
+        load_examples(file, None, "val")
 
 
-BROKEN = {
-    "empty": (b"", "not valid JSON"),
-    "cut off": (b'{"images": [', "not valid JSON"),
-    "not text": (b"\xff\xfe\x00", "UTF-8"),
-    "too deep": (b"[" * 200_000, "dataset_test"),
-    "a list": ([], "found a list"),
-    "no images": ({"dataset": "x"}, "'images'"),
-    "images an object": ({"images": {}}, "must be a list"),
-    "image a number": ({"images": [3]}, r"images\[0\]"),
-    "no split": ({"images": [without("split")]}, r"images\[0\] lacks the key 'split'"),
-    "split a number": ({"images": [image("a.jpg") | {"split": 1}]}, r"images\[0\]\.split"),
-    "no filename": ({"images": [image("b.jpg"), without("filename")]}, r"images\[1\] lacks the key 'filename'"),
-    "filename null": ({"images": [image("a.jpg") | {"filename": None}]}, "found null"),
-    "filename empty": ({"images": [image("")]}, "must name something"),
-    "no sentences": ({"images": [without("sentences")]}, "lacks the key 'sentences'"),
-    "no caption": ({"images": [image("a.jpg") | {"sentences": []}]}, "at least one caption"),
-    "sentence a text": ({"images": [image("a.jpg") | {"sentences": ["x"]}]}, r"sentences\[0\]"),
-    "sentence without raw": ({"images": [image("a.jpg") | {"sentences": [{"tokens": []}]}]}, "'raw'"),
-    "caption empty": ({"images": [image("a.jpg") | {"sentences": [{"raw": " "}]}]}, "is empty"),
-    "cocoid a list": ({"images": [image("a.jpg", cocoid=[])]}, "cocoid"),
-    "same id twice": ({"images": [image("a.jpg"), image("a.jpg")]}, r"images\[1\].*'a.jpg'"),
-    "image not there": ({"images": [image("a.jpg"), image("gone.jpg")]}, "1 of 2 images.*gone.jpg"),
-    "folder not there": ({"images": [image("a.jpg", filepath="gone")]}, "gone/a.jpg"),
-    "unknown split": (
-        {"images": [image("a.jpg"), image("b.jpg", "val")]} | {"split": "tset"},
-        "'tset'.*'train', 'val'",
-    ),
-    "half a split": ({"images": [image("a.jpg")], "split": "train+"}, "''"),
-    "no image at all": ({"images": []}, "no images at all"),
-}
+def test_a_missing_image_stops_its_own_split_only(tmp_path: Path, photos: Path) -> None:
+    file = written(tmp_path, {"images": [image("a.jpg"), image("gone.jpg", "val"), image("lost.jpg", "val")]})
+    assert len(load_examples(file, None, "train")[1]) == 1
+    with pytest.raises(InputError, match=r"2 rows cannot be used: .*images\[1\]: .*gone\.jpg is not there"):
+        load_examples(file, None, "val")
 
 
-@pytest.mark.parametrize("which", BROKEN)
-def test_a_broken_file_is_named(which: str, tmp_path: Path, photos: Path) -> None:
-    content, message = BROKEN[which]
-    split = content.get("split", "train") if isinstance(content, dict) else "train"
-    with pytest.raises(InputError, match=message) as caught:
-        read_karpathy(written(tmp_path, content), photos, split)
-    assert "dataset_test.json" in str(caught.value) or str(photos) in str(caught.value)
+@pytest.mark.parametrize(
+    ("split", "message"), [("tset", "'tset'.*'train', 'val'"), ("train+", "''"), (None, "name one")]
+)
+def test_a_split_that_is_not_there(split: str | None, message: str, tmp_path: Path, photos: Path) -> None:
+    file = written(tmp_path, {"images": [image("a.jpg"), image("b.jpg", "val")]})
+    with pytest.raises(InputError, match=message):
+        load_examples(file, photos, split)
 
 
 @pytest.mark.parametrize(
@@ -110,18 +90,18 @@ def test_a_broken_file_is_named(which: str, tmp_path: Path, photos: Path) -> Non
 @pytest.mark.parametrize("key", ["filename", "filepath"])
 def test_names_do_not_leave_the_folder(name: str, key: str, tmp_path: Path, photos: Path) -> None:
     file = written(tmp_path, {"images": [image("a.jpg", filepath="val2014") | {key: name}]})
-    with pytest.raises(InputError, match="inside the folder of images"):
-        read_karpathy(file, photos, "train")
+    with pytest.raises(InputError, match=r"images\[0\].*inside the folder of images"):
+        load_examples(file, photos, "train")
 
 
-def test_what_is_not_there_is_named(tmp_path: Path, photos: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere\.json"):
-        read_karpathy(tmp_path / "nowhere.json", photos, "train")
-    with pytest.raises(InputError, match="no such folder of images"):
-        read_karpathy(written(tmp_path, {"images": [image("a.jpg")]}), tmp_path / "elsewhere", "train")
+def test_keys_of_other_languages_are_only_keys(tmp_path: Path, photos: Path) -> None:
+    odd = image("a.jpg") | {"__proto__": {"split": "val"}, "constructor": None, "__class__": "x"}
+    assert read_dataset(written(tmp_path, {"images": [odd], "__proto__": 1})).splits == {"train": 1}
 
 
 def test_flickr8k(flickr8k: Path) -> None:
-    val = read_karpathy(flickr8k / "dataset_flickr8k.json", flickr8k / "images", "val")
+    dataset, val = load_examples(flickr8k, None, "val")
+    assert dataset.path == flickr8k / "dataset_flickr8k.json"
+    assert not dataset.oddities
     assert len(val) == 1000
-    assert all(len(example.captions) == 5 and example.path.is_file() for example in val)
+    assert all(len(example.texts) == 5 for example in val)

@@ -15,6 +15,7 @@ from PIL import Image
 import picscribe
 from picscribe.checkpoints.imagenet import imagenet_file, load_imagenet
 from picscribe.errors import CheckpointError, ConfigurationError, MissingPackageError, PicscribeError
+from picscribe.evaluation.metric import Metric
 from picscribe.model import EfficientNetLiteConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.training import loop, train
@@ -240,7 +241,7 @@ def test_the_first_checkpoint_is_kept_whatever_its_score_and_then_only_better_on
     trainer.history = []
     kept = []
     for cider in (0.0, 0.0, 0.3, 0.2, 0.4):
-        monkeypatch.setattr(loop, "score_captions", lambda *_, cider=cider: {"CIDEr": cider})
+        monkeypatch.setattr(loop, "score_captions", lambda *_, cider=cider: {"CIDEr": Metric(cider, {})})
         trainer.history.append(trainer.validate())
         kept.append(json.loads((interrupted / "best" / "training.json").read_text())["scores"]["CIDEr"])
     assert kept == [0.0, 0.0, 0.3, 0.3, 0.4]
@@ -248,15 +249,16 @@ def test_the_first_checkpoint_is_kept_whatever_its_score_and_then_only_better_on
 
 def test_validation_sees_the_image_as_the_checkpoint_will_in_use(whole: Run, recipe: Recipe) -> None:
     """The captions that training scored are those of the saved checkpoint, files to words."""
-    from picscribe.datasets import read_karpathy
-    from picscribe.evaluation.captioning import evaluate_captions
-    from picscribe.generation import GenerationOptions
+    from picscribe.datasets import load_examples
+    from picscribe.evaluation.caption_scores import score_captions
 
-    images = read_karpathy(Path(recipe.data.annotations), Path(recipe.data.images), "val")
-    options = GenerationOptions(beams=2, length_penalty=0.6, max_new_tokens=8)
-    report = evaluate_captions(picscribe.load(whole.folder / "best"), images, options)
+    images = load_examples(Path(recipe.data.annotations), Path(recipe.data.images), "val")[1]
+    scribe = picscribe.load(whole.folder / "best")
+    captions = scribe.caption([image.image() for image in images], beams=2, length_penalty=0.6, max_new_tokens=8)
+    texts = {image.id: caption.text for image, caption in zip(images, captions, strict=True)}
+    scores = score_captions(texts, {image.id: image.texts for image in images})
     record = json.loads((whole.folder / "best" / "training.json").read_text())
-    assert report.scores == pytest.approx(record["scores"])
+    assert {name: metric.value for name, metric in scores.items()} == pytest.approx(record["scores"])
 
 
 # Killed, and gone on

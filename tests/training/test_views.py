@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from picscribe.datasets import CaptionedImage
+from picscribe.datasets import Example
 from picscribe.errors import InputError
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
@@ -30,7 +30,7 @@ def encoder() -> EfficientNetLite:
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> list[CaptionedImage]:
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
     folder = tmp_path_factory.mktemp("photos")
     generator = torch.Generator().manual_seed(1)
     examples = []
@@ -38,12 +38,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[CaptionedImage]:
         pixels = torch.randint(0, 256, (3, 4, 3), generator=generator, dtype=torch.uint8)
         path = folder / f"{number}.png"
         Image.fromarray(pixels.numpy()).resize((48 + 2 * number, 64)).save(path)
-        examples.append(CaptionedImage(path.name, path, (f"a photo of number {number}", "a photo")))
+        examples.append(Example(path.name, path, (f"a photo of number {number}", "a photo")))
     return examples
 
 
 @pytest.fixture
-def make(encoder: EfficientNetLite, photos: list[CaptionedImage], tmp_path: Path) -> Any:
+def make(encoder: EfficientNetLite, photos: list[Example], tmp_path: Path) -> Any:
     def build(**changes: Any) -> FrozenFeatures:
         settings = {
             "encoder": encoder,
@@ -63,7 +63,7 @@ def computed(features: FrozenFeatures, view: int) -> torch.Tensor:
     """The oracle: each image alone, in float32, its view drawn anew."""
     rows = []
     for example in features.images:
-        image = open_image(example.path)
+        image = open_image(example.image())
         if features.augmentation:
             draw = random.Random(f"{features.seed}/{example.id}/{view}")
             image = draw_view(image, SIZE, features.augmentation, draw, may_mirror=True)
@@ -124,9 +124,9 @@ def changed_weights(encoder: EfficientNetLite, block: int) -> EfficientNetLite:
 
 
 def test_whatever_the_features_depend_on_names_another_file(
-    make: Any, encoder: EfficientNetLite, photos: list[CaptionedImage]
+    make: Any, encoder: EfficientNetLite, photos: list[Example]
 ) -> None:
-    recaptioned = [replace(photos[0], captions=("a dog on the left", "a photo")), *photos[1:]]
+    recaptioned = [replace(photos[0], texts=("a dog on the left", "a photo")), *photos[1:]]
     keys = {
         "as it is": make().key,
         "seed": make(seed=2).key,
@@ -187,10 +187,10 @@ def test_a_file_of_another_length_is_computed_again(make: Any) -> None:
     assert torch.equal(second.read(0, range(8)), expected)
 
 
-def test_an_image_that_cannot_be_read_is_named(make: Any, photos: list[CaptionedImage], tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_named(make: Any, photos: list[Example], tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 not a photo")
-    features = make(images=[*photos, CaptionedImage("broken.jpg", broken, ("a photo",))])
+    features = make(images=[*photos, Example("broken.jpg", broken, ("a photo",))])
     with pytest.raises(InputError, match=r"broken\.jpg"):
         features.prepare(0)
 
@@ -213,7 +213,7 @@ def test_an_image_whose_captions_name_a_side_is_never_mirrored(
     image.paste((255, 255, 255), (SIZE // 2, 0, SIZE, SIZE))
     image.save(path)
     features = make(
-        images=[CaptionedImage("half.png", path, ("a photo", caption))],
+        images=[Example("half.png", path, ("a photo", caption))],
         augmentation=Augmentation(1.0, 1.0, mirror=True),
     )
     seen = {bool(pixels[0, 5, 5] > pixels[0, 5, -5]) for pixels in (features._pixels(0, view) for view in range(20))}

@@ -1,0 +1,102 @@
+"""`picscribe data`: what a data set is and what is wrong with it, before a model is trained or measured on it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from picscribe.cli.terminal import write_line
+
+if TYPE_CHECKING:
+    from picscribe.datasets.inspection import Inspection, Spread
+    from picscribe.evaluation.contact_sheet import OpenedSample
+
+data = typer.Typer(name="data", help="Look at data sets.", no_args_is_help=True, rich_markup_mode=None)
+
+SAMPLE = 200
+"""Photos that are opened."""
+
+
+@data.callback()
+def _group() -> None:
+    """Look at data sets."""
+
+
+@data.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(show_default=False, help="An annotation file, a tar, a table, or a folder.")],
+    images: Annotated[
+        Path | None, typer.Option(show_default=False, help="Where its images are. [default: the usual places]")
+    ] = None,
+    format: Annotated[str | None, typer.Option(show_default=False, help="Read it as this, do not guess.")] = None,
+    split: Annotated[str | None, typer.Option(show_default=False, help="Look at one split: train, val …")] = None,
+    contact_sheet: Annotated[
+        Path | None, typer.Option(show_default=False, help="Draw a sample of the photos to this PNG file.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=0, help="Odd rows to show.")] = 20,
+    json_object: Annotated[bool, typer.Option("--json", help="Print one JSON object, with all odd rows.")] = False,
+) -> None:
+    """Say what a data set is, count it, and show odd rows; exits with 1 where there are any, or photos do not open."""
+    from picscribe.datasets import read_dataset
+    from picscribe.datasets.inspection import inspect_dataset
+    from picscribe.errors import ConfigurationError, InputError
+    from picscribe.evaluation.contact_sheet import choose_sample, draw_contact_sheet, open_sample
+
+    if contact_sheet and (contact_sheet.suffix.lower() != ".png" or not contact_sheet.absolute().parent.is_dir()):
+        raise ConfigurationError(f"--contact-sheet {contact_sheet}: name a .png file in a folder that is there")
+    dataset = read_dataset(path, images, format=format)
+    known = {*dataset.splits, *(oddity.split for oddity in dataset.oddities)}
+    if split is not None and split not in known:
+        listed = ", ".join(map(repr, sorted(known - {""}))) or "no splits"
+        raise InputError(f"{path}: has no split {split!r}; it has {listed}")
+    found = inspect_dataset(dataset, split)
+    examples = [example for example in dataset.examples if split is None or example.split == split]
+    opened = open_sample(choose_sample(examples, SAMPLE) if dataset.medium == "images" else [])
+    if json_object:
+        write_line(json.dumps({"path": str(path), **asdict(found), "opened": asdict(opened)}))
+    else:
+        _write(path, found, opened, rows)
+    if contact_sheet:
+        try:
+            draw_contact_sheet(dataset, examples).save(contact_sheet, "PNG")
+        except OSError as error:
+            raise InputError(f"{contact_sheet}: cannot be written ({error.strerror or error})") from error
+    if found.odd or opened.unopenable:
+        raise typer.Exit(1)
+
+
+def _write(path: Path, found: "Inspection", opened: "OpenedSample", rows: int) -> None:
+    examples = {"captions": found.medium, "questions": "questions", "labels": found.medium}[found.task]
+    texts = {"captions": "captions", "questions": "answers", "labels": "labels"}[found.task]
+    write_line(f"{path}: {found.format}, {texts} of {found.medium}")
+    for name, counts in found.splits.items():
+        about = f" about {counts.sources:,} {found.medium}" if found.task == "questions" else ""
+        odd = f", {counts.odd:,} odd" if counts.odd else ""
+        write_line(f"  {name or 'no split':12} {counts.examples:,} {examples}{about}, {counts.texts:,} {texts}{odd}")
+    write_line(f"{texts} of one: {_spread(found.texts_per_example)}; words of one: {_spread(found.words)}")
+    frequent = ", ".join(f"{text[:60]!r} {count:,}" for text, count in found.frequent)
+    write_line(f"distinct {texts}: {found.distinct_texts:,}; most frequent: {frequent or 'none'}")
+    if opened.sizes:
+        formats = ", ".join(f"{count} {name}" for name, count in opened.formats.items())
+        smallest, largest = (choose(opened.sizes, key=_area) for choose in (min, max))
+        write_line(f"opened: {formats}; from {_size(smallest)} to {_size(largest)} pixels")
+    problems = [*found.odd, *opened.unopenable]
+    write_line(f"odd rows: {len(problems):,}")
+    for oddity in problems[:rows]:
+        write_line(f"  {' '.join(str(oddity).splitlines())}")
+    if len(problems) > rows:
+        write_line(f"  and {len(problems) - rows:,} more: --rows {len(problems)} shows all")
+
+
+def _spread(spread: "Spread") -> str:
+    return f"{spread.least:g} to {spread.greatest:g}, median {spread.median:g}"
+
+
+def _area(size: Any) -> int:
+    return int(size[0] * size[1])
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]}"

@@ -1,0 +1,50 @@
+"""`picscribe score-captions`: score captions that are in a results file, without a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from picscribe.cli.terminal import show_scores
+
+
+def score_captions(
+    results: Annotated[
+        Path, typer.Argument(help='Captions in COCO\'s results form: [{"image_id": 1, "caption": "a dog"}].')
+    ],
+    references: Annotated[
+        Path, typer.Argument(help="A data set with reference captions: an annotation file or a folder.")
+    ],
+    split: Annotated[
+        str | None, typer.Option(show_default=False, help="Which split. Needed where there are several.")
+    ] = None,
+    data_format: Annotated[
+        str | None, typer.Option("--format", show_default=False, help="The form of the data set, if not as recognised.")
+    ] = None,
+    meteor: Annotated[bool, typer.Option("--meteor", help="METEOR as well; needs Java and the extra `java`.")] = False,
+    spice: Annotated[bool, typer.Option("--spice", help="SPICE as well; needs Java and the extra `java`.")] = False,
+    samples: Annotated[int, typer.Option(min=1, help="Resamples that the confidence intervals come from.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: scores and intervals.")] = False,
+) -> None:
+    """Score captions: CIDEr (1.0 is 100 points), BLEU, ROUGE-L, distinct captions, words used, captions shuffled.
+
+    The photos are not needed. Every image of the split needs a caption, and every caption references.
+    """
+    from picscribe.datasets import read_dataset
+    from picscribe.evaluation import java_metrics
+    from picscribe.evaluation.bootstrap import Resampling, intervals
+    from picscribe.evaluation.caption_scores import score_captions
+    from picscribe.evaluation.results import read_predictions
+
+    resampling = Resampling(samples=samples, seed=seed)
+    predictions = read_predictions(results, "captions")
+    examples = read_dataset(references, format=data_format).select(split)
+    texts = {example.id: example.texts for example in examples}
+    scores = score_captions(predictions, texts)
+    if meteor:
+        scores["METEOR"] = java_metrics.meteor(predictions, texts)
+    if spice:
+        scores["SPICE"] = java_metrics.spice(predictions, texts)
+    values = {name: metric.value for name, metric in scores.items()}
+    show_scores(values, intervals(scores, resampling), as_json)

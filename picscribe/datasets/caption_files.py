@@ -1,0 +1,65 @@
+"""Reads photos with their captions in a text file of the same name: dog.jpg and dog.txt or dog.caption."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from picscribe.datasets.dataset import Dataset
+from picscribe.datasets.examples import Example
+from picscribe.datasets.folder_tree import files_below, first_files, is_photo, read_text, split_of_path
+from picscribe.datasets.format import Format
+from picscribe.datasets.rows import Rows
+from picscribe.datasets.values import caption
+from picscribe.errors import InputError
+
+TEXT_SUFFIXES = (".txt", ".caption")
+
+
+def fits(path: Path) -> bool:
+    """Whether it is a folder in which a photo has a text file of its name beside it."""
+    files = set(first_files(path)) if path.is_dir() else set()
+    return any(is_photo(file) and _texts_of(file, files) for file in files)
+
+
+def read(path: Path, images: Path | None) -> Dataset:
+    """Every photo below a folder, by name; each line of its text file that is not blank is a caption.
+
+    An id is the photo's path within the folder; a split is the folder's name that holds it, such as train/. A photo
+    without captions and a text without a photo are oddities. Where the photos are in another folder, `images`, the
+    text files lie the same way in `path`.
+    """
+    photos = [file.relative_to(images or path) for file in files_below(images or path) if is_photo(file)]
+    texts = {file.relative_to(path) for file in files_below(path) if file.suffix.lower() in TEXT_SUFFIXES}
+    rows = Rows()
+    for photo in photos:
+        found = _texts_of(photo, texts)
+        where = str(path / (found[0] if found else photo))
+        with rows.reading(where, split_of_path(photo.parent)):
+            if len(found) != 1:
+                raise InputError(_problem(photo, found))
+            captions = tuple(
+                caption(line, "a line") for line in read_text(path / found[0]).splitlines() if line.strip()
+            )
+            if not captions:
+                raise InputError("is empty; it needs at least one line of words")
+            source = (images or path) / photo
+            rows.add(Example(photo.as_posix(), source, captions, split=split_of_path(photo.parent), where=where))
+    known = {photo.with_suffix("") for photo in photos}
+    for text in sorted(texts):
+        with rows.reading(str(path / text), split_of_path(text.parent)):
+            if text.with_suffix("") not in known:
+                raise InputError("no photo has this name: add it, or move the text file away")
+    return rows.dataset(path, CAPTION_FILES.name, "captions")
+
+
+def _texts_of(photo: Path, files: Iterable[Path]) -> list[Path]:
+    return [text for suffix in TEXT_SUFFIXES if (text := photo.with_suffix(suffix)) in files]
+
+
+def _problem(photo: Path, found: list[Path]) -> str:
+    if found:
+        return f"{photo} has both {found[0].name} and {found[1].name}: keep one"
+    names = " or ".join(photo.with_suffix(suffix).name for suffix in TEXT_SUFFIXES)
+    return f"has no captions: no {names} beside it"
+
+
+CAPTION_FILES = Format("caption-files", "photos, each with a .txt or .caption file of the same name", fits, read)

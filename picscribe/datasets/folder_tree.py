@@ -1,0 +1,93 @@
+"""What the names in a folder tell: which files are photos, which split a folder or file is; and its short texts."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path, PurePath
+
+from picscribe.errors import InputError
+
+# fmt: off
+PHOTO_SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".jp2",
+))
+# fmt: on
+"""A photo in a data set is known by its suffix; whether it opens shows later."""
+
+LONGEST_TEXT = 1 << 20
+"""Bytes of a text file beside a photo, or of a text in a tar: more is no caption."""
+
+LOOKS = 2000
+"""Files looked at to know a folder's form: a folder of millions must not be walked for that."""
+
+_SPLIT = re.compile(r"(?:^|[^a-zA-Z])(train|training|restval|val|valid|validation|dev|test|testing)(?:$|[^a-zA-Z])")
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file of a folder and those below it, in the order of their names; hidden ones are left out.
+
+    Links to folders are not followed. Raises InputError for a folder that is missing or may not be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise InputError(f"{error.filename or folder}: cannot be listed ({error.strerror or error})") from error
+
+    for parent, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield Path(parent, name)
+
+
+def first_files(folder: Path) -> list[Path]:
+    """The first LOOKS files below a folder, as far as they can be listed; never raises."""
+    found: list[Path] = []
+    with contextlib.suppress(InputError):
+        found.extend(islice(files_below(folder), LOOKS))
+    return found
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder by name, hidden ones left out; none where it cannot be listed."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir())
+    except OSError:
+        return []
+
+
+def is_photo(path: PurePath) -> bool:
+    """Whether the suffix is a photo's."""
+    return path.suffix.lower() in PHOTO_SUFFIXES
+
+
+def split_of_name(name: str) -> str:
+    """The split that a file's or folder's name holds as a word, such as train in train-00000.tar; "" for none."""
+    found = _SPLIT.search(name)
+    return found.group(1) if found else ""
+
+
+def split_of_path(path: PurePath) -> str:
+    """The split of a path relative to the data set: of its first folder or, at last, file that names one."""
+    return next(filter(None, map(split_of_name, path.parts)), "")
+
+
+def read_text(path: Path) -> str:
+    """A short text file, without byte order mark. Raises InputError that names it where it is none."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(LONGEST_TEXT + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return decode(content, str(path))
+
+
+def decode(content: bytes, name: str) -> str:
+    """The UTF-8 text, without byte order mark. Raises InputError that names it where it is none or is giant."""
+    if len(content) > LONGEST_TEXT:
+        raise InputError(f"{name}: is over {LONGEST_TEXT >> 20} MiB long, which is no caption")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error

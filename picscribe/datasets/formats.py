@@ -1,0 +1,141 @@
+"""The registry of the forms that data sets come in: knows a file or folder for what it is, and reads it."""
+
+import difflib
+import os
+from pathlib import Path
+
+from picscribe.datasets.caption_files import CAPTION_FILES
+from picscribe.datasets.class_folders import CLASS_FOLDERS
+from picscribe.datasets.coco import COCO
+from picscribe.datasets.dataset import Dataset, missing_files, require_none
+from picscribe.datasets.examples import Example
+from picscribe.datasets.folder_tree import is_photo
+from picscribe.datasets.format import Format
+from picscribe.datasets.image_folder import IMAGE_FOLDER
+from picscribe.datasets.json_files import read_json
+from picscribe.datasets.karpathy import KARPATHY
+from picscribe.datasets.media_folder import list_folder
+from picscribe.datasets.parquet import PARQUET
+from picscribe.datasets.textvqa import TEXTCAPS, TEXTVQA
+from picscribe.datasets.token_files import TABLE, TOKENS
+from picscribe.datasets.tsv import TSV
+from picscribe.datasets.values import kind_of, shown
+from picscribe.datasets.video_captions import VIDEO_CAPTIONS, VIDEO_QUESTIONS
+from picscribe.datasets.vqa import VQA
+from picscribe.datasets.webdataset import WEBDATASET
+from picscribe.errors import ConfigurationError, InputError
+
+ANNOTATION_FILES = (KARPATHY, COCO, VQA, TEXTVQA, TEXTCAPS, VIDEO_CAPTIONS, VIDEO_QUESTIONS, TOKENS, TABLE)
+"""Forms that are one file; a folder that holds one such file is read as that."""
+
+SURE_FOLDERS = (TSV, WEBDATASET, PARQUET, IMAGE_FOLDER)
+"""Forms that a folder has for certain, by the files in it."""
+
+LOOSE_FOLDERS = (CAPTION_FILES, CLASS_FOLDERS)
+"""Forms that many folders seem to have: taken only where nothing else fits."""
+
+FORMATS: tuple[Format, ...] = (*ANNOTATION_FILES, *SURE_FOLDERS, *LOOSE_FOLDERS)
+"""Every form, the most specific first."""
+
+SUFFIXES = (".json", ".txt", ".token", ".csv")
+"""Of annotation files that are looked for in a folder."""
+
+
+def read_dataset(path: Path, images: Path | None = None, *, format: str | None = None) -> Dataset:
+    """Read a data set in the form that it is in, or in the `format` of that name.
+
+    `path`: an annotation file, or a folder; `images`: the folder that file names are relative to, None for the usual
+    places. Rows that cannot be used are the data set's oddities.
+    Raises InputError where no form fits, where several annotation files of a folder do, or where the whole is broken;
+    ConfigurationError for an unknown format.
+    """
+    if not (os.path.isfile(path) or os.path.isdir(path)):
+        raise InputError(f"{path}: no such file or folder")
+    known = FORMATS if format is None else (_named(format),)
+    chosen, file = _choose(path, known)
+    return chosen.read(file, images)
+
+
+def load_examples(
+    path: Path, images: Path | None, split: str | None, *, format: str | None = None
+) -> tuple[Dataset, tuple[Example, ...]]:
+    """The data set and the examples of a split, or of several joined with "+", all of which can be used.
+
+    Arguments and errors as `read_dataset` and `Dataset.select`; InputError also where a photo or video is not there.
+    """
+    dataset = read_dataset(path, images, format=format)
+    examples = dataset.select(split)
+    missing = missing_files(examples)
+    if images is None and missing and not any(_folder_exists(example) for example in examples):
+        raise InputError(f"{missing[0]}, nor is its folder: name the folder of the photos or videos (images)")
+    require_none(missing, path)
+    return dataset, examples
+
+
+def _folder_exists(example: Example) -> bool:
+    return not isinstance(example.source, Path) or os.path.isdir(example.source.parent)
+
+
+def _named(name: str) -> Format:
+    names = [form.name for form in FORMATS]
+    if name in names:
+        return FORMATS[names.index(name)]
+    near = difflib.get_close_matches(name, names, 1, 0.4)
+    guess = f"; did you mean {near[0]!r}?" if near else ";"
+    raise ConfigurationError(f"unknown format {shown(name)}{guess} There are: {', '.join(names)}")
+
+
+def _choose(path: Path, known: tuple[Format, ...]) -> tuple[Format, Path]:
+    """The form to read and the file or folder to read it from, which may be a file in the folder `path`."""
+    if path.is_file():
+        if fitting := known if len(known) == 1 else [form for form in known if form.fits(path)]:
+            return fitting[0], path
+        raise _unknown(path)
+    files = _annotation_files(path)
+    found = [(form, file) for file in files for form in known if form in ANNOTATION_FILES and form.fits(file)]
+    found += [(form, path) for form in known if form in SURE_FOLDERS and form.fits(path)]
+    if len(found) > 1:
+        listed = ", ".join(f"{file.name} ({form.name})" for form, file in found[:6])
+        raise InputError(f"{path}: can be read as several data sets: {listed}; give the path of a file, or the format")
+    found += [(form, path) for form in known if form in LOOSE_FOLDERS and form.fits(path)]
+    if not found and len(known) == 1 and known[0] not in ANNOTATION_FILES:
+        return known[0], path
+    if not found:
+        raise _unknown(path)
+    return found[0]
+
+
+def _annotation_files(folder: Path) -> list[Path]:
+    """The files that may be annotations; a text that has a photo's name is its caption and not looked into."""
+    files = [folder / name for name in sorted(list_folder(folder))]
+    photos = {file.stem for file in files if is_photo(file)}
+    return [file for file in files if file.suffix.lower() in SUFFIXES and file.stem not in photos and file.is_file()]
+
+
+def _unknown(path: Path) -> InputError:
+    known = ", ".join(form.name for form in FORMATS)
+    return InputError(f"{path}: {_describe(path)}; that is no form of data set that is known: {known}")
+
+
+def _describe(path: Path) -> str:
+    """What was seen instead of a known form. Raises InputError for a JSON file that is broken as such."""
+    if path.is_dir():
+        names = sorted(list_folder(path))
+        listed = ", ".join(map(shown, names[:8])) or "nothing"
+        return f"a folder that holds {listed}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    if path.suffix.lower() != ".json":
+        try:
+            with path.open("rb") as stream:
+                return f"a file that begins with {stream.read(40)!r}"
+        except OSError as error:
+            return f"cannot be read ({error.strerror or error})"
+    document = read_json(path)
+    if isinstance(document, list) and document:
+        return f"a JSON list of which the first is {_describe_entry(document[0])}"
+    return f"JSON that is {_describe_entry(document)}"
+
+
+def _describe_entry(entry: object) -> str:
+    if not isinstance(entry, dict) or not entry:
+        return kind_of(entry)
+    return f"an object with the keys {', '.join(map(shown, list(entry)[:8]))}"

@@ -1,0 +1,139 @@
+"""Reads Hugging Face's imagefolder: photos with a metadata.jsonl or metadata.csv that says what belongs to which."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from picscribe.datasets.class_folders import class_names
+from picscribe.datasets.columns import Columns, find_columns
+from picscribe.datasets.dataset import Dataset
+from picscribe.datasets.examples import Example
+from picscribe.datasets.folder_tree import split_of_path, subfolders
+from picscribe.datasets.format import Format
+from picscribe.datasets.json_files import as_object
+from picscribe.datasets.rows import Rows
+from picscribe.datasets.values import inside, shown
+from picscribe.errors import InputError
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+
+LONGEST_LINE = 1 << 20
+"""Bytes of a line of metadata: one longer is a file put together wrongly."""
+
+Record = tuple[str, dict[str, Any] | InputError]
+"""Where a row is, and what it holds or why it cannot be used."""
+
+
+def fits(path: Path) -> bool:
+    """Whether it is a metadata.jsonl or metadata.csv, or a folder with one in it or in a folder within."""
+    return bool(_metadata_files(path))
+
+
+def read(path: Path, images: Path | None) -> Dataset:
+    """All rows of all metadata files; `file_name` is relative to its metadata file, or to `images`.
+
+    Columns are known by the names that `columns` lists. Rows of one photo with a caption each are one example. An id is
+    the column question_id, image_id or id, else the photo's path; a split is the column `split`, else the folder's.
+    """
+    root = path if path.is_dir() else path.parent
+    rows = Rows()
+    tables = [(file, list(_read_rows(file))) for file in _metadata_files(path)]
+    columns = _columns([record for _, records in tables for record in records], path)
+    for file, records in tables:
+        classes = class_names(file.parent)
+        for where, record in records:
+            otherwise = split_of_path(file.parent.relative_to(root))
+            split = otherwise if isinstance(record, InputError) else columns.split_of(record, otherwise)
+            with rows.reading(where, split):
+                if isinstance(record, InputError):
+                    raise record
+                name = inside(record.get("file_name"), "file_name")
+                source = (images or file.parent) / name
+                texts, question = columns.texts_of(record, classes), columns.question_of(record)
+                identity = columns.id_of(record, (file.parent.relative_to(root) / name).as_posix())
+                split = split or split_of_path(name.parent)
+                example = Example(identity, source, texts, question, split, where)
+                _add(rows, example, columns)
+    return rows.dataset(path, IMAGE_FOLDER.name, columns.task)
+
+
+def _add(rows: Rows, example: Example, columns: Columns) -> None:
+    """Keep a row: a further caption of a photo that has an example joins it."""
+    earlier = rows.examples.get(example.id)
+    if earlier and columns.task == "captions" and (earlier.source, earlier.split) == (example.source, example.split):
+        texts = earlier.texts + example.texts
+        rows.examples[example.id] = Example(example.id, example.source, texts, "", example.split, earlier.where)
+    else:
+        rows.add(example)
+
+
+def _metadata_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path] if path.name in METADATA else []
+    places = [path, *subfolders(path)] if path.is_dir() else []
+    return [file for place in places for name in METADATA if (file := place / name).is_file()]
+
+
+def _columns(records: list[Record], path: Path) -> Columns:
+    names: dict[str, None] = {}
+    for _, record in records:
+        if isinstance(record, dict):
+            names.update(dict.fromkeys(record))
+    if not names and records:  # no row can be used: the first says why
+        raise InputError(f"{records[0][0]}: {records[0][1]}")
+    if "file_name" not in names:
+        listed = ", ".join(map(shown, names)) or "no columns at all"
+        raise InputError(f"{path}: its metadata lacks the column 'file_name'; it has {listed}")
+    return find_columns(names, str(path))
+
+
+def _read_rows(file: Path) -> Iterator[Record]:
+    try:
+        if file.suffix == ".csv":
+            yield from _read_csv(file)
+        else:
+            yield from _read_jsonl(file)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+
+
+def _read_jsonl(file: Path) -> Iterator[Record]:
+    with file.open("rb") as stream:
+        number = 0
+        while line := stream.readline(LONGEST_LINE + 1):
+            number += 1
+            where = f"{file}: line {number}"
+            if len(line) > LONGEST_LINE:
+                raise InputError(f"{where} is over {LONGEST_LINE >> 20} MiB long, which is no row of metadata")
+            if not line.strip():
+                continue
+            try:
+                yield where, as_object(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
+            except InputError as error:
+                yield where, error
+            except UnicodeDecodeError as error:
+                yield where, InputError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8")
+            except (ValueError, RecursionError) as error:
+                yield where, InputError(f"is not valid JSON ({error})")
+
+
+def _read_csv(file: Path) -> Iterator[Record]:
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        lines = csv.reader(stream, strict=True)
+        try:
+            header = [name.strip() for name in next(lines, [])]
+            for cells in lines:
+                where = f"{file}: line {lines.line_num}"
+                if len(cells) == len(header):
+                    yield where, dict(zip(header, cells, strict=True))
+                elif cells:
+                    yield where, InputError(f"has {len(cells)} cells, the header {len(header)}: quote commas in texts")
+        except csv.Error as error:
+            raise InputError(f"{file}: line {lines.line_num} is not valid CSV ({error})") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file}: is not UTF-8 text after line {lines.line_num}; save it as UTF-8") from error
+
+
+IMAGE_FOLDER = Format("imagefolder", "Hugging Face's imagefolder: photos and a metadata.jsonl or .csv", fits, read)

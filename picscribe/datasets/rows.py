@@ -1,0 +1,49 @@
+"""Collects the rows of a data set as they are read: one that cannot be used does not stop the others."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from picscribe.datasets.dataset import Dataset, Medium, Task
+from picscribe.datasets.examples import Example, Oddity
+from picscribe.datasets.values import shown
+from picscribe.errors import InputError
+
+
+class Rows:
+    """Examples and oddities in the order in which they come; a second row of one id is an oddity."""
+
+    def __init__(self) -> None:
+        self.examples: dict[str, Example] = {}
+        self.oddities: list[Oddity] = []
+
+    @contextmanager
+    def reading(self, where: str, split: str = "") -> Iterator[None]:
+        """Read one row within: an InputError, which need not say where, becomes an oddity."""
+        try:
+            yield
+        except InputError as error:
+            self.oddities.append(Oddity(where, str(error), split))
+
+    def add(self, example: Example) -> None:
+        """Keep an example. Raises InputError where an earlier one has its id."""
+        if earlier := self.examples.get(example.id):
+            raise InputError(f"the id {shown(example.id)} was there before ({earlier.where})")
+        self.examples[example.id] = example
+
+    def extend(self, example: Example) -> None:
+        """Keep an example, or give its texts to the earlier one of its id: for forms with a row for each caption.
+
+        Raises InputError where the earlier one is of another split.
+        """
+        earlier = self.examples.get(example.id)
+        if earlier and earlier.split != example.split:
+            raise InputError(f"{shown(example.id)} is of the split {shown(earlier.split)} too ({earlier.where})")
+        self.examples[example.id] = replace(earlier, texts=earlier.texts + example.texts) if earlier else example
+
+    def dataset(self, path: Path, format: str, task: Task, medium: Medium = "images") -> Dataset:
+        """What was read. Raises InputError where there was no row at all."""
+        if not self.examples and not self.oddities:
+            raise InputError(f"{path}: holds no examples ({format})")
+        return Dataset(path, format, task, tuple(self.examples.values()), tuple(self.oddities), medium)

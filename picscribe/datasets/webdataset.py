@@ -1,0 +1,172 @@
+"""Reads WebDataset tars: the members that share a name up to its first dot are one photo and what was said of it."""
+
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from picscribe.datasets.class_folders import class_names
+from picscribe.datasets.columns import find_columns
+from picscribe.datasets.dataset import Dataset, Task
+from picscribe.datasets.examples import Example, FileSlice
+from picscribe.datasets.folder_tree import LONGEST_TEXT, decode, files_below, first_files, split_of_path
+from picscribe.datasets.format import Format
+from picscribe.datasets.json_files import as_object
+from picscribe.datasets.rows import Rows
+from picscribe.datasets.values import caption, inside
+from picscribe.errors import InputError
+
+IMAGES = frozenset(("jpg", "jpeg", "png", "webp"))
+CAPTIONS = ("txt", "caption")
+LABEL = "cls"
+RECORD = "json"
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+BLOCK = 512
+"""Bytes that a tar is counted in; one of zeros says that it ends."""
+
+
+@dataclass
+class Sample:
+    """The members of one key: images, short texts by their ending, and the endings of other members."""
+
+    key: str
+    images: list[FileSlice] = field(default_factory=list)
+    texts: dict[str, bytes] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+
+
+def fits(path: Path) -> bool:
+    """Whether it is a tar, packed or not, or a folder of tars."""
+    if path.is_dir():
+        return any(map(_is_tar, first_files(path)))
+    return _is_tar(path) and path.is_file()
+
+
+def read(path: Path, images: Path | None) -> Dataset:
+    """Every sample of every tar below a folder, by name, with texts from .txt or .caption (each line is a caption),
+    .json (the keys that `columns` lists) or .cls (a label, named by labels.json or classes.txt beside the tar).
+
+    A sample's id is that of its .json, else the tar's name and the key: train-0001/00017. A split is a word in the name
+    of the tar or its folder. Nothing is unpacked: photos stay where they are. `images` has no use here.
+    Raises InputError for a packed tar, in which nothing can be found without reading all before it.
+    """
+    shards = [file for file in files_below(path) if _is_tar(file)] if path.is_dir() else [path]
+    if images is not None:
+        raise InputError(f"{path}: a WebDataset tar holds its own images; leave out {images}")
+    rows = Rows()
+    tasks: dict[Task, str] = {}
+    for shard in shards:
+        name = shard.relative_to(path) if path.is_dir() else PurePosixPath(shard.name)
+        split = split_of_path(name)
+        classes = class_names(shard.parent)
+        for where, sample in _samples(shard, rows, split):
+            with rows.reading(where, split):
+                task, example = _example(
+                    sample, f"{name.with_suffix('').as_posix()}/{sample.key}", classes, split, where
+                )
+                if task not in tasks and tasks:
+                    known, first = next(iter(tasks.items()))
+                    raise InputError(f"has {task}, where {first} has {known}")
+                tasks.setdefault(task, where)
+                rows.add(example)
+    return rows.dataset(path, WEBDATASET.name, next(iter(tasks), "captions"))
+
+
+def _example(sample: Sample, name: str, classes: dict[str, str], split: str, where: str) -> tuple[Task, Example]:
+    if len(sample.images) != 1:
+        endings = ", ".join([*sample.texts, *sample.others])
+        found = f"{len(sample.images)} images" if sample.images else f"no image, only {endings}"
+        raise InputError(f"has {found}; expected one of {', '.join(sorted(IMAGES))}")
+    image = sample.images[0]
+    record = _record(sample.texts[RECORD]) if RECORD in sample.texts else {}
+    texts = next((sample.texts[ending] for ending in CAPTIONS if ending in sample.texts), None)
+    if "question" not in record and texts is not None:
+        lines = [line for line in decode(texts, "its text").splitlines() if line.strip()]
+        if not lines:
+            raise InputError("its text is empty; it needs at least one line of words")
+        captions = tuple(caption(line, "a line of its text") for line in lines)
+        return "captions", Example(name, image, captions, split=split, where=where)
+    if LABEL in sample.texts and "question" not in record:
+        label = decode(sample.texts[LABEL], "its .cls").strip()
+        columns, record = find_columns(["label"], where), {"label": label}
+    elif record:
+        columns = find_columns(record, "its .json")
+    else:
+        raise InputError("has no text: expected one of txt, caption, json, cls")
+    return columns.task, Example(
+        columns.id_of(record, name),
+        image,
+        columns.texts_of(record, classes),
+        columns.question_of(record),
+        columns.split_of(record, split),
+        where,
+    )
+
+
+def _record(content: bytes) -> dict[str, Any]:
+    try:
+        return as_object(json.loads(decode(content, "its .json")), "its .json")
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"its .json is not valid JSON ({error})") from error
+
+
+def _samples(shard: Path, rows: Rows, split: str) -> Iterator[tuple[str, Sample]]:
+    """Each key of a tar with its members, in the order of its first; what cannot be read is noted in `rows`."""
+    if shard.name.lower().endswith(COMPRESSED):
+        raise InputError(f"{shard}: is a compressed tar, in which photos cannot be found at once: unpack it to a .tar")
+    samples: dict[str, Sample] = {}
+    with rows.reading(str(shard), split):
+        for member, content in _members(shard):
+            with rows.reading(f"{shard}: {member.name}", split):
+                name = inside(member.name, "the member's name")
+                stem, _, ending = name.name.partition(".")
+                if not stem or not ending or member.isdir():
+                    continue
+                if not member.isreg() or member.issparse():
+                    raise InputError("is a link or sparse, not a plain file: pack the file itself")
+                key = (name.parent / stem).as_posix()
+                sample = samples.setdefault(key, Sample(key))
+                ending = ending.lower()
+                if ending in sample.texts:
+                    raise InputError(f"the key {key!r} has a .{ending} already")
+                if ending in IMAGES:
+                    sample.images.append(FileSlice(shard, member.offset_data, member.size, member.name))
+                elif content is not None:
+                    sample.texts[ending] = content
+                else:
+                    sample.others.append(ending)
+    for key, sample in samples.items():
+        yield f"{shard}: {key}", sample
+
+
+def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
+    """Each member of a tar, and its content where it is a text. Raises InputError where the tar is broken."""
+    try:
+        size = shard.stat().st_size
+        with shard.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+            name = "its first member"
+            for member in archive:
+                name = member.name
+                if member.offset_data + member.size > size:
+                    raise InputError(f"is cut short within {name}: get it anew")
+                text = member.isreg() and member.name.rpartition(".")[2].lower() in (*CAPTIONS, LABEL, RECORD)
+                content = archive.extractfile(member) if text else None
+                yield member, content.read(LONGEST_TEXT + 1) if content else None
+            stream.seek(archive.offset)
+            # Where a tar goes on with something else than a member, tarfile takes it for the end without a word.
+            if (end := stream.read(BLOCK)) != bytes(BLOCK):
+                problem = (
+                    "goes on with something that is no member" if end else "has no end, so that more may be missing"
+                )
+                raise InputError(f"{problem} after {name}: get it anew")
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise InputError(f"is not a tar that can be read ({error}): get it anew") from error
+
+
+def _is_tar(path: Path) -> bool:
+    return path.name.lower().endswith((".tar", *COMPRESSED))
+
+
+WEBDATASET = Format("webdataset", "WebDataset tars: 0001.jpg with 0001.txt, .json or .cls", fits, read)

@@ -1,0 +1,144 @@
+"""An evaluation from beginning to end: answer every example once, score the answers, write the report."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from PIL import Image
+
+from picscribe.datasets import Example
+from picscribe.errors import PicscribeError
+from picscribe.evaluation.answering import answer_batch
+from picscribe.evaluation.bootstrap import intervals
+from picscribe.evaluation.journal import Answer, Journal
+from picscribe.evaluation.metric import Metric
+from picscribe.evaluation.metric_choice import score
+from picscribe.evaluation.page import report_page
+from picscribe.evaluation.plan import Evaluation
+from picscribe.evaluation.processes import rank, run_in_processes
+from picscribe.evaluation.results import Item, Report, write_run
+from picscribe.media.images import open_image
+from picscribe.scribe import Scribe
+from picscribe.versions import versions
+from picscribe.whole_files import write_whole
+
+PAGE = "report.html"
+
+Progress = Callable[[int], None]
+"""Told how many batches are done."""
+
+
+def run(evaluation: Evaluation, folder: Path, progress: Progress = lambda done: None) -> tuple[Report, list[Item]]:
+    """Run an evaluation in `folder`, or go on with the one that was stopped there; nothing is computed twice.
+
+    Leaves predictions.json, items.json, report.json and report.html. A photo that cannot be used counts as an empty
+    answer and is named in the report. Raises ConfigurationError where `folder` holds another evaluation.
+    """
+    journal = Journal(folder)
+    scribe = evaluation.load()
+    parameters = sum(parameter.numel() for parameter in scribe.model.parameters())
+    journal.begin(evaluation.identity(scribe))
+    done = journal.batches()
+    left = [number for number in range(len(evaluation.batches())) if number not in done]
+    if evaluation.processes == 1:
+        _answer(evaluation, folder, left, scribe, progress)
+    elif left:
+        del scribe  # each process loads its own
+        with _watched(journal, progress):
+            run_in_processes(evaluation.processes, _answer_share, evaluation, folder, left)
+    return _finish(evaluation, journal, parameters)
+
+
+def _answer_share(evaluation: Evaluation, folder: Path, left: Sequence[int]) -> None:
+    """What one of several processes does: its share of the batches that are left."""
+    share = left[rank() :: evaluation.processes]
+    if share:
+        _answer(evaluation, folder, share, evaluation.load(), lambda done: None)
+
+
+def _answer(evaluation: Evaluation, folder: Path, left: Sequence[int], scribe: Scribe, progress: Progress) -> None:
+    batches = evaluation.batches()
+    done = len(batches) - len(left)
+    progress(done)
+    with Journal(folder).writer(rank()) as writer:
+        for place, number in enumerate(left, start=1):
+            started = time.monotonic()
+            answers = answer_batch(scribe, batches[number], evaluation.options)
+            writer.write(number, answers, time.monotonic() - started)
+            progress(done + place)
+
+
+@contextlib.contextmanager
+def _watched(journal: Journal, progress: Progress) -> Iterator[None]:
+    """Tell `progress` every second what all processes together have done."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(1):
+            progress(journal.count())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _finish(evaluation: Evaluation, journal: Journal, parameters: int) -> tuple[Report, list[Item]]:
+    """Score all answers and write the files."""
+    batches = journal.batches().values()
+    answers = {answer.id: answer for batch in batches for answer in batch.answers}
+    predictions = {example.id: answers[example.id].text for example in evaluation.examples}
+    metric = evaluation.chosen_metric
+    scores = score(predictions, evaluation.references, metric)
+    identity = journal.identity()
+    dataset = evaluation.dataset
+    report = Report(
+        scores={name: of_name.value for name, of_name in scores.items()},
+        intervals=intervals(scores, evaluation.resampling),
+        metric=metric,
+        model={
+            "name": evaluation.model,
+            "revision": evaluation.revision,
+            "sha256": identity["model"],
+            "parameters": parameters,
+            "device": evaluation.device,
+        },
+        data={
+            "path": str(dataset.path),
+            "format": dataset.format,
+            "task": dataset.task,
+            "split": evaluation.split,
+            "images": str(evaluation.images) if evaluation.images else None,
+            "examples": len(evaluation.examples),
+            "sha256": identity["data"],
+        },
+        generation={**asdict(evaluation.options), "batch_size": evaluation.batch_size},
+        resampling=asdict(evaluation.resampling),
+        versions=versions(),
+        seconds=sum(batch.seconds for batch in batches),
+        errors={identity: answer.error for identity, answer in answers.items() if answer.error},
+    )
+    items = [_item(example, answers[example.id], scores) for example in evaluation.examples]
+    sources = {example.id: example for example in evaluation.examples}
+    write_run(journal.folder, report, items)
+    write_whole(journal.folder / PAGE, report_page(report, items, lambda item: _picture(sources[item.id])))
+    return report, items
+
+
+def _item(example: Example, answer: Answer, scores: dict[str, Metric]) -> Item:
+    of_item = {name: metric.per_item[example.id] for name, metric in scores.items() if metric.per_item}
+    return Item(example.id, str(example.source), example.question, answer.text, example.texts, of_item, answer.error)
+
+
+def _picture(example: Example) -> Image.Image | None:
+    """The photo, for the page; None where it cannot be opened."""
+    try:
+        return open_image(example.image())
+    except PicscribeError:
+        return None

@@ -1,0 +1,118 @@
+"""`picscribe score-captions` and `score-answers`: results files in, scores out, no model and no photos needed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from picscribe.cli.main import app
+from picscribe.evaluation.caption_scores import score_captions
+
+CAPTIONS = {
+    1: ["A dog runs on the grass.", "A brown dog."],
+    2: ["Two cats sit on a wall.", "Cats on a wall"],
+    3: ["A man in red.", "The man stands."],
+}
+SAID = {1: "a dog runs", 2: "two cats on a wall", 3: "a man in a red shirt"}
+
+
+@pytest.fixture
+def references(tmp_path: Path) -> Path:
+    """COCO's annotations of photos that are not there."""
+    texts = [(image, text) for image, captions in CAPTIONS.items() for text in captions]
+    content = {
+        "images": [{"id": image, "file_name": f"{image}.jpg"} for image in CAPTIONS],
+        "annotations": [{"id": n, "image_id": image, "caption": text} for n, (image, text) in enumerate(texts)],
+    }
+    (tmp_path / "captions.json").write_text(json.dumps(content))
+    return tmp_path / "captions.json"
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    (tmp_path / "r.json").write_text(json.dumps([{"image_id": n, "caption": text} for n, text in SAID.items()]))
+    return tmp_path / "r.json"
+
+
+def expected() -> dict[str, float]:
+    scores = score_captions({str(n): text for n, text in SAID.items()}, {str(n): c for n, c in CAPTIONS.items()})
+    return {name: metric.value for name, metric in scores.items()}
+
+
+def test_captions_are_scored_as_in_python(runner: CliRunner, results: Path, references: Path) -> None:
+    result = runner.invoke(app, ["score-captions", str(results), str(references)])
+    assert result.exit_code == 0, result.output
+    printed = dict(line.partition("  (")[0].rsplit(maxsplit=1) for line in result.stdout.splitlines())
+    assert {name: float(value) for name, value in printed.items()} == pytest.approx(expected(), abs=6e-5)
+    as_json = json.loads(runner.invoke(app, ["score-captions", str(results), str(references), "--json"]).stdout)
+    assert as_json["scores"] == pytest.approx(expected())
+    low, high = as_json["intervals"]["CIDEr"]
+    assert low <= expected()["CIDEr"] <= high
+
+
+def test_no_torch_is_needed(results: Path, references: Path) -> None:
+    code = (
+        "import sys; from picscribe.cli.main import app\n"
+        f"app(['score-captions', {str(results)!r}, {str(references)!r}], standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([{"image_id": 1, "caption": "a dog"}], "2 of 3 images have references but no prediction: '2', '3'"),
+        ([{"image_id": n, "caption": "a dog"} for n in (1, 2, 3, 4)], "have no references: '4'"),
+        ([{"question_id": 1, "answer": "yes"}], "holds results for questions, but the references are captions"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    runner: CliRunner, results: Path, references: Path, content: Any, words: str
+) -> None:
+    results.write_text(json.dumps(content))
+    result = runner.invoke(app, ["score-captions", str(results), str(references)])
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    """Two photos a class: a folder for each."""
+    from PIL import Image
+
+    for name in ("cat", "tench"):
+        (tmp_path / "classes" / name).mkdir(parents=True)
+        for number in (1, 2):
+            Image.new("RGB", (8, 8)).save(tmp_path / "classes" / name / f"{number}.png")
+    return tmp_path / "classes"
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores"),
+    [
+        (None, {"top-1": 0.5, "equal": 0.5, "in": 0.75}),
+        ("exact-match", {"exact-match": 0.5}),
+        ("scene-text", {"scene-text": 0.75}),
+    ],
+)
+def test_labels_are_scored_by_the_metric_asked_for(
+    runner: CliRunner, classes: Path, tmp_path: Path, metric: str | None, scores: dict[str, float]
+) -> None:
+    from picscribe.datasets import read_dataset
+
+    said = iter(["cat", "a cat on a mat", "tench", "Ten-ch!"])
+    labels = [{"id": example.id, "label": next(said)} for example in read_dataset(classes).examples]
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    command = ["score-answers", str(tmp_path / "labels.json"), str(classes), "--json"]
+    result = runner.invoke(app, [*command, *(["--metric", metric] if metric else [])])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["scores"] == scores
+    wrong = runner.invoke(app, [*command, "--metric", "cider"])
+    assert wrong.exit_code == 2
+    assert "no metric 'cider' for labels; there are vqa-accuracy" in wrong.stderr

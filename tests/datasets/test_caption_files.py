@@ -1,0 +1,53 @@
+"""Photos with text files of the same name: lines, endings, marks, and what lacks its other half."""
+
+from pathlib import Path
+
+from picscribe.datasets import read_dataset
+from picscribe.datasets.caption_files import CAPTION_FILES
+
+
+def write(folder: Path, **files: bytes) -> None:
+    for name, content in files.items():
+        path = folder / name.replace("__", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def test_each_line_is_a_caption(tmp_path: Path) -> None:
+    write(tmp_path, a__jpg=b"", a__txt=b"\xef\xbb\xbf one dog \r\n\r\ntwo dogs\r\n")
+    write(tmp_path / "deep" / "er", b__PNG=b"", b__caption="café".encode())
+    dataset = read_dataset(tmp_path)
+    assert (dataset.format, dataset.task, dataset.oddities) == ("caption-files", "captions", ())
+    assert [(one.id, one.texts) for one in dataset.examples] == [
+        ("a.jpg", ("one dog", "two dogs")),
+        ("deep/er/b.PNG", ("café",)),
+    ]
+    assert dataset.examples[0].where == str(tmp_path / "a.txt")
+
+
+def test_folders_may_be_splits_and_photos_elsewhere(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write(tmp_path / "texts" / split, a__txt=b"x")
+        write(tmp_path / "photos" / split, a__jpg=b"")
+    dataset = CAPTION_FILES.read(tmp_path / "texts", tmp_path / "photos")
+    assert dataset.splits == {"test": 1, "train": 1}
+    assert dataset.select("test")[0].source == tmp_path / "photos" / "test" / "a.jpg"
+
+
+def test_halves_and_empty_texts_are_odd(tmp_path: Path) -> None:
+    write(tmp_path, a__jpg=b"", a__txt=b"x", b__jpg=b"", c__txt=b"x", d__jpg=b"", d__txt=b" \n", e__jpg=b"")
+    write(tmp_path, e__txt=b"x", e__caption=b"y", f__jpg=b"", f__txt=b"\xff\xfe")
+    problems = {Path(odd.where).name: odd.problem for odd in read_dataset(tmp_path).oddities}
+    assert set(problems) == {"b.jpg", "c.txt", "d.txt", "e.txt", "f.txt"}
+    assert "no b.txt or b.caption" in problems["b.jpg"]
+    assert "no photo" in problems["c.txt"]
+    assert "is empty" in problems["d.txt"]
+    assert "both e.txt and e.caption" in problems["e.txt"]
+    assert "UTF-8" in problems["f.txt"]
+
+
+def test_photos_alone_or_texts_alone_are_something_else(tmp_path: Path) -> None:
+    write(tmp_path / "photos", a__jpg=b"")
+    write(tmp_path / "texts", a__txt=b"")
+    for name in ("photos", "texts", "nowhere"):
+        assert not CAPTION_FILES.fits(tmp_path / name)

@@ -1,0 +1,133 @@
+"""WebDataset tars: samples by key, every kind of text, members read in place."""
+
+import io
+import json
+import tarfile
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from picscribe.datasets import read_dataset
+from picscribe.datasets.examples import FileSlice
+from picscribe.datasets.webdataset import WEBDATASET
+
+
+def write_tar(path: Path, members: dict[str, bytes | str], format: int = tarfile.PAX_FORMAT) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=format) as archive:
+        for name, content in members.items():
+            data = content.encode() if isinstance(content, str) else content
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_captions_of_every_kind(format: int, tmp_path: Path) -> None:
+    members: dict[str, bytes | str] = {
+        "./0.jpg": b"zero",
+        "./0.txt": "\ufeffone\r\n\r\ntwo\r\n",
+        "1.caption": "three",
+        "1.PNG": b"one",
+        "a.b/2.webp": b"two",
+        "a.b/2.json": json.dumps({"captions": ["four", "five"], "image_id": 17}),
+        "3.json": json.dumps({"width": 4, "text": "six"}),
+        "3.jpeg": b"three",
+        "4.jpg": b"four",
+        "4.seg.png": b"a mask",
+        "4.txt": "seven",
+        f"{'é' * 120}.jpg": b"long name",
+        f"{'é' * 120}.txt": "eight",
+    }
+    if format == tarfile.USTAR_FORMAT:
+        members = {name: content for name, content in members.items() if name.isascii()}
+    dataset = read_dataset(write_tar(tmp_path / "train-0.tar", members, format))
+    assert (dataset.format, dataset.task, dataset.oddities) == ("webdataset", "captions", ())
+    assert [(one.id, one.texts) for one in dataset.examples][:5] == [
+        ("train-0/0", ("one", "two")),
+        ("train-0/1", ("three",)),
+        ("17", ("four", "five")),
+        ("train-0/3", ("six",)),
+        ("train-0/4", ("seven",)),
+    ]
+    images = [content for name, content in members.items() if name.lower().endswith(("g", "p")) and "seg" not in name]
+    assert [one.image() for one in dataset.examples] == images
+    assert dataset.splits == {"train": len(images)}
+
+
+def test_shards_of_a_folder_labels_and_questions(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "val")):
+        write_tar(tmp_path / "labels" / split / "00.tar", {"a.jpg": b"x", "a.cls": f"{number}\n"})
+        (tmp_path / "labels" / split / "classes.txt").write_text("0 tench\n1 great white shark\n")
+    dataset = read_dataset(tmp_path / "labels")
+    assert (dataset.task, dataset.splits) == ("labels", {"train": 1, "val": 1})
+    assert [(one.id, one.texts) for one in dataset.examples] == [
+        ("train/00/a", ("tench",)),
+        ("val/00/a", ("great white shark",)),
+    ]
+    asked = json.dumps({"question": "what?", "answer": "a cat", "question_id": 3})
+    (question,) = read_dataset(write_tar(tmp_path / "q.tar", {"a.jpg": b"x", "a.json": asked, "a.txt": "y"})).examples
+    assert (question.id, question.question, question.texts) == ("3", "what?", ("a cat",))
+
+
+def test_half_a_sample_is_odd(tmp_path: Path) -> None:
+    path = write_tar(
+        tmp_path / "x.tar",
+        {"a.jpg": b"x", "a.txt": "x", "b.txt": "x", "c.jpg": b"x", "d.jpg": b"x", "d.png": b"x", "d.txt": "y"}
+        | {"e.jpg": b"x", "e.json": "[]", "f.jpg": b"x", "f.json": "{", "g.jpg": b"x", "g.txt": " ", "h.jpg": b"x"}
+        | {"h.cls": "3", "../i.jpg": b"x", "/j.jpg": b"x"},
+    )
+    dataset = read_dataset(path)
+    assert [example.id for example in dataset.examples] == ["x/a"]
+    problems = {odd.where.removeprefix(f"{path}: "): odd.problem for odd in dataset.oddities}
+    expected = {
+        "../i.jpg": "inside the folder",
+        "/j.jpg": "inside the folder",
+        "b": "no image, only txt",
+        "c": "has no text",
+        "d": "2 images",
+        "e": "must be an object",
+        "f": "not valid JSON",
+        "g": "is empty",
+        "h": "a number without a name",
+    }
+    assert set(problems) == set(expected)
+    for where, problem in expected.items():
+        assert problem in problems[where], where
+
+
+def test_links_are_odd(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as archive:
+        link = tarfile.TarInfo("a.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    (odd,) = read_dataset(path).oddities
+    assert "a.jpg" in odd.where
+    assert "link" in odd.problem
+
+
+def test_other_files_do_not_fit(tmp_path: Path) -> None:
+    (tmp_path / "x.tarot").touch()
+    assert not WEBDATASET.fits(tmp_path / "x.tarot")
+    assert not WEBDATASET.fits(tmp_path)
+    assert not WEBDATASET.fits(tmp_path / "nowhere.tar")
+
+
+def test_gigabytes_stay_in_their_tar(tmp_path: Path) -> None:
+    path = write_tar(
+        tmp_path / "x.tar",
+        {name: data for k in range(15) for name, data in ((f"{k}.jpg", bytes(4 << 20)), (f"{k}.txt", "x"))},
+    )
+    assert path.stat().st_size > 60 << 20
+    tracemalloc.start()
+    try:
+        dataset = read_dataset(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(dataset.examples) == 15
+    assert peak < (2 << 20)
+    assert isinstance(dataset.examples[0].source, FileSlice)

@@ -1,0 +1,72 @@
+"""The journal of an evaluation: what was written is there, a torn line is not, two evaluations do not mix."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from picscribe.errors import ConfigurationError, InputError
+from picscribe.evaluation.journal import Answer, AnsweredBatch, Journal
+
+FIRST = AnsweredBatch(0, (Answer("a", "a dog"), Answer("b", "", "b: broken")), 1.5)
+SECOND = AnsweredBatch(7, (Answer("c", "naïve ☃"),), 0.25)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    journal = Journal(tmp_path / "run")
+    journal.begin({"model": "m"})
+    return journal
+
+
+def write(journal: Journal, rank: int, *batches: AnsweredBatch) -> None:
+    with journal.writer(rank) as writer:
+        for batch in batches:
+            writer.write(batch.number, batch.answers, batch.seconds)
+
+
+def test_batches_of_several_processes_come_back(journal: Journal) -> None:
+    assert journal.batches() == {}
+    write(journal, 0, FIRST)
+    write(journal, 3, SECOND)
+    assert journal.batches() == {0: FIRST, 7: SECOND}
+    assert journal.count() == 2
+
+
+def test_every_cut_of_the_last_line_costs_that_batch_alone(journal: Journal) -> None:
+    write(journal, 0, FIRST, SECOND)
+    file = journal.folder / "answers" / "0.jsonl"
+    whole = file.read_bytes()
+    first = whole.index(b"\n") + 1
+    for length in range(first, len(whole)):
+        file.write_bytes(whole[:length])
+        assert journal.batches() == {0: FIRST}
+        write(journal, 0, SECOND)
+        assert file.read_bytes() == whole
+
+
+def test_a_damaged_line_is_named(journal: Journal) -> None:
+    write(journal, 0, FIRST, SECOND)
+    file = journal.folder / "answers" / "0.jsonl"
+    file.write_bytes(file.read_bytes().replace(b'"seconds"', b'"minutes"', 1))
+    with pytest.raises(InputError, match=r"0\.jsonl: line 1 is damaged"):
+        journal.batches()
+
+
+def test_another_evaluation_is_refused_by_what_differs(journal: Journal) -> None:
+    journal.begin({"model": "m"})
+    with pytest.raises(ConfigurationError, match=r"model was m, is n.*name another folder"):
+        journal.begin({"model": "n"})
+    assert journal.identity() == {"model": "m"}
+
+
+def test_a_report_without_its_journal_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(json.dumps({}))
+    with pytest.raises(ConfigurationError, match="report of another evaluation"):
+        Journal(tmp_path).begin({"model": "m"})
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="name another folder"):
+        Journal(tmp_path / "file" / "run").begin({"model": "m"})
