@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 data = typer.Typer(name="data", help="Look at data sets.", no_args_is_help=True, rich_markup_mode=None)
 
 SAMPLE = 200
-"""Photos that are opened."""
+"""Photos that are opened, evenly over all."""
 
 
 @data.callback()
@@ -39,7 +39,7 @@ def inspect(
     json_object: Annotated[bool, typer.Option("--json", help="Print one JSON object, with all odd rows.")] = False,
 ) -> None:
     """Say what a data set is, count it, and show odd rows; exits with 1 where there are any, or photos do not open."""
-    from picscribe.datasets import read_dataset
+    from picscribe.datasets import missing_files, read_dataset
     from picscribe.datasets.inspection import inspect_dataset
     from picscribe.errors import ConfigurationError, InputError
     from picscribe.evaluation.contact_sheet import choose_sample, draw_contact_sheet, open_sample
@@ -53,11 +53,15 @@ def inspect(
         raise InputError(f"{path}: has no split {split!r}; it has {listed}")
     found = inspect_dataset(dataset, split)
     examples = [example for example in dataset.examples if split is None or example.split == split]
-    opened = open_sample(choose_sample(examples, SAMPLE) if dataset.medium == "images" else [])
+    missing = {(oddity.where, oddity.split) for oddity in missing_files(examples)}
+    there = [example for example in examples if (example.where, example.split) not in missing]
+    opened = open_sample(choose_sample(there, SAMPLE) if dataset.medium == "images" else [])
     if json_object:
-        write_line(json.dumps({"path": str(path), **asdict(found), "opened": asdict(opened)}))
+        write_line(json.dumps({"path": str(dataset.path), **asdict(found), "opened": asdict(opened)}))
     else:
-        _write(path, found, opened, rows)
+        _write(dataset.path, found, opened, rows)
+        if examples and not there:
+            write_line(f"none of its {found.medium} is there: name their folder with --images")
     if contact_sheet:
         try:
             draw_contact_sheet(dataset, examples).save(contact_sheet, "PNG")
@@ -69,25 +73,38 @@ def inspect(
 
 def _write(path: Path, found: "Inspection", opened: "OpenedSample", rows: int) -> None:
     examples = {"captions": found.medium, "questions": "questions", "labels": found.medium}[found.task]
+    from picscribe.datasets.values import shown
+
     texts = {"captions": "captions", "questions": "answers", "labels": "labels"}[found.task]
     write_line(f"{path}: {found.format}, {texts} of {found.medium}")
     for name, counts in found.splits.items():
         about = f" about {counts.sources:,} {found.medium}" if found.task == "questions" else ""
         odd = f", {counts.odd:,} odd" if counts.odd else ""
         write_line(f"  {name or 'no split':12} {counts.examples:,} {examples}{about}, {counts.texts:,} {texts}{odd}")
-    write_line(f"{texts} of one: {_spread(found.texts_per_example)}; words of one: {_spread(found.words)}")
-    frequent = ", ".join(f"{text[:60]!r} {count:,}" for text, count in found.frequent)
-    write_line(f"distinct {texts}: {found.distinct_texts:,}; most frequent: {frequent or 'none'}")
-    if opened.sizes:
-        formats = ", ".join(f"{count} {name}" for name, count in opened.formats.items())
-        smallest, largest = (choose(opened.sizes, key=_area) for choose in (min, max))
-        write_line(f"opened: {formats}; from {_size(smallest)} to {_size(largest)} pixels")
+    if found.distinct_texts:
+        write_line(f"{texts} of one: {_spread(found.texts_per_example)}; words of one: {_spread(found.words)}")
+        frequent = ", ".join(f"{shown(text)} {count:,}" for text, count in found.frequent if count > 1)
+        write_line(f"distinct {texts}: {found.distinct_texts:,}; most frequent: {frequent or 'each is there once'}")
+    else:
+        write_line(f"no {texts}: there is nothing to learn from or to compare with")
+    if opened.sizes or opened.unopenable:
+        _write_opened(opened, sum(counts.sources for counts in found.splits.values()))
     problems = [*found.odd, *opened.unopenable]
     write_line(f"odd rows: {len(problems):,}")
     for oddity in problems[:rows]:
         write_line(f"  {' '.join(str(oddity).splitlines())}")
     if len(problems) > rows:
         write_line(f"  and {len(problems) - rows:,} more: --rows {len(problems)} shows all")
+
+
+def _write_opened(opened: "OpenedSample", sources: int) -> None:
+    """What the opened photos are, and how many of all they stand for: problems are those of the sample."""
+    kinds = {**opened.formats, **({"cannot be opened": len(opened.unopenable)} if opened.unopenable else {})}
+    line = f"opened {sum(kinds.values()):,} of {sources:,}: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+    if opened.sizes:
+        smallest, largest = (choose(opened.sizes, key=_area) for choose in (min, max))
+        line += f"; from {_size(smallest)} to {_size(largest)} pixels"
+    write_line(line)
 
 
 def _spread(spread: "Spread") -> str:

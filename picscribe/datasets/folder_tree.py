@@ -25,6 +25,11 @@ LOOKS = 2000
 _SPLIT = re.compile(r"(?:^|[^a-zA-Z])(train|training|restval|val|valid|validation|dev|test|testing)(?:$|[^a-zA-Z])")
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's: a Mac leaves ._dog.jpg and __MACOSX in what it packs."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def files_below(folder: Path) -> Iterator[Path]:
     """Every file of a folder and those below it, in the order of their names; hidden ones are left out.
 
@@ -35,9 +40,9 @@ def files_below(folder: Path) -> Iterator[Path]:
         raise InputError(f"{error.filename or folder}: cannot be listed ({error.strerror or error})") from error
 
     for parent, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in sorted(names):
-            if not name.startswith("."):
+            if not is_hidden(name):
                 yield Path(parent, name)
 
 
@@ -52,7 +57,7 @@ def first_files(folder: Path) -> list[Path]:
 def subfolders(folder: Path) -> list[Path]:
     """The folders in a folder by name, hidden ones left out; none where it cannot be listed."""
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_dir())
+        return sorted(path for path in folder.iterdir() if not is_hidden(path.name) and path.is_dir())
     except OSError:
         return []
 

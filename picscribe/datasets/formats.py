@@ -2,17 +2,17 @@
 
 import difflib
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from picscribe.datasets.caption_files import CAPTION_FILES
 from picscribe.datasets.class_folders import CLASS_FOLDERS
 from picscribe.datasets.coco import COCO
 from picscribe.datasets.dataset import Dataset, missing_files, require_none
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import is_photo
+from picscribe.datasets.folder_tree import is_hidden, is_photo, subfolders
 from picscribe.datasets.format import Format
 from picscribe.datasets.image_folder import IMAGE_FOLDER
-from picscribe.datasets.json_files import read_json
+from picscribe.datasets.json_files import GZIP, read_json
 from picscribe.datasets.karpathy import KARPATHY
 from picscribe.datasets.media_folder import list_folder
 from picscribe.datasets.parquet import PARQUET
@@ -26,7 +26,7 @@ from picscribe.datasets.webdataset import WEBDATASET
 from picscribe.errors import ConfigurationError, InputError
 
 ANNOTATION_FILES = (KARPATHY, COCO, VQA, TEXTVQA, TEXTCAPS, VIDEO_CAPTIONS, VIDEO_QUESTIONS, TOKENS, TABLE)
-"""Forms that are one file; a folder that holds one such file is read as that."""
+"""Forms that are one file; a folder that holds one such file, or else a folder in it, is read as that."""
 
 SURE_FOLDERS = (TSV, WEBDATASET, PARQUET, IMAGE_FOLDER)
 """Forms that a folder has for certain, by the files in it."""
@@ -50,7 +50,8 @@ def read_dataset(path: Path, images: Path | None = None, *, format: str | None =
     ConfigurationError for an unknown format.
     """
     if not (os.path.isfile(path) or os.path.isdir(path)):
-        raise InputError(f"{path}: no such file or folder")
+        odd = "is a pipe or a device, not a file or folder" if os.path.exists(path) else "no such file or folder"
+        raise InputError(f"{path}: {odd}")
     known = FORMATS if format is None else (_named(format),)
     chosen, file = _choose(path, known)
     return chosen.read(file, images)
@@ -91,12 +92,14 @@ def _choose(path: Path, known: tuple[Format, ...]) -> tuple[Format, Path]:
         if fitting := known if len(known) == 1 else [form for form in known if form.fits(path)]:
             return fitting[0], path
         raise _unknown(path)
-    files = _annotation_files(path)
-    found = [(form, file) for file in files for form in known if form in ANNOTATION_FILES and form.fits(file)]
+    found = _fitting(_annotation_files(path), known)
     found += [(form, path) for form in known if form in SURE_FOLDERS and form.fits(path)]
+    if not found:
+        found = _fitting([file for folder in subfolders(path) for file in _annotation_files(folder)], known)
     if len(found) > 1:
-        listed = ", ".join(f"{file.name} ({form.name})" for form, file in found[:6])
-        raise InputError(f"{path}: can be read as several data sets: {listed}; give the path of a file, or the format")
+        listed = ", ".join(f"{_below(path, file)} ({form.name})" for form, file in found[:6])
+        remedy = "give the path of a file" + (", or the format" if len({form.name for form, _ in found}) > 1 else "")
+        raise InputError(f"{path}: can be read as several data sets: {listed}; {remedy}")
     found += [(form, path) for form in known if form in LOOSE_FOLDERS and form.fits(path)]
     if not found and len(known) == 1 and known[0] not in ANNOTATION_FILES:
         return known[0], path
@@ -105,11 +108,20 @@ def _choose(path: Path, known: tuple[Format, ...]) -> tuple[Format, Path]:
     return found[0]
 
 
+def _fitting(files: list[Path], known: tuple[Format, ...]) -> list[tuple[Format, Path]]:
+    return [(form, file) for file in files for form in known if form in ANNOTATION_FILES and form.fits(file)]
+
+
+def _below(folder: Path, file: Path) -> str:
+    return file.name if file == folder else file.relative_to(folder).as_posix()
+
+
 def _annotation_files(folder: Path) -> list[Path]:
     """The files that may be annotations; a text that has a photo's name is its caption and not looked into."""
-    files = [folder / name for name in sorted(list_folder(folder))]
-    photos = {file.stem for file in files if is_photo(file)}
-    return [file for file in files if file.suffix.lower() in SUFFIXES and file.stem not in photos and file.is_file()]
+    names = sorted(name for name in list_folder(folder) if not is_hidden(name))
+    files = [folder / name for name in names if name.lower().endswith(SUFFIXES)]
+    photos = {name.stem for name in map(PurePath, names) if is_photo(name)} if files else set()
+    return [file for file in files if file.stem not in photos and file.is_file()]
 
 
 def _unknown(path: Path) -> InputError:
@@ -126,7 +138,10 @@ def _describe(path: Path) -> str:
     if path.suffix.lower() != ".json":
         try:
             with path.open("rb") as stream:
-                return f"a file that begins with {stream.read(40)!r}"
+                start = stream.read(40)
+            if start.startswith(GZIP):
+                return "a file packed with gzip, to unpack first"
+            return f"a file that begins with {start!r}" if start else "an empty file"
         except OSError as error:
             return f"cannot be read ({error.strerror or error})"
     document = read_json(path)

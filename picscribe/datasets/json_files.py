@@ -14,6 +14,9 @@ from picscribe.errors import InputError
 SAMPLE = 1 << 16
 """Bytes read from each end of a file to know its form: annotation files may be hundreds of megabytes."""
 
+GZIP = b"\x1f\x8b"
+"""How a file packed with gzip begins."""
+
 _KEY = re.compile(rb'"([^"\\]{1,40})"\s*:')
 
 Kind = TypeVar("Kind", list[Any], dict[str, Any])
@@ -49,13 +52,19 @@ def sample_json(path: Path) -> JsonSample | None:
 def read_json(path: Path) -> Any:
     """The document; a byte order mark and Windows line ends do no harm.
 
-    Raises InputError that names the file, and line and column where it has them, where it cannot be read, is not UTF-8
-    or is not JSON.
+    Raises InputError that names the file, and line and column where it has them, where it cannot be read, is empty or
+    packed, is not UTF-8 or is not JSON.
     """
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not content.strip():
+        raise InputError(f"{path}: is empty: get it anew")
+    if content.startswith(GZIP):
+        raise InputError(f"{path}: is packed with gzip: unpack it")
+    try:
+        return json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except RecursionError as error:

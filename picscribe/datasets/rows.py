@@ -24,7 +24,7 @@ class Rows:
         try:
             yield
         except InputError as error:
-            self.oddities.append(Oddity(where, str(error), split))
+            self.oddities.append(Oddity(where, str(error).removeprefix(f"{where}: "), split))
 
     def add(self, example: Example) -> None:
         """Keep an example. Raises InputError where an earlier one has its id."""

@@ -135,7 +135,7 @@ def _splits(path: Path, rows: Rows) -> dict[str, str]:
     """The split of each photo that the lists beside the file name."""
     splits: dict[str, str] = {}
     for split, ending in LISTS.items():
-        for file in sorted(path.parent.glob(f"*{ending}")):
+        for file in sorted(path.parent.glob(f"[!.]*{ending}")):
             for number, line in enumerate(_lines(file), 1):
                 name = line.strip()
                 if name and splits.setdefault(name, split) != split:

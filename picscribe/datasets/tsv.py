@@ -9,7 +9,7 @@ from typing import Any, Literal
 from picscribe.datasets.columns import Columns, find_columns
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example, FileSlice
-from picscribe.datasets.folder_tree import split_of_name
+from picscribe.datasets.folder_tree import is_hidden, split_of_name
 from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import as_object
 from picscribe.datasets.rows import Rows
@@ -150,7 +150,7 @@ def _pairs(path: Path, images: Path | None) -> list[tuple[Path, Path]]:
 
 
 def _pairs_in(folder: Path) -> list[tuple[Path, Path]]:
-    found = [file for file in sorted(folder.glob("*.tsv")) if _kind(file) == "texts"]
+    found = [file for file in sorted(folder.glob("*.tsv")) if not is_hidden(file.name) and _kind(file) == "texts"]
     return [(texts, image) for texts in found if (image := _partner(texts, folder))]
 
 

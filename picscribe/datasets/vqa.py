@@ -6,7 +6,8 @@ from typing import Any
 
 from picscribe.datasets.coco import COCO_FOLDERS
 from picscribe.datasets.dataset import Dataset
-from picscribe.datasets.examples import Example
+from picscribe.datasets.examples import Example, Oddity
+from picscribe.datasets.folder_tree import subfolders
 from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import as_object, field, read_object, sample_json, top_list, usable, value_of
 from picscribe.datasets.media_folder import MediaFolder, find_folder
@@ -28,7 +29,9 @@ def read(path: Path, images: Path | None) -> Dataset:
 
     The answers come from the file beside it that has the official name (v2_OpenEnded_mscoco_val2014_questions.json
     goes with v2_mscoco_val2014_annotations.json), else from the one .json file beside it that answers its first
-    question; where there is none, as for the test splits, the examples have no texts. The split is `data_subtype`,
+    question, else from that of the official name in v2_Annotations_Val_mscoco/ next to v2_Questions_Val_mscoco/, or
+    annotations/ next to questions/. Without answers the examples have no texts, which is an oddity unless it is a test
+    split, whose answers are kept back. The split is `data_subtype`,
     such as val2014, from which the photos are named: COCO_val2014_000000000042.jpg, or 000000000042.jpg as COCO named
     them later. They are looked for as `find_folder` says, in val2014/ and the like too. A question that the file of
     answers lacks is an oddity; answers to questions that are not asked are left alone.
@@ -52,6 +55,9 @@ def read(path: Path, images: Path | None) -> Dataset:
                 raise InputError(f"the question {shown(name)} has no answers in {source}")
             texts = answers[name] if answers is not None else ()
             rows.add(Example(name, folder.find(_files(entry, split)), texts, question, split, where))
+    if rows.examples and answers is None and not split.startswith("test"):
+        problem = f"there are none: put {_official_name(path)} beside it"
+        rows.oddities.append(Oddity(f"{path}: answers", problem, split))
     return rows.dataset(path, VQA.name, "questions")
 
 
@@ -75,15 +81,27 @@ def _files(entry: dict[str, Any], split: str) -> list[PurePosixPath]:
 
 def _answer_file(questions: Path, first: str) -> Path | None:
     """The file of answers that goes with the questions, of which `first` is the first id."""
-    name = questions.name.replace("OpenEnded_", "").replace("MultipleChoice_", "")
-    official = questions.with_name(name.replace("_questions", "_annotations"))
-    if official != questions and official.is_file():
+    official = questions.with_name(_official_name(questions))
+    if official.is_file():
         return official
-    found = [path for path in sorted(questions.parent.glob("*.json")) if _answers_fit(path) and _answers(path, first)]
+    beside = [path for path in sorted(questions.parent.glob("[!.]*.json")) if _answers_fit(path)]
+    found = [path for path in beside if _answers(path, first)]
+    if not found:
+        # The official zips unpack into v2_Questions_Val_mscoco/ and v2_Annotations_Val_mscoco/.
+        own = questions.absolute().parent
+        paired = own.name.lower().replace("questions", "annotations")
+        folders = [folder for folder in subfolders(own.parent) if folder.name.lower() == paired != own.name.lower()]
+        found = [file for folder in folders if (file := folder / official.name).is_file()]
     if len(found) > 1:
         listed = ", ".join(path.name for path in found[:4])
-        raise InputError(f"{questions}: several files beside it answer its questions: {listed}; keep one there")
+        raise InputError(f"{questions}: several files answer its questions: {listed}; keep one")
     return found[0] if found else None
+
+
+def _official_name(questions: Path) -> str:
+    """What the file of answers is called, v2_mscoco_val2014_annotations.json, as far as the questions' name tells."""
+    stem = questions.stem.replace("OpenEnded_", "").replace("MultipleChoice_", "")
+    return stem.removesuffix("questions").rstrip("_") + "_annotations.json"
 
 
 def _answers_fit(path: Path) -> bool:

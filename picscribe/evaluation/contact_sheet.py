@@ -47,7 +47,9 @@ def open_sample(examples: Sequence[Example]) -> OpenedSample:
             source = example.image()
             sizes.append(open_image(source).size)
         except InputError as error:
-            unopenable.append(Oddity(example.where, f"{example.source} cannot be opened: {error}", example.split))
+            reason = str(error).removeprefix(f"{example.source} ")
+            name = "" if example.where == str(example.source) else f"{example.source} "
+            unopenable.append(Oddity(example.where, f"{name}cannot be opened: {reason}", example.split))
             continue
         formats[_format(source)] += 1
     return OpenedSample(dict(formats.most_common()), tuple(sizes), tuple(unopenable))

@@ -29,8 +29,8 @@ def test_a_sound_data_set(folder: Path, runner: CliRunner) -> None:
         "  train        2 images, 3 captions",
         "  val          1 images, 1 captions",
         "captions of one: 1 to 2, median 1; words of one: 2 to 3, median 2",
-        "distinct captions: 4; most frequent: 'a dog' 1, 'two dogs run' 1, 'a cat' 1, 'a bird' 1",
-        "opened: 3 PNG; from 40×30 to 40×30 pixels",
+        "distinct captions: 4; most frequent: each is there once",
+        "opened 3 of 3: 3 PNG; from 40×30 to 40×30 pixels",
         "odd rows: 0",
     ]
 
@@ -103,3 +103,25 @@ def test_a_format_is_taken_by_name_and_nothing_is_guessed(folder: Path, runner: 
     nothing = runner.invoke(app, ["data", "inspect", str(tmp_path / "empty")])
     assert nothing.exit_code == 1
     assert "empty" in nothing.stderr
+
+
+def test_a_photo_that_is_missing_is_named_once(folder: Path, runner: CliRunner, tmp_path: Path) -> None:
+    rows = [{"file_name": name, "text": "a dog"} for name in ("a.png", "gone.png")]
+    metadata = folder / "train" / "metadata.jsonl"
+    metadata.write_text("\n".join(map(json.dumps, rows)))
+    result = runner.invoke(app, ["data", "inspect", str(folder / "train")])
+    assert result.stdout.splitlines()[-3:] == [
+        "opened 1 of 2: 1 PNG; from 40×30 to 40×30 pixels",
+        "odd rows: 1",
+        f"  {metadata}: line 2: {folder / 'train' / 'gone.png'} is not there",
+    ]
+    (folder / "train" / "a.png").unlink()
+    nothing = runner.invoke(app, ["data", "inspect", str(folder / "train")])
+    assert "none of its images is there: name their folder with --images" in nothing.stdout
+
+
+def test_a_sample_is_called_one(folder: Path, runner: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("picscribe.cli.data.SAMPLE", 2)
+    (folder / "train" / "a.png").write_bytes(b"no photo")
+    result = runner.invoke(app, ["data", "inspect", str(folder)])
+    assert "opened 2 of 3: 1 PNG, 1 cannot be opened; from 40×30" in result.stdout

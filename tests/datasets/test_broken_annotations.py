@@ -1,5 +1,6 @@
 """Every way in which an annotation file is known to break: the error names the file and the line or index."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +63,8 @@ MISSING = object()
 
 BROKEN: dict[str, tuple[str, Any, str]] = {
     # name: (file, content, what is said after the file's name)
-    "empty": ("x.json", b"", r"not valid JSON \(.*line 1 column 1"),
+    "empty": ("x.json", b"", "is empty"),
+    "packed": ("x.json", gzip.compress(b"{}"), "packed with gzip"),
     "cut off": ("x.json", json.dumps(karpathy())[:-30], r"not valid JSON \(.*line 1 column \d+"),
     "cut off on a later line": ("x.json", json.dumps(coco(), indent=1)[:-9], r"not valid JSON \(.*line \d\d column"),
     "two documents": ("x.json", json.dumps(coco()) * 2, r"not valid JSON \(Extra data: line 1"),
@@ -244,7 +246,15 @@ def test_broken_lists_of_splits(write: Write, tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_and_windows_lines_do_no_harm(write: Write, tmp_path: Path) -> None:
-    for document in (karpathy(), coco(), vqa(), textvqa(), msrvtt(), vatex(), video_questions()):
+    for document in (
+        karpathy(),
+        coco(),
+        vqa() | {"data_subtype": "test2015"},
+        textvqa(),
+        msrvtt(),
+        vatex(),
+        video_questions(),
+    ):
         text = json.dumps(document, indent=1).replace("\n", "\r\n")
         dataset = read_dataset(write("x.json", b"\xef\xbb\xbf" + text.encode()), tmp_path)
         assert (len(dataset.examples), dataset.oddities) == (2, ())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from picscribe.datasets import FORMATS, read_dataset
+from picscribe.datasets import FORMATS, load_examples, read_dataset
 from picscribe.errors import ConfigurationError, InputError
 
 Write = Callable[..., Path]
@@ -119,12 +119,40 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         read_dataset(tmp_path / ("x" * 5000))
 
 
+def test_annotations_one_folder_down(write: Write, tmp_path: Path) -> None:
+    file = write("annotations/captions_val2014.json", COCO)
+    write("__MACOSX/captions_val2014.json", COCO)
+    photo = write("val2014/a.jpg")
+    dataset, examples = load_examples(tmp_path, None, None)
+    assert (dataset.path, examples[0].source) == (file, photo)
+    write("annotations/captions_train2014.json", COCO)
+    expected = r"annotations/captions_train2014\.json \(coco-captions\), annotations/.*; give the path of a file$"
+    with pytest.raises(InputError, match=expected):
+        read_dataset(tmp_path)
+
+
+def test_what_a_mac_packs_beside_each_file_is_no_data(write: Write, tmp_path: Path) -> None:
+    write("captions.json", COCO)
+    write("._captions.json", COCO)
+    write("a.jpg")
+    assert read_dataset(tmp_path).format == "coco-captions"
+    for name in ("dog/1.jpg", "cat/2.jpg", "__MACOSX/dog/._1.jpg"):
+        write(f"classes/{name}")
+    assert [one.texts for one in read_dataset(tmp_path / "classes").examples] == [("cat",), ("dog",)]
+
+
+def test_a_packed_or_empty_file_is_called_so(write: Write) -> None:
+    for content, expected in ((b"\x1f\x8b\x08", "packed with gzip"), (b"", "an empty file")):
+        with pytest.raises(InputError, match=expected):
+            read_dataset(write("captions.token", content))
+
+
 def test_a_pipe_is_left_alone(tmp_path: Path, write: Write) -> None:
     write("captions.json", COCO)
     write("a.jpg")
     os.mkfifo(tmp_path / "pipe.json")
     assert read_dataset(tmp_path).format == "coco-captions"
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="is a pipe"):
         read_dataset(tmp_path / "pipe.json")
 
 

@@ -74,3 +74,10 @@ def test_captions_between_bars(write: Write, tmp_path: Path) -> None:
 def test_signs_that_are_no_line_ends_stay_in_their_caption(write: Write, tmp_path: Path) -> None:
     file = write("x.token", "a.jpg#0\tone\x0btwo\u2028three\x85four\n")
     assert read_dataset(file, tmp_path).examples[0].texts == ("one\x0btwo\u2028three\x85four",)
+
+
+def test_what_a_mac_packs_beside_a_list_is_no_list(write: Write) -> None:
+    file = write("Flickr8k.token.txt", "a.jpg#0\tA dog\n")
+    write("Flickr_8k.testImages.txt", "a.jpg\n")
+    write("._Flickr_8k.trainImages.txt", b"\x00\xff")
+    assert read_dataset(file).splits == {"test": 1}

@@ -63,6 +63,27 @@ def test_the_folder_of_both_files_is_read_as_the_questions(write: Write, tmp_pat
     assert read_dataset(tmp_path).path == file
 
 
+@pytest.mark.parametrize(
+    ("asked", "answered"), [("v2_Questions_Val_mscoco", "v2_Annotations_Val_mscoco"), ("questions", "annotations")]
+)
+def test_answers_in_the_folder_that_the_official_zip_makes(
+    asked: str, answered: str, write: Write, tmp_path: Path
+) -> None:
+    file = write(f"{asked}/{QUESTIONS}", questions(420))
+    write(f"{answered}/{ANSWERS}", answers(420))
+    write("val2014/COCO_val2014_000000000042.jpg")
+    dataset, examples = load_examples(tmp_path, None, None)
+    assert (dataset.path, examples[0].texts[0]) == (file, "420 0")
+
+
+def test_answers_in_any_other_folder_are_not_taken_but_missed(write: Write, tmp_path: Path) -> None:
+    file = write(f"mine/{QUESTIONS}", questions(420))
+    write(f"annotations/{ANSWERS}", answers(420))
+    dataset = read_dataset(file, tmp_path)
+    assert dataset.examples[0].texts == ()
+    assert str(dataset.oddities[0]) == f"{file}: answers: there are none: put {ANSWERS} beside it"
+
+
 def test_without_answers_there_are_no_texts(write: Write) -> None:
     file = write("v2_OpenEnded_mscoco_test-dev2015_questions.json", questions(420, subtype="test-dev2015"))
     photo = write("test2015/COCO_test2015_000000000042.jpg")
@@ -72,6 +93,7 @@ def test_without_answers_there_are_no_texts(write: Write) -> None:
 
 def test_photos_as_coco_named_them_later(write: Write) -> None:
     file = write(QUESTIONS, questions(420))
+    write(ANSWERS, answers(420))
     photo = write("val2017/000000000042.jpg")
     assert load_examples(file, None, None)[1][0].source == photo
 

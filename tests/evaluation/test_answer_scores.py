@@ -46,7 +46,7 @@ def test_scores_are_those_of_the_metrics_alone(metric: AnswerMetric, alone: dict
 
 
 def test_every_metric_is_there() -> None:
-    assert set(METRICS) == {"vqa-accuracy", "exact-match", "classes", "scene-text"}
+    assert set(METRICS) == {"vqa-accuracy", "textvqa-accuracy", "exact-match", "classes", "scene-text"}
     for metric in METRICS:
         assert score_answers(PREDICTIONS, ANSWERS, metric)
 
