@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from picscribe.errors import InputError
+
 PARTIAL = ".partial"
 
 
@@ -20,11 +22,15 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         partial.replace(path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that takes no file: what went wrong is said already
+            partial.unlink(missing_ok=True)
         raise
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write `text` as UTF-8."""
-    with whole_file(path) as stream:
-        stream.write(text.encode("utf-8"))
+    """Write `text` as UTF-8. Raises InputError where the disk is full or the folder takes no files."""
+    try:
+        with whole_file(path) as stream:
+            stream.write(text.encode("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error

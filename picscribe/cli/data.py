@@ -71,6 +71,23 @@ def inspect(
         raise typer.Exit(1)
 
 
+@data.command()
+def frequencies(
+    path: Annotated[Path, typer.Argument(show_default=False, help="A data set with captions.")],
+    output: Annotated[Path, typer.Argument(show_default=False, help="The JSON file to write.")],
+    format: Annotated[str | None, typer.Option(show_default=False, help="Read it as this, do not guess.")] = None,
+    split: Annotated[str | None, typer.Option(show_default=False, help="Which split: train, train+restval …")] = None,
+) -> None:
+    """Count in how many images' captions each run of words comes, for CIDEr with a corpus's document frequencies."""
+    from picscribe.datasets import read_dataset
+    from picscribe.evaluation.document_frequencies import DocumentFrequencies
+
+    examples = read_dataset(path, format=format).select(split)
+    counted = DocumentFrequencies.of_references({example.id: example.texts for example in examples})
+    counted.save(output)
+    write_line(f"{output}: {counted.documents:,} images, {len(counted.by_ngram()):,} runs of one to four words")
+
+
 def _write(path: Path, found: "Inspection", opened: "OpenedSample", rows: int) -> None:
     examples = {"captions": found.medium, "questions": "questions", "labels": found.medium}[found.task]
     from picscribe.datasets.values import shown

@@ -14,9 +14,7 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A name that `picscribe models` lists, or a folder.")],
     data: Annotated[
         Path,
-        typer.Argument(
-            help="An annotation file or a folder; `picscribe data inspect` says what it is taken for."
-        ),
+        typer.Argument(help="An annotation file or a folder; `picscribe data inspect` says what it is taken for."),
     ],
     images: Annotated[
         Path | None,
@@ -88,13 +86,24 @@ def evaluate(
     )
     with contextlib.ExitStack() as stack:
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="picscribe-")))
-        with Bar(len(evaluation.batches())) as bar:
-            result, _ = run(evaluation, folder, bar.reach)
+        try:
+            with Bar(len(evaluation.batches())) as bar:
+                result, _ = run(evaluation, folder, bar.reach)
+        except (KeyboardInterrupt, SystemExit):
+            if output:
+                report(f"stopped; the same command goes on in {output}")
+            raise
     for name, error in result.errors.items():
         report(f"{name}: {error}")
     show_scores(result.scores, result.intervals)
-    write_line(f"{len(examples)} examples{f' of {split}' if split else ''}, {beams} beams, {result.seconds:.0f} s")
+    of_split = f" of {split}" if split else ""
+    done = f"{_count(len(examples), 'example')}{of_split}, {_count(beams, 'beam')}, {result.seconds:.0f} s"
+    write_line(done)
     if output:
         write_line(f"report: {output / 'report.html'}")
     if result.errors:
         raise typer.Exit(1)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -21,6 +21,13 @@ def score_captions(
     data_format: Annotated[
         str | None, typer.Option("--format", show_default=False, help="The form of the data set, if not as recognised.")
     ] = None,
+    document_frequencies: Annotated[
+        Path | None,
+        typer.Option(
+            show_default=False,
+            help="CIDEr with a corpus's document frequencies, from `picscribe data frequencies`; else the references'.",
+        ),
+    ] = None,
     meteor: Annotated[bool, typer.Option("--meteor", help="METEOR as well; needs Java and the extra `java`.")] = False,
     spice: Annotated[bool, typer.Option("--spice", help="SPICE as well; needs Java and the extra `java`.")] = False,
     samples: Annotated[int, typer.Option(min=1, help="Resamples that the confidence intervals come from.")] = 1000,
@@ -35,13 +42,15 @@ def score_captions(
     from picscribe.evaluation import java_metrics
     from picscribe.evaluation.bootstrap import Resampling, intervals
     from picscribe.evaluation.caption_scores import score_captions
+    from picscribe.evaluation.document_frequencies import DocumentFrequencies
     from picscribe.evaluation.results import read_predictions
 
     resampling = Resampling(samples=samples, seed=seed)
     predictions = read_predictions(results, "captions")
     examples = read_dataset(references, format=data_format).select(split)
     texts = {example.id: example.texts for example in examples}
-    scores = score_captions(predictions, texts)
+    frequencies = DocumentFrequencies.load(document_frequencies) if document_frequencies else None
+    scores = score_captions(predictions, texts, frequencies)
     if meteor:
         scores["METEOR"] = java_metrics.meteor(predictions, texts)
     if spice:

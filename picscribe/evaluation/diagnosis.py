@@ -4,6 +4,7 @@ import numpy as np
 
 from picscribe.evaluation.caption_pairs import CaptionPairs
 from picscribe.evaluation.cider import Similarity
+from picscribe.evaluation.document_frequencies import DocumentFrequencies
 
 SHUFFLES = 5
 
@@ -27,13 +28,15 @@ def vocabulary_share(pairs: CaptionPairs) -> float:
     return len(known & said) / len(known) if known else 1.0
 
 
-def shuffled_cider(pairs: CaptionPairs, seed: int = 0) -> float:
+def shuffled_cider(
+    pairs: CaptionPairs, document_frequencies: DocumentFrequencies | None = None, seed: int = 0
+) -> float:
     """CIDEr with each caption held against another image: the mean of five ways to shuffle them.
 
     No caption stays with its image. A model that looks at its images scores far below its CIDEr; one that says what
     fits any image scores the same. With one image it is 0, as CIDEr is.
     """
-    similarity = Similarity(pairs.numbered)
+    similarity = Similarity(pairs.numbered, document_frequencies)
     draw = np.random.default_rng(seed)
     scores = []
     for _ in range(SHUFFLES):

@@ -71,10 +71,7 @@ class DocumentFrequencies:
     def save(self, path: Path) -> None:
         """Write as JSON: {"documents": 1000, "counts": {"a dog": 321, …}}; InputError where it cannot be written."""
         content = {"documents": self.documents, "counts": self.by_ngram()}
-        try:
-            write_whole(path, json.dumps(content, ensure_ascii=False))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        write_whole(path, json.dumps(content, ensure_ascii=False))
 
     @classmethod
     def load(cls, path: Path) -> "DocumentFrequencies":

@@ -4,8 +4,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from picscribe.datasets.json_files import read_json
 from picscribe.errors import ConfigurationError, InputError
@@ -57,7 +58,7 @@ class Journal:
         write_whole(self._identity, json.dumps(identity, indent=2, ensure_ascii=False) + "\n")
 
     def _require_same(self, identity: Mapping[str, Any]) -> None:
-        before, now = self.identity(), json.loads(json.dumps(identity))
+        before, now = _flatten(self.identity()), _flatten(json.loads(json.dumps(identity)))
         differ = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         if differ:
             parts = "; ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in differ)
@@ -74,18 +75,19 @@ class Journal:
         """Where the process `rank` writes its batches."""
         return JournalWriter(self._answers / f"{rank}.jsonl")
 
-    def batches(self) -> dict[int, AnsweredBatch]:
-        """Every batch that is done, by number. Raises InputError for a line that is damaged, not merely cut short."""
+    def batches(self, plan: Sequence[Sequence[str]]) -> dict[int, AnsweredBatch]:
+        """Every batch that is done, by number; `plan` has the ids of each, by number.
+
+        Raises InputError for a line that is damaged, not merely cut short, or that is not of this plan.
+        """
         done: dict[int, AnsweredBatch] = {}
         for file in sorted(self._answers.glob("*.jsonl")):
             for number, line in enumerate(_whole_lines(file), start=1):
                 try:
-                    entry = json.loads(line)
-                    answers = tuple(Answer(**answer) for answer in entry["answers"])
-                    batch = AnsweredBatch(entry["number"], answers, entry["seconds"])
-                except (ValueError, KeyError, TypeError) as error:
+                    batch = _read_batch(line, plan)
+                except (ValueError, LookupError, TypeError) as error:
                     raise InputError(
-                        f"{file}: line {number} is damaged; remove the line to have it done again"
+                        f"{file}: line {number} is damaged ({error}); remove the line to have it done again"
                     ) from error
                 done.setdefault(batch.number, batch)
         return done
@@ -100,12 +102,15 @@ class JournalWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stream: BinaryIO | None = None
+        self._stream: FileIO | None = None
 
     def __enter__(self) -> "JournalWriter":
-        self._stream = self._path.open("ab")
-        whole = sum(len(line) + 1 for line in _whole_lines(self._path))
-        self._stream.truncate(whole)
+        try:
+            # Unbuffered: what a full disk refused must not be tried again by `close`.
+            self._stream = self._path.open("ab", buffering=0)
+            self._stream.truncate(sum(len(line) + 1 for line in _whole_lines(self._path)))
+        except OSError as error:
+            raise self._unwritable(error) from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,12 +118,43 @@ class JournalWriter:
         self._stream.close()
 
     def write(self, number: int, answers: Sequence[Answer], seconds: float) -> None:
-        """Note that the batch `number` is done."""
+        """Note that the batch `number` is done. Raises InputError where the disk is full."""
         assert self._stream is not None
         entry = {"number": number, "seconds": seconds, "answers": [asdict(answer) for answer in answers]}
-        self._stream.write(json.dumps(entry).encode() + b"\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        left = json.dumps(entry).encode() + b"\n"
+        try:
+            while left:
+                left = left[self._stream.write(left) :]
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(f"{self._path}: cannot be written ({error.strerror}); the same command goes on from here")
+
+
+def _read_batch(line: bytes, plan: Sequence[Sequence[str]]) -> AnsweredBatch:
+    """Raises ValueError, LookupError or TypeError for what `JournalWriter.write` did not write for this plan."""
+    entry = json.loads(line)
+    answers = tuple(Answer(**answer) for answer in entry["answers"])
+    number, seconds = entry["number"], entry["seconds"]
+    if type(number) is not int or not 0 <= number < len(plan):
+        raise ValueError(f"there is no batch {number!r}")
+    if type(seconds) not in (int, float):
+        raise TypeError("seconds must be a number")
+    if not all(type(text) is str for answer in answers for text in (answer.text, answer.error)):
+        raise TypeError("text and error must be texts")
+    if [answer.id for answer in answers] != [*plan[number]]:
+        raise ValueError(f"its answers are not those of the examples of batch {number}")
+    return AnsweredBatch(number, answers, seconds)
+
+
+def _flatten(identity: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """What is nested under its names joined with a dot, so that only what differs need be named."""
+    flat: dict[str, Any] = {}
+    for name, value in identity.items():
+        flat |= _flatten(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+    return flat
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:

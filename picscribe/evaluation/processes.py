@@ -1,6 +1,10 @@
 """Run a piece of work in several processes, one a GPU or a few cores each, with torchrun's own launcher."""
 
+import logging
+import multiprocessing
 import os
+import signal
+import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +23,17 @@ def run_in_processes(processes: int, work: Callable[..., None], *arguments: Any)
     """Call `work(*arguments)` in each of `processes` new processes of this machine, and wait for all.
 
     `work` and its arguments must be picklable; `rank()` tells the processes apart, and the cores are shared out.
-    Raises the first PicscribeError of one, and a PicscribeError where one dies.
+    Raises the first PicscribeError of one, and a PicscribeError where one dies; KeyboardInterrupt and SystemExit where
+    this process is told to stop, by when the others have.
     """
     import torch
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    # The launcher announces on stderr what it does about a signal; the agent's logger has a level of its own.
+    for logger in ("torch.distributed.elastic", "torch.distributed.elastic.agent.server.api"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -42,9 +50,13 @@ def run_in_processes(processes: int, work: Callable[..., None], *arguments: Any)
         failures = elastic_launch(config, _in_process)(threads, work, *arguments)
     except ChildFailedError as error:
         place, failure = error.get_first_failure()
-        raise PicscribeError(f"process {place} of {processes} died ({failure.message}); run again to go on") from error
+        # An exception's comes with its traceback, that of a signal is a text.
+        why = failure.message["message"] if isinstance(failure.message, dict) else failure.message
+        raise PicscribeError(f"process {place} of {processes} died ({why}); run again to go on") from error
     except SignalException as error:
-        raise KeyboardInterrupt from error
+        if error.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from error
+        raise SystemExit(128 + error.sigval) from error
     for failure in failures.values():
         if failure is not None:
             raise failure
@@ -54,9 +66,18 @@ def _in_process(threads: int, work: Callable[..., None], *arguments: Any) -> Pic
     """An error of ours is handed back as a value: the launcher would print a traceback for it."""
     import torch
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     try:
         work(*arguments)
     except PicscribeError as error:
         return error
     return None
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot stop its processes: they would go on writing, and then wait for it for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -91,13 +91,33 @@ def read_run(path: Path) -> tuple[Report, list[Item]]:
         known = {key.name: report[key.name] for key in fields(Report)}
         if wrong := [name for name in OBJECTS if not isinstance(known[name], dict)]:
             raise TypeError(f"{', '.join(wrong)} must be an object")
+        if not isinstance(known["metric"], str) or not isinstance(known["data"].get("task"), str):
+            raise TypeError("metric and data.task must be texts")
         known["intervals"] = {name: (low, high) for name, (low, high) in known["intervals"].items()}
-        items = [Item(**{**entry, "references": tuple(entry["references"])}) for entry in entries]
+        items = [_item(entry) for entry in entries]
+        _require_texts(items)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{folder}: {REPORT} and {ITEMS} are not what `picscribe evaluate` writes ({error})"
         ) from error
     return Report(**known), items
+
+
+def _item(entry: dict[str, Any]) -> Item:
+    if not isinstance(entry["references"], list):
+        raise TypeError("references must be a list")
+    return Item(**{**entry, "references": tuple(entry["references"])})
+
+
+def _require_texts(items: Sequence[Item]) -> None:
+    seen: set[str] = set()
+    for place, item in enumerate(items):
+        texts = (item.id, item.image, item.question, item.prediction, item.error, *item.references)
+        if not item.references or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"{ITEMS} [{place}]: expected texts, and at least one reference")
+        if item.id in seen:
+            raise ValueError(f"{ITEMS} [{place}]: an earlier entry has the id {item.id!r} too")
+        seen.add(item.id)
 
 
 def read_results(path: Path) -> tuple[dict[str, str], str]:

@@ -3,17 +3,17 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image
 
 from picscribe.datasets import Example
-from picscribe.errors import PicscribeError
+from picscribe.errors import InputError, PicscribeError
 from picscribe.evaluation.answering import answer_batch
 from picscribe.evaluation.bootstrap import intervals
-from picscribe.evaluation.journal import Answer, Journal
+from picscribe.evaluation.journal import Answer, AnsweredBatch, Journal
 from picscribe.evaluation.metric import Metric
 from picscribe.evaluation.metric_choice import score
 from picscribe.evaluation.page import report_page
@@ -35,21 +35,26 @@ def run(evaluation: Evaluation, folder: Path, progress: Progress = lambda done: 
     """Run an evaluation in `folder`, or go on with the one that was stopped there; nothing is computed twice.
 
     Leaves predictions.json, items.json, report.json and report.html. A photo that cannot be used counts as an empty
-    answer and is named in the report. Raises ConfigurationError where `folder` holds another evaluation.
+    answer and is named in the report. Raises ConfigurationError where `folder` holds another evaluation, InputError
+    where its journal is damaged.
     """
     journal = Journal(folder)
     scribe = evaluation.load()
     parameters = sum(parameter.numel() for parameter in scribe.model.parameters())
     journal.begin(evaluation.identity(scribe))
-    done = journal.batches()
-    left = [number for number in range(len(evaluation.batches())) if number not in done]
+    plan = [[example.id for example in batch] for batch in evaluation.batches()]
+    done = journal.batches(plan)
+    left = [number for number in range(len(plan)) if number not in done]
     if evaluation.processes == 1:
         _answer(evaluation, folder, left, scribe, progress)
     elif left:
         del scribe  # each process loads its own
         with _watched(journal, progress):
             run_in_processes(evaluation.processes, _answer_share, evaluation, folder, left)
-    return _finish(evaluation, journal, parameters)
+    done = journal.batches(plan)
+    if len(done) < len(plan):
+        raise InputError(f"{folder}: {len(plan) - len(done)} batches are gone from its journal; run again to go on")
+    return _finish(evaluation, journal, done, parameters)
 
 
 def _answer_share(evaluation: Evaluation, folder: Path, left: Sequence[int]) -> None:
@@ -89,10 +94,11 @@ def _watched(journal: Journal, progress: Progress) -> Iterator[None]:
         watcher.join()
 
 
-def _finish(evaluation: Evaluation, journal: Journal, parameters: int) -> tuple[Report, list[Item]]:
+def _finish(
+    evaluation: Evaluation, journal: Journal, done: Mapping[int, AnsweredBatch], parameters: int
+) -> tuple[Report, list[Item]]:
     """Score all answers and write the files."""
-    batches = journal.batches().values()
-    answers = {answer.id: answer for batch in batches for answer in batch.answers}
+    answers = {answer.id: answer for batch in done.values() for answer in batch.answers}
     predictions = {example.id: answers[example.id].text for example in evaluation.examples}
     metric = evaluation.chosen_metric
     scores = score(predictions, evaluation.references, metric)
@@ -121,7 +127,7 @@ def _finish(evaluation: Evaluation, journal: Journal, parameters: int) -> tuple[
         generation={**asdict(evaluation.options), "batch_size": evaluation.batch_size},
         resampling=asdict(evaluation.resampling),
         versions=versions(),
-        seconds=sum(batch.seconds for batch in batches),
+        seconds=sum(batch.seconds for batch in done.values()),
         errors={identity: answer.error for identity, answer in answers.items() if answer.error},
     )
     items = [_item(example, answers[example.id], scores) for example in evaluation.examples]

@@ -14,12 +14,18 @@ FEWEST = 20
 
 def warning_signs(scores: Mapping[str, float], items: Sequence[Item]) -> list[str]:
     """A sentence for each thing that is probably wrong; none where nothing stands out."""
-    found = [*_shuffled(scores), *_repeated(scores, items)]
+    found = [*(_shuffled(scores) if len(items) != 1 else _alone(scores)), *_repeated(scores, items)]
     if failed := sum(1 for item in items if item.error):
         found.append(f"{failed:,} of {len(items):,} examples could not be used and count as an empty prediction.")
     if empty := sum(1 for item in items if not item.error and not item.prediction.strip()):
         found.append(f"{empty:,} of {len(items):,} predictions are empty.")
     return found
+
+
+def _alone(scores: Mapping[str, float]) -> list[str]:
+    if "CIDEr" not in scores:
+        return []
+    return ["CIDEr of a single image is 0, whatever was said: no word tells it from other images."]
 
 
 def _shuffled(scores: Mapping[str, float]) -> list[str]:

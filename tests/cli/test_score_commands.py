@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from picscribe.cli.main import app
+from picscribe.evaluation import DocumentFrequencies, cider
 from picscribe.evaluation.caption_scores import score_captions
 
 CAPTIONS = {
@@ -52,6 +53,28 @@ def test_captions_are_scored_as_in_python(runner: CliRunner, results: Path, refe
     assert as_json["scores"] == pytest.approx(expected())
     low, high = as_json["intervals"]["CIDEr"]
     assert low <= expected()["CIDEr"] <= high
+
+
+def test_document_frequencies_of_a_corpus(runner: CliRunner, results: Path, references: Path, tmp_path: Path) -> None:
+    """CIDEr of one image: 0 with its own references' frequencies, where every word is as common as can be."""
+    corpus = tmp_path / "corpus.json"
+    made = runner.invoke(app, ["data", "frequencies", str(references), str(corpus)])
+    assert made.exit_code == 0, made.output
+    assert "3 images" in made.stdout
+    command = ["score-captions", str(results), str(references), "--json"]
+    whole = json.loads(runner.invoke(app, command).stdout)["scores"]
+    assert json.loads(runner.invoke(app, [*command, "--document-frequencies", str(corpus)]).stdout)["scores"] == whole
+
+    content = json.loads(references.read_text())
+    content["images"] = content["images"][:1]
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] == 1]
+    references.write_text(json.dumps(content))
+    results.write_text(json.dumps([{"image_id": 1, "caption": SAID[1]}]))
+    assert json.loads(runner.invoke(app, command).stdout)["scores"]["CIDEr"] == 0
+    scored = json.loads(runner.invoke(app, [*command, "--document-frequencies", str(corpus)]).stdout)["scores"]
+    frequencies = DocumentFrequencies.load(corpus)
+    assert scored["CIDEr"] == pytest.approx(cider({"1": SAID[1]}, {"1": CAPTIONS[1]}, frequencies).corpus)
+    assert scored["CIDEr"] > 0
 
 
 def test_no_torch_is_needed(results: Path, references: Path) -> None:

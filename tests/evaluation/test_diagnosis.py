@@ -48,9 +48,9 @@ def test_shuffled_cider_is_a_mean_over_ways_to_part_captions_from_their_images(s
     captions = ("a dog on a wall", "cats and a red car", "a car on grass", "a man reads the wet book")
     ways = shuffles(captions)
     assert len(ways) == 9 and SHUFFLES == 5
-    shuffled = shuffled_cider(pairs_of(*captions), seed)
+    shuffled = shuffled_cider(pairs_of(*captions), seed=seed)
     assert min(ways) <= shuffled <= max(ways)
-    assert shuffled == shuffled_cider(pairs_of(*captions), seed)
+    assert shuffled == shuffled_cider(pairs_of(*captions), seed=seed)
 
 
 def test_of_two_images_there_is_one_way() -> None:
@@ -79,7 +79,7 @@ def test_one_image_has_no_other() -> None:
 
 def test_shuffles_differ() -> None:
     captions = ("a dog on a wall", "cats and a red car", "a car on grass", "a man reads the wet book")
-    assert len({shuffled_cider(pairs_of(*captions), seed) for seed in range(5)}) > 1
+    assert len({shuffled_cider(pairs_of(*captions), seed=seed) for seed in range(5)}) > 1
 
 
 def test_shuffling_val_takes_away_what_people_saw(val_predictions: Any) -> None:

@@ -317,6 +317,9 @@ def test_a_model_that_ignores_its_images_is_told_of() -> None:
     assert "handed to other images CIDEr is still 0.4000, 80% of 0.5000" in sign
     assert warning_signs({"CIDEr": 0.5, "CIDEr shuffled": 0.05}, []) == []
     assert warning_signs({"CIDEr": 0.0, "CIDEr shuffled": 0.0}, [])[0].startswith("CIDEr is 0")
+    (alone,) = warning_signs({"CIDEr": 0.0, "CIDEr shuffled": 0.0}, numbered(1))
+    assert alone.startswith("CIDEr of a single image is 0, whatever was said")
+    assert warning_signs({"exact-match": 1.0}, numbered(1)) == []
     page = report_page(made_report(numbered(3), **{"CIDEr shuffled": 0.1}), numbered(3), no_picture)
     assert "hardly looks at its images" in PageReader(page).text
 

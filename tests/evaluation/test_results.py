@@ -59,7 +59,8 @@ def test_only_what_reads_back_as_the_same_text_becomes_a_number() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "not valid JSON"),
+        ("", "is empty"),
+        ("[", "not valid JSON"),
         ("{}", "expected a list of results"),
         ("[]", "expected a list of results"),
         ("[3]", r"\[0\] must be an object with 'image_id' and 'caption'"),
@@ -88,10 +89,38 @@ def test_results_of_another_task_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", [{}, {"scores": 3}, [], {**asdict(REPORT), "data": "x"}, {**asdict(REPORT), "errors": []}]
+    "broken",
+    [
+        {},
+        {"scores": 3},
+        [],
+        {**asdict(REPORT), "data": "x"},
+        {**asdict(REPORT), "errors": []},
+        {**asdict(REPORT), "metric": 5},
+        {**asdict(REPORT), "data": {"task": ["captions"]}},
+    ],
 )
 def test_a_report_of_another_form_is_named(broken: Any, tmp_path: Path) -> None:
     write_run(tmp_path, REPORT, ITEMS)
     (tmp_path / "report.json").write_text(json.dumps(broken))
     with pytest.raises(InputError, match="not what `picscribe evaluate` writes"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("edited", "words"),
+    [
+        ({"prediction": 5}, r"items\.json \[0\]: expected texts"),
+        ({"question": None}, r"items\.json \[0\]: expected texts"),
+        ({"references": []}, r"items\.json \[0\]: .* at least one reference"),
+        ({"references": [5]}, r"items\.json \[0\]: expected texts"),
+        ({"references": "a dog"}, "references must be a list"),
+        ({"id": "b"}, r"items\.json \[1\]: an earlier entry has the id 'b' too"),
+    ],
+)
+def test_items_edited_by_hand_are_named(edited: dict[str, Any], words: str, tmp_path: Path) -> None:
+    write_run(tmp_path, REPORT, ITEMS)
+    entries = json.loads((tmp_path / "items.json").read_text(encoding="utf-8"))
+    (tmp_path / "items.json").write_text(json.dumps([{**entries[0], **edited}, *entries[1:]]))
+    with pytest.raises(InputError, match=words):
         read_run(tmp_path)
