@@ -12,7 +12,8 @@ def score_answers(
     results: Annotated[
         Path,
         typer.Argument(
-            help='[{"question_id": 1, "answer": "yes"}] as EvalAI takes it, or [{"id": 1, "label": "cat"}].'
+            help='[{"question_id": 1, "answer": "yes"}] as EvalAI takes it, or [{"id": 1, "label": "cat"}], '
+            'with "ranked": ["cat", "lynx"] for top-5.'
         ),
     ],
     references: Annotated[
@@ -41,13 +42,16 @@ def score_answers(
     """
     from picscribe.datasets import read_dataset
     from picscribe.evaluation.bootstrap import Resampling, intervals
+    from picscribe.evaluation.classification import top_k
     from picscribe.evaluation.metric_choice import choose_metric, score
-    from picscribe.evaluation.results import read_predictions
+    from picscribe.evaluation.results import read_predictions, read_rankings
 
     resampling = Resampling(samples=samples, seed=seed)
     dataset = read_dataset(references, format=data_format)
     predictions = read_predictions(results, dataset.task)
     texts = {example.id: example.texts for example in dataset.select(split)}
     scores = score(predictions, texts, choose_metric(metric, dataset.task, dataset.format, texts))
+    if dataset.task == "labels" and (rankings := read_rankings(results)):
+        scores["top-5"] = top_k(rankings, texts, 5)
     values = {name: metric.value for name, metric in scores.items()}
     show_scores(values, intervals(scores, resampling), as_json)

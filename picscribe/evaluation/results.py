@@ -158,3 +158,20 @@ def read_predictions(path: Path, task: str) -> dict[str, str]:
     if found != task:
         raise InputError(f"{path}: holds results for {found}, but the references are {task}")
     return predictions
+
+
+def read_rankings(path: Path) -> dict[str, tuple[str, ...]]:
+    """Class names, best first, by id, from a labels file whose entries say `"ranked": ["cat", "lynx"]`; else {}.
+
+    For `top_k`. Raises InputError where some entries have a ranking and others none, or one is not a list of texts.
+    """
+    predictions = read_predictions(path, "labels")
+    rankings = {str(entry["id"]): entry["ranked"] for entry in read_json(path) if "ranked" in entry}
+    if not rankings:
+        return {}
+    for identity, names in rankings.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"{path}: ranked of {identity!r} must be a list of class names, found {str(names)[:80]!r}")
+    if missing := [identity for identity in predictions if identity not in rankings]:
+        raise InputError(f'{path}: {missing[0]!r} has no "ranked", but others have')
+    return {identity: tuple(names) for identity, names in rankings.items()}

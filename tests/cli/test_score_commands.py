@@ -139,3 +139,28 @@ def test_labels_are_scored_by_the_metric_asked_for(
     wrong = runner.invoke(app, [*command, "--metric", "cider"])
     assert wrong.exit_code == 2
     assert "no metric 'cider' for labels; there are vqa-accuracy" in wrong.stderr
+
+
+def test_ranked_labels_give_top_5(runner: CliRunner, classes: Path, tmp_path: Path) -> None:
+    from picscribe.datasets import read_dataset
+
+    examples = read_dataset(classes).examples
+    others = ["dog", "horse", "ship", "plane"]
+    places = [0, 4, 5, 1]  # where each example's own label stands in its ranking: the third is too late
+    entries: list[dict[str, Any]] = []
+    for example, place in zip(examples, places, strict=True):
+        ranked = [*[*others, "truck"][:place], example.texts[0]]
+        entries.append({"id": example.id, "label": ranked[0], "ranked": ranked})
+    results = tmp_path / "ranked.json"
+    results.write_text(json.dumps(entries))
+    command = ["score-answers", str(results), str(classes), "--json"]
+    scores = json.loads(runner.invoke(app, command).stdout)["scores"]
+    assert (scores["top-1"], scores["top-5"]) == (0.25, 0.75)
+    for broken, says in ((None, "has no"), ("cat", "must be a list of class names")):
+        changed = [dict(entry) for entry in entries]
+        changed[1].pop("ranked")
+        if broken:
+            changed[1]["ranked"] = broken
+        results.write_text(json.dumps(changed))
+        refused = runner.invoke(app, command)
+        assert refused.exit_code == 1 and says in refused.stderr, refused.output
