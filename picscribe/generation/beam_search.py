@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from picscribe.generation.candidates import Candidates
 from picscribe.generation.hypothesis import Hypothesis
 from picscribe.generation.scoring import BeamScoring
 
@@ -40,23 +41,22 @@ class BeamSearch:
         self.kept_tokens = torch.zeros((texts, kept, max_new_tokens + 1), dtype=torch.long, device=device)
         self.kept_log_probs = torch.zeros((texts, kept, max_new_tokens + 1), device=device)
 
-    def choose(self, log_probs: Tensor) -> tuple[Tensor, Tensor]:
-        """From log-probabilities (N, K, V): which beam each new beam goes on from, and its next token, both (N, K)."""
-        texts, beams, vocabulary = log_probs.shape
-        flat = (self.total[..., None] + log_probs).view(texts, beams * vocabulary)
-        total, candidate = flat.topk(min(2 * beams, flat.shape[1]), dim=1)
-        source, token = candidate // vocabulary, candidate % vocabulary
+    def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Which beam each new beam goes on from, and its next token, both (N, K)."""
+        total = (self.total[..., None] + candidates.log_prob).flatten(1)
+        total, place = total.topk(min(2 * self.beams, total.shape[1]), dim=1)
+        source = place // candidates.token.shape[2]
+        token, token_log_prob = (x.flatten(1).gather(1, place) for x in (candidates.token, candidates.log_prob))
         self.done |= self.scoring.done_before(
             total[:, 0], self.kept_score[:, -1], self.prompt_length, self.max_new_tokens
         )
 
         at_limit = self.scoring.at_limit(self.step, self.max_new_tokens)
         ends = torch.ones_like(token, dtype=torch.bool) if at_limit else token == self.sep_id
-        token_log_prob = log_probs.view(texts, -1).gather(1, candidate)
         self._keep_ended(ends, total, source, token, token_log_prob)
 
         # The best K candidates that do not end; at the limit there are none, and the search is over.
-        order = ends.to(torch.int8).sort(dim=1, stable=True).indices[:, :beams]
+        order = ends.to(torch.int8).sort(dim=1, stable=True).indices[:, : self.beams]
         source, token = source.gather(1, order), token.gather(1, order)
         self.total = total.gather(1, order)
         self.tokens = torch.cat([self._from(self.tokens, source), token[..., None]], dim=2)

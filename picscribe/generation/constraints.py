@@ -16,7 +16,9 @@ NO_TOKEN = -1
 """Fills a history before its prompt begins, where prompts of different lengths stand side by side."""
 
 Filter = Callable[[Tensor, Tensor, int], None]
-"""(log-probabilities (N, K, V) to change in place, history (N, K, prompt and new tokens so far), new tokens so far)."""
+"""(scores (N, K, V) to change in place, history (N, K, prompt and new tokens so far), new tokens so far).
+
+Scores are logits or log-probabilities."""
 
 
 def forbid_tokens(tokens: Sequence[int]) -> Filter:

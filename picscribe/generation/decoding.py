@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.generation.beam_search import BeamSearch
+from picscribe.generation.candidates import Candidates, likeliest
 from picscribe.generation.constraints import NO_TOKEN, Filter, build_filters
 from picscribe.generation.greedy_search import GreedySearch
 from picscribe.generation.hypothesis import Hypothesis
@@ -28,7 +28,7 @@ class Chooser(Protocol):
     done: Tensor
     tokens: Tensor
 
-    def choose(self, log_probs: Tensor) -> tuple[Tensor, Tensor]: ...
+    def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]: ...
 
     def select(self, texts: Tensor) -> None: ...
 
@@ -64,6 +64,11 @@ def generate(
     flat = decode(model, prefix, prompts, chooser, filters, options.max_new_tokens)
     texts = len(prompts[0])
     return [flat[start : start + texts] for start in range(0, len(flat), texts)]
+
+
+def room_for(prompts: int, longest: int, beams: int, max_new_tokens: int) -> int:
+    """Text slots of a search over an image: its prompts, each padded to the longest, and one a beam and step."""
+    return prompts * (longest + beams * max_new_tokens)
 
 
 def pad_prompts(prompts: Prompts, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,7 +115,7 @@ def decode(
     history[torch.arange(longest, device=tokens.device) >= longest - lengths[..., None]] = tokens[
         position != PADDING_POSITION
     ]
-    cache = TextCache(prefix, texts, texts * beams * (longest + max_new_tokens))
+    cache = TextCache(prefix, texts, room_for(texts, longest, beams, max_new_tokens))
     hidden = model.decode(tokens, cache.prefix, cache, position)
     hidden = hidden.gather(2, (lengths - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
     cache.reorder(torch.arange(texts, device=tokens.device).repeat_interleave(beams).expand(images, -1))
@@ -121,11 +126,11 @@ def decode(
     alive = torch.arange(images, device=tokens.device)
     first_text = torch.arange(texts, device=tokens.device)[:, None] * beams
     while True:
-        log_probs = F.log_softmax(model.logits(hidden).float(), dim=-1).view(len(alive) * texts, beams, -1)
-        if filters:
-            prompt = history.view(-1, 1, longest).expand(-1, beams, -1)
-            _filter(log_probs, prompt, chooser.tokens, filters, model.config.text_decoder.sep_id)
-        source, token = chooser.choose(log_probs)
+        logits = model.logits(hidden).float().view(len(alive) * texts, beams, -1)
+        prompt = history.view(-1, 1, longest).expand(-1, beams, -1)
+        count = 2 * beams if beams > 1 else 1
+        found = likeliest(logits, count, filters, prompt, chooser.tokens, model.config.text_decoder.sep_id)
+        source, token = chooser.choose(found)
 
         image_done = chooser.done.view(len(alive), texts).all(1)
         if image_done.all():
@@ -147,16 +152,6 @@ def decode(
         next_position = next_position + 1
     _collect(results, chooser, alive, torch.ones_like(image_done), texts)
     return results
-
-
-def _filter(log_probs: Tensor, prompt: Tensor, tokens: Tensor, filters: Sequence[Filter], sep_id: int) -> None:
-    """Apply `filters` to log-probabilities (N, K, V) in place; a text that they leave no token may end."""
-    ending = log_probs[..., sep_id].clone()
-    history = torch.cat([prompt, tokens], dim=2)
-    for apply in filters:
-        apply(log_probs, history, tokens.shape[2])
-    stuck = log_probs.amax(-1) == -torch.inf
-    log_probs[..., sep_id] = torch.where(stuck, ending, log_probs[..., sep_id])
 
 
 def _collect(results: list[list[Hypothesis]], chooser: Chooser, alive: Tensor, finished: Tensor, texts: int) -> None:

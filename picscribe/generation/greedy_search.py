@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from picscribe.generation.candidates import Candidates
 from picscribe.generation.hypothesis import Hypothesis
 
 
@@ -17,9 +18,9 @@ class GreedySearch:
         self.tokens = torch.zeros((texts, 1, 0), dtype=torch.long, device=device)
         self.log_probs = torch.zeros((texts, 1, 0), device=device)
 
-    def choose(self, log_probs: Tensor) -> tuple[Tensor, Tensor]:
-        """From log-probabilities (N, 1, V): the beam each goes on from, always 0, and its next token, both (N, 1)."""
-        best, token = log_probs.max(-1)
+    def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """The beam each text goes on from, always 0, and its next token, both (N, 1)."""
+        best, token = candidates.log_prob[..., 0], candidates.token[..., 0]
         token = torch.where(self.done[:, None], self.sep_id, token)
         self.tokens = torch.cat([self.tokens, token[..., None]], dim=2)
         self.log_probs = torch.cat([self.log_probs, best[..., None]], dim=2)

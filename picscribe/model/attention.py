@@ -4,16 +4,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from picscribe.model.linear import Linear, linear_tail
+
 
 class Attention(nn.Module):
-    """Attention in three steps, so that a caller may keep keys and values: `project`, `attend`, and `out` after it."""
+    """Attention in three steps, so that a caller may keep keys and values: `project`, `attend`, and then `out`."""
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
         self.dropout = dropout
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         batch, tokens, _ = x.shape
@@ -25,14 +27,21 @@ class Attention(nn.Module):
 
     def project_keys_values(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, T, D) → key, value, each (B, H, T, D/H); for tokens whose own output nobody needs."""
-        width = x.shape[-1]
-        return self._split(F.linear(x, self.qkv.weight[width:], self.qkv.bias[width:]), 2)
+        return self._split(linear_tail(self.qkv, x, x.shape[-1]), 2)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Queries (B, H, T, D/H) over keys and values (B, H, K, D/H), `mask` True where seen → (B, T, D)."""
+        """Queries (B, H, T, D/H) over keys and values (B, H, K, D/H) → (B, T, D), still to go through `out`.
+
+        `mask`: True where seen, or what is added to the scores.
+        """
         dropout = self.dropout if self.training else 0.0
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-        return self.out(seen.transpose(1, 2).flatten(2))
+        return seen.transpose(1, 2).flatten(2)
+
+    def pack(self) -> None:
+        """Lay the weights out for inference on a CPU."""
+        self.qkv.pack()
+        self.out.pack()
 
 
 PADDING_POSITION = torch.iinfo(torch.int32).max

@@ -1,11 +1,14 @@
 """CLIP's vision transformer without its pooling: pixels → one vector a patch, and the class token's."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from picscribe.model.attention import Attention
 from picscribe.model.config import ClipVitConfig
+from picscribe.model.linear import Linear, linear_plus, pack_quick_gelu, quick_gelu_mlp
 
 
 def resize_position_grid(grid: Tensor, height: int, width: int) -> Tensor:
@@ -26,14 +29,19 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(config.width, config.norm_eps)
         self.attention = Attention(config.width, config.heads)
         self.mlp_norm = nn.LayerNorm(config.width, config.norm_eps)
-        self.up = nn.Linear(config.width, config.mlp_width)
-        self.down = nn.Linear(config.mlp_width, config.width)
+        self.up = Linear(config.width, config.mlp_width)
+        self.down = Linear(config.mlp_width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, I, D) → (B, I, D)."""
-        x = x + self.attention.attend(*self.attention.project(self.attention_norm(x)))
-        hidden = self.up(self.mlp_norm(x))
-        return x + self.down(hidden * torch.sigmoid(1.702 * hidden))
+        attention = self.attention
+        x = linear_plus(attention.out, attention.attend(*attention.project(self.attention_norm(x))), x)
+        return quick_gelu_mlp(self.up, self.down, self.mlp_norm(x), x)
+
+    def pack(self) -> None:
+        """Lay the weights out for inference on a CPU."""
+        self.attention.pack()
+        pack_quick_gelu(self.up, self.down)
 
 
 class ClipVit(nn.Module):
@@ -48,7 +56,7 @@ class ClipVit(nn.Module):
         for embedding in (self.class_embedding, self.position_embedding):
             nn.init.normal_(embedding, std=config.width**-0.5)
         self.pre_norm = nn.LayerNorm(config.width, config.norm_eps)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = cast("list[Block]", nn.ModuleList(Block(config) for _ in range(config.layers)))
         self.post_norm = nn.LayerNorm(config.width, config.norm_eps)
 
     def positions(self, rows: int, columns: int) -> Tensor:
@@ -66,3 +74,8 @@ class ClipVit(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.post_norm(x)
+
+    def pack(self) -> None:
+        """Lay the weights out for inference on a CPU."""
+        for block in self.blocks:
+            block.pack()

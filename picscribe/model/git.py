@@ -7,6 +7,7 @@ from picscribe.errors import InputError
 from picscribe.model.clip_vit import ClipVit
 from picscribe.model.config import ClipVitConfig, GitConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
+from picscribe.model.linear import Linear
 from picscribe.model.text_decoder import ImagePrefix, TextCache, TextDecoder
 
 
@@ -21,7 +22,7 @@ class Git(nn.Module):
             ClipVit(encoder) if isinstance(encoder, ClipVitConfig) else EfficientNetLite(encoder)
         )
         self.temporal_embedding = nn.Parameter(torch.zeros(config.frames, encoder.width)) if config.frames else None
-        self.projection = nn.Linear(encoder.width, decoder.width)
+        self.projection = Linear(encoder.width, decoder.width)
         self.projection_norm = nn.LayerNorm(decoder.width, config.projection_norm_eps)
         self.text_decoder = TextDecoder(decoder)
         for module in (self.projection, *self.text_decoder.modules()):
@@ -81,3 +82,13 @@ class Git(nn.Module):
     def forward(self, pixels: Tensor, tokens: Tensor) -> Tensor:
         """Logits (B, P, T, V) for P texts an image, `tokens` (B, P, T): each token predicts the one after it."""
         return self.logits(self.decode(tokens, self.encode(pixels)))
+
+    def pack(self) -> "Git":
+        """Lay the weights out for inference on a CPU (see linear.py), and return this; elsewhere do nothing.
+
+        Takes as much memory again as the weights, which go back to the system where they are mapped from a file.
+        """
+        for module in (self.image_encoder, self.projection, self.text_decoder):
+            if not isinstance(module, EfficientNetLite):
+                module.pack()
+        return self

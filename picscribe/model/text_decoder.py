@@ -7,11 +7,21 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from picscribe.model.attention import PADDING_POSITION, Attention, sees_image, visible_text
 from picscribe.model.config import TextDecoderConfig
+from picscribe.model.linear import Linear, linear_gelu, linear_plus
+
+
+def _with_room(x: Tensor, slots: int) -> Tensor:
+    """(B, H, I, D/H) → (B, H, I + slots, D/H), what is in the slots left open."""
+    if not slots:
+        return x
+    batch, heads, tokens, width = x.shape
+    wide = x.new_empty((batch, heads, tokens + slots, width))
+    wide[:, :, :tokens] = x
+    return wide
 
 
 @dataclass
@@ -43,10 +53,9 @@ class ImagePrefix:
         if self.room >= slots:
             return self
 
-        def widen(x: Tensor) -> Tensor:
-            return F.pad(x[:, :, : self.tokens], (0, 0, 0, slots))
-
-        return ImagePrefix([widen(k) for k in self.keys], [widen(v) for v in self.values], self.tokens)
+        tokens = self.tokens
+        keys, values = ([_with_room(x[:, :, :tokens], slots) for x in xs] for xs in (self.keys, self.values))
+        return ImagePrefix(keys, values, tokens)
 
     def select(self, images: Tensor) -> "ImagePrefix":
         """The prefix of some of the images, by index (n,)."""
@@ -57,25 +66,36 @@ class TextCache:
     """Keys and values of the texts decoded so far: P texts an image, all over one image prefix.
 
     Slots run step by step, the P texts side by side within a step, so that a step appends a stretch of P slots and
-    what attention reads is always a plain slice of the prefix's memory. One cache at a time writes into the room.
+    what attention reads is always a plain slice of the prefix's memory. A slot never moves: which of an image's texts
+    see it is all that changes when beams part and end. One cache at a time writes into the room.
     """
 
     def __init__(self, prefix: ImagePrefix, texts: int, slots: int) -> None:
         """Start with `texts` texts an image and room for `slots` text slots in all."""
         self.prefix = prefix.with_room(slots)
-        self.texts = texts
-        self.steps = 0
-        self.position = torch.zeros((len(prefix), 0), dtype=torch.int32, device=prefix.keys[0].device)
+        device = prefix.keys[0].device
+        self.visible = torch.zeros((len(prefix), texts, 0), dtype=torch.bool, device=device)
+        self.length = 0
 
     @property
     def slots(self) -> int:
         """Text slots in use."""
-        return self.steps * self.texts
+        return self.visible.shape[2]
 
-    def append_positions(self, position: Tensor) -> None:
-        """Open slots for tokens at `position` (B, T, P); their keys and values follow, layer by layer, by `append`."""
-        self.position = torch.cat([self.position, position.flatten(1)], dim=1)
-        self.steps += position.shape[1]
+    def open(self, position: Tensor) -> Tensor:
+        """Open slots for tokens at `position` (B, P, T); their keys and values follow, layer by layer, by `append`.
+
+        Returns which slots, the new ones included, each of the tokens sees: (B, 1, T·P, S).
+        """
+        texts, length = position.shape[1:]
+        flat = position.transpose(1, 2).flatten(1)
+        text = torch.arange(texts, device=flat.device).repeat(length)[None]
+        mask = torch.cat([self.visible.repeat(1, length, 1)[:, None], visible_text(text, flat, text, flat)], dim=3)
+        row = torch.arange(texts, device=flat.device)[None, :, None]
+        own = (text[:, None] == row) & (flat != PADDING_POSITION)[:, None]
+        self.visible = torch.cat([self.visible, own], dim=2)
+        self.length += length
+        return mask
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Write the newest tokens' keys and values (B, H, T·P, D/H); return all of image and text so far."""
@@ -87,27 +107,13 @@ class TextCache:
         return keys[:, :, :end], values[:, :, :end]
 
     def reorder(self, source: Tensor) -> None:
-        """Text p of image b goes on from what text `source[b, p]` has been; there may be more or fewer than before.
-
-        Moves text slots only, never the image's.
-        """
-        steps = torch.arange(self.steps, device=source.device)[:, None]
-        slot = (steps * self.texts + source[:, None, :]).flatten(1)
-        start = self.prefix.tokens
-        self.texts = source.shape[1]
-        self.position = self.position.gather(1, slot)
-        batch, heads, places, _ = self.prefix.keys[0].shape
-        # One flat gather of rows; indexing image, head and slot apart takes three times as long.
-        first_rows = torch.arange(0, batch * heads * places, places, device=source.device).view(batch, heads, 1)
-        rows = (first_rows + (start + slot)[:, None]).flatten()
-        for stored in (*self.prefix.keys, *self.prefix.values):
-            moved = stored.view(batch * heads * places, -1).index_select(0, rows)
-            stored[:, :, start : start + self.slots] = moved.view(batch, heads, self.slots, -1)
+        """Text p of image b goes on from what text `source[b, p]` has been; there may be more or fewer than before."""
+        self.visible = self.visible.gather(1, source[..., None].expand(-1, -1, self.slots))
 
     def keep(self, images: Tensor) -> None:
         """Go on with some of the images only, by index (n,)."""
         self.prefix = self.prefix.select(images)
-        self.position = self.position[images]
+        self.visible = self.visible[images]
 
 
 class DecoderLayer(nn.Module):
@@ -117,15 +123,24 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.attention = Attention(config.width, config.heads, config.attention_dropout)
         self.attention_norm = nn.LayerNorm(config.width, config.norm_eps)
-        self.up = nn.Linear(config.width, config.mlp_width)
-        self.down = nn.Linear(config.mlp_width, config.width)
+        self.up = Linear(config.width, config.mlp_width)
+        self.down = Linear(config.mlp_width, config.width)
         self.mlp_norm = nn.LayerNorm(config.width, config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Add and norm, MLP, add and norm: (B, T, D) → (B, T, D)."""
-        x = self.attention_norm(x + self.dropout(attended))
-        return self.mlp_norm(x + self.dropout(self.down(F.gelu(self.up(x)))))
+    def finish(self, x: Tensor, seen: Tensor) -> Tensor:
+        """What attention saw, out of it, add and norm, MLP, add and norm: (B, T, D) → (B, T, D)."""
+        x = self.attention_norm(self._add(self.attention.out, seen, x))
+        return self.mlp_norm(self._add(self.down, linear_gelu(self.up, x), x))
+
+    def _add(self, linear: Linear, x: Tensor, residual: Tensor) -> Tensor:
+        return residual + self.dropout(linear(x)) if self.training else linear_plus(linear, x, residual)
+
+    def pack(self) -> None:
+        """Lay the weights out for inference on a CPU."""
+        self.attention.pack()
+        self.up.pack()
+        self.down.pack()
 
 
 class TextDecoder(nn.Module):
@@ -140,7 +155,7 @@ class TextDecoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         # Cast, since a ModuleList does not tell a type checker what it holds.
         self.layers = cast("list[DecoderLayer]", nn.ModuleList(DecoderLayer(config) for _ in range(config.layers)))
-        self.output = nn.Linear(config.width, config.vocabulary_size)
+        self.output = Linear(config.width, config.vocabulary_size)
         if config.tie_output:
             self.output.weight = self.word_embedding.weight
 
@@ -156,8 +171,8 @@ class TextDecoder(nn.Module):
                 x = layer.finish(x, layer.attention.attend(query, key, value))
             else:
                 key, value = layer.attention.project_keys_values(x)
-            keys.append(F.pad(key, (0, 0, 0, room)) if room else key)
-            values.append(F.pad(value, (0, 0, 0, room)) if room else value)
+            keys.append(_with_room(key, room))
+            values.append(_with_room(value, room))
         return ImagePrefix(keys, values, x.shape[1])
 
     def embed(self, tokens: Tensor, position: Tensor) -> Tensor:
@@ -182,20 +197,21 @@ class TextDecoder(nn.Module):
         """
         batch, texts, length = tokens.shape
         if position is None:
-            start = cache.steps if cache else 0
+            start = cache.length if cache else 0
             position = torch.arange(start, start + length, device=tokens.device).expand(batch, texts, length)
         # Step by step, the texts side by side within a step: the cache's order.
-        flat_position = position.transpose(1, 2).to(torch.int32)
-        query_position = flat_position.flatten(1)
-        row = torch.arange(texts, device=tokens.device)[None]
-        query_text = row.repeat(1, length) if text is None else text.transpose(1, 2).flatten(1)
-        x = self.embed(tokens.transpose(1, 2).flatten(1), query_position)
-        key_text, key_position = query_text, query_position
+        flat_position = position.transpose(1, 2).flatten(1)
+        x = self.embed(tokens.transpose(1, 2).flatten(1), flat_position)
         if cache is not None:
-            cache.append_positions(flat_position)
-            prefix, key_position = cache.prefix, cache.position
-            key_text = row.repeat(1, cache.steps)
-        mask = sees_image(visible_text(query_text, query_position, key_text, key_position), prefix.tokens)
+            prefix, visible = cache.prefix, cache.open(position)
+        else:
+            row = torch.arange(texts, device=tokens.device)[None].repeat(1, length)
+            flat_text = row if text is None else text.transpose(1, 2).flatten(1)
+            visible = visible_text(flat_text, flat_position, flat_text, flat_position)
+        mask = sees_image(visible, prefix.tokens)
+        if cache is not None:
+            # Added to the scores, which attention would otherwise make of the mask in every layer.
+            mask = torch.zeros((), dtype=x.dtype, device=x.device).where(mask, -torch.inf)
         for index, layer in enumerate(self.layers):
             query, key, value = layer.attention.project(x)
             if cache is not None:
@@ -205,3 +221,10 @@ class TextDecoder(nn.Module):
                 key, value = torch.cat([image_key, key], dim=2), torch.cat([image_value, value], dim=2)
             x = layer.finish(x, layer.attention.attend(query, key, value, mask))
         return x.view(batch, length, texts, -1).transpose(1, 2)
+
+    def pack(self) -> None:
+        """Lay the weights out for inference on a CPU."""
+        for layer in self.layers:
+            layer.pack()
+        self.layers[-1].attention.qkv.pack(tail=self.config.width)
+        self.output.pack()

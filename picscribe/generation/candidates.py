@@ -1,0 +1,39 @@
+"""The likeliest next tokens of every beam, found in as few passes over the vocabulary as can be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from picscribe.generation.constraints import Filter
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The C likeliest next tokens of each of K beams of N texts, best first: `token` and `log_prob`, both (N, K, C)."""
+
+    token: Tensor
+    log_prob: Tensor
+
+
+def likeliest(
+    logits: Tensor, count: int, filters: Sequence[Filter], prompt: Tensor, new_tokens: Tensor, sep_id: int
+) -> Candidates:
+    """The `count` likeliest tokens that `filters` allow, from logits (N, K, V), which are changed.
+
+    `prompt` (N, K, T) and `new_tokens` (N, K, steps) are what filters look back on. Log-probabilities are those of the
+    whole vocabulary. A beam that the filters leave no token may end, and its first candidate is [SEP].
+    """
+    normaliser = logits.logsumexp(-1, keepdim=True)
+    ending = logits[..., sep_id, None].clone()
+    if filters:
+        history = torch.cat([prompt, new_tokens], dim=2)
+        for apply in filters:
+            apply(logits, history, new_tokens.shape[2])
+    best, token = logits.max(-1, keepdim=True) if count == 1 else logits.topk(min(count, logits.shape[-1]), dim=-1)
+    if filters:
+        stuck = best[..., :1] == -torch.inf
+        best[..., :1] = torch.where(stuck, ending, best[..., :1])
+        token[..., :1] = torch.where(stuck, sep_id, token[..., :1])
+    return Candidates(token, best - normaliser)

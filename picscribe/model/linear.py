@@ -1,0 +1,128 @@
+"""Linear layers that can be packed for inference on a CPU: oneDNN's layout, and what follows fused into the product.
+
+PyTorch's own product lays the weight out anew in every call, which costs more than the product itself where few rows
+are multiplied, as in a step of a beam search. A packed weight is laid out once; bias, activation and the sum with the
+residual happen while a result is still in the cache.
+"""
+
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from picscribe.model.pages import give_back_pages
+
+QUICK_GELU = 1.702
+"""CLIP's QuickGELU is x·sigmoid(1.702x)."""
+
+Activation = Literal["none", "gelu", "swish"]
+
+
+class PackedWeight:
+    """Rows of a linear layer's weight and bias from `start` on, times a scale each, in the layout of oneDNN."""
+
+    def __init__(self, linear: nn.Linear, start: int = 0, scale: float = 1.0, bias_scale: float = 1.0) -> None:
+        weight, bias = linear.weight.detach()[start:], linear.bias.detach()[start:]
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight if scale == 1 else weight * scale, None)
+        self.bias = bias * bias_scale
+        self.scaled = (scale, bias_scale) != (1, 1)
+        self._source = _state(linear)
+
+    def is_of(self, linear: nn.Linear) -> bool:
+        """Whether the layer's weight and bias are still what was packed."""
+        return self._source == _state(linear)
+
+    def __call__(self, x: Tensor, activation: Activation = "none") -> Tensor:
+        """(…, in) → (…, out)."""
+        algorithm = "none" if activation == "gelu" else ""
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, activation, [], algorithm)
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """(…, in) and (…, out) → the product and the residual together."""
+        return torch.ops.mkldnn._linear_pointwise.binary(x, residual, self.weight, self.bias, "add")
+
+
+def _state(linear: nn.Linear) -> tuple[int, ...]:
+    """What changes when a layer's values do: the memory they are in, and how often it was written to."""
+    return tuple(x for tensor in (linear.weight, linear.bias) for x in (tensor.data_ptr(), tensor._version))
+
+
+class Linear(nn.Linear):
+    """nn.Linear that `pack` makes faster for inference on a CPU; its parameters stay, and stay what is saved.
+
+    What is packed is used only where no gradient is wanted and the parameters have not changed since.
+    """
+
+    packed: PackedWeight | None = None
+    packed_tail: PackedWeight | None = None
+
+    def can_pack(self) -> bool:
+        """Whether oneDNN takes this layer: on a CPU, in a type that this machine computes in."""
+        weight = self.weight
+        if weight.device.type != "cpu" or weight.is_inference() or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            return False
+        if weight.dtype == torch.bfloat16:
+            return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return weight.dtype == torch.float32
+
+    def pack(self, scale: float = 1.0, bias_scale: float = 1.0, tail: int = 0) -> None:
+        """Lay the weight out for inference, where that is possible; a scaled one serves `quick_gelu_mlp` alone.
+
+        `tail`: lay out the rows from here on once more, for `linear_tail`.
+        """
+        if self.can_pack():
+            self.packed = PackedWeight(self, 0, scale, bias_scale)
+            self.packed_tail = PackedWeight(self, tail) if tail else None
+            give_back_pages(self.weight)
+
+    def is_packed(self, scaled: bool = False) -> bool:
+        """Whether the packed weight can be used now."""
+        packed = self.packed
+        return packed is not None and packed.scaled == scaled and not torch.is_grad_enabled() and packed.is_of(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, in) → (…, out)."""
+        return self.packed(x) if self.packed is not None and self.is_packed() else super().forward(x)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy packs its own: oneDNN's layout can be neither copied nor pickled.
+        return {**self.__dict__, "packed": None, "packed_tail": None}
+
+
+def linear_tail(linear: nn.Module, x: Tensor, start: int) -> Tensor:
+    """A linear layer's outputs from `start` on alone: (…, in) → (…, out - start)."""
+    if isinstance(linear, Linear):
+        if linear.packed_tail is not None and linear.is_packed():
+            return linear.packed_tail(x)
+        return F.linear(x, linear.weight[start:], linear.bias[start:])
+    return cast(Tensor, linear(x)[..., start:])
+
+
+def linear_gelu(linear: nn.Module, x: Tensor) -> Tensor:
+    """A linear layer, then GELU: (…, in) → (…, out)."""
+    if isinstance(linear, Linear) and linear.packed is not None and linear.is_packed():
+        return linear.packed(x, "gelu")
+    return F.gelu(linear(x))
+
+
+def linear_plus(linear: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
+    """A linear layer, plus the residual: (…, in) and (…, out) → (…, out)."""
+    if isinstance(linear, Linear) and linear.packed is not None and linear.is_packed():
+        return linear.packed.plus(x, residual)
+    return residual + cast(Tensor, linear(x))
+
+
+def pack_quick_gelu(up: Linear, down: Linear) -> None:
+    """Pack an MLP so that swish, x·sigmoid(x), the one oneDNN has, computes QuickGELU: swish(ax) / a."""
+    up.pack(QUICK_GELU, QUICK_GELU)
+    down.pack(1 / QUICK_GELU)
+
+
+def quick_gelu_mlp(up: nn.Module, down: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
+    """`up`, QuickGELU, `down`, plus the residual: (…, D) and (…, D) → (…, D)."""
+    if isinstance(up, Linear) and isinstance(down, Linear) and up.is_packed(True) and down.is_packed(True):
+        assert up.packed is not None and down.packed is not None
+        return down.packed.plus(up.packed(x, "swish"), residual)
+    hidden = up(x)
+    return linear_plus(down, hidden * torch.sigmoid(QUICK_GELU * hidden), residual)
