@@ -47,6 +47,9 @@ def main() -> None:
     for name, taken_all in seconds.items():
         median = statistics.median(taken_all)
         print(f"{name:26} median {median:.2f} s   min {min(taken_all):.2f}   max {max(taken_all):.2f}")
+    pairs = zip(seconds["import torch"], seconds["picscribe caption PHOTO"], strict=True)
+    shares = sorted(torch / caption for torch, caption in pairs)
+    print(f"import torch is {statistics.median(shares):.0%} ({shares[0]:.0%} to {shares[-1]:.0%}) of a caption's time")
 
 
 if __name__ == "__main__":

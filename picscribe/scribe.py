@@ -1,7 +1,8 @@
 """A loaded checkpoint that turns photos into words: the Python API."""
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -12,11 +13,16 @@ from picscribe import checkpoints
 from picscribe.checkpoints.checkpoint import Checkpoint
 from picscribe.errors import ConfigurationError, InputError, PicscribeError
 from picscribe.generation import GenerationOptions, Hypothesis, generate
-from picscribe.media.images import ImageSource, open_image
+from picscribe.generation.decoding import room_for
+from picscribe.media.images import ImageSource
 from picscribe.media.preprocessing import Preprocessing
+from picscribe.media.reading import read_ahead
 from picscribe.model import Git
 from picscribe.text.prompts import prompt_ids
 from picscribe.text.tokenizer import Tokenizer
+
+READERS = min(4, os.cpu_count() or 1)
+"""Threads that open images while the network computes."""
 
 
 @dataclass(frozen=True)
@@ -117,17 +123,58 @@ class Scribe:
 
         Raises InputError for an image that cannot be used, ConfigurationError for options that cannot.
         """
+        many = isinstance(images, list | tuple)
+        given = images if many else [images]
+        results = list(
+            self.captions(given, prompt=prompt, options=options, batch_size=batch_size, errors=errors, **fields)
+        )
+        return results if many else results[0]
+
+    @overload
+    def captions(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        prompt: str | None = None,
+        options: GenerationOptions | None = None,
+        batch_size: int = 16,
+        errors: Literal["raise"] = "raise",
+        **fields: Any,
+    ) -> Iterator[Caption]: ...
+
+    @overload
+    def captions(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        prompt: str | None = None,
+        options: GenerationOptions | None = None,
+        batch_size: int = 16,
+        errors: Literal["return"],
+        **fields: Any,
+    ) -> Iterator[Caption | PicscribeError]: ...
+
+    def captions(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        prompt: str | None = None,
+        options: GenerationOptions | None = None,
+        batch_size: int = 16,
+        errors: Literal["raise", "return"] = "raise",
+        **fields: Any,
+    ) -> Iterator[Any]:
+        """Caption images one after the other, however many: captions come in order, as soon as a batch is done.
+
+        Images of the next batch are opened in threads meanwhile; one that cannot be used leaves no hole in a batch.
+        Arguments and errors are those of `caption`; options are checked at once, images as their turn comes.
+        """
         if errors not in ("raise", "return"):
             raise ConfigurationError(f"errors must be 'raise' or 'return', not {errors!r}")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ConfigurationError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
         chosen = _options(options, fields)
-        given = list(images) if isinstance(images, list | tuple) else [images]
-        ids = prompt_ids(self.tokenizer, prompt)
-        results: list[Caption | PicscribeError] = []
-        for start in range(0, len(given), batch_size):
-            results += self._caption_batch(given[start : start + batch_size], ids, chosen, errors)
-        return results if isinstance(images, list | tuple) else results[0]
+        return self._caption_each(images, prompt_ids(self.tokenizer, prompt), chosen, batch_size, errors)
 
     def ask(
         self,
@@ -145,30 +192,38 @@ class Scribe:
             raise InputError(f"questions must be a list of at least one text, not {questions!r}")
         chosen = _options(options, fields)
         prompts = [prompt_ids(self.tokenizer, question) for question in questions]
-        pixels = self.preprocessing(open_image(image))[None]
+        pixels = self.preprocessing.read(image)[None]
         found = self._search(pixels, prompts, chosen)[0]
         return [self._caption_of(hypotheses, prompt) for hypotheses, prompt in zip(found, prompts, strict=True)]
 
+    def _caption_each(
+        self,
+        sources: Iterable[ImageSource],
+        prompt: Sequence[int],
+        options: GenerationOptions,
+        batch_size: int,
+        errors: Literal["raise", "return"],
+    ) -> Iterator[Caption | PicscribeError]:
+        read = read_ahead(sources, self.preprocessing.read, READERS, ahead=batch_size + READERS)
+        with contextlib.closing(read):
+            while batch := _next_batch(read, batch_size):
+                for result in self._caption_batch(batch, prompt, options):
+                    if errors == "raise" and isinstance(result, PicscribeError):
+                        raise result
+                    yield result
+
     def _caption_batch(
-        self, sources: Sequence[ImageSource], prompt: Sequence[int], options: GenerationOptions, errors: str
+        self, batch: Sequence[torch.Tensor | PicscribeError], prompt: Sequence[int], options: GenerationOptions
     ) -> list[Caption | PicscribeError]:
-        results: list[Caption | PicscribeError | None] = [None] * len(sources)
-        pixels: dict[int, torch.Tensor] = {}
-        for place, source in enumerate(sources):
-            try:
-                pixels[place] = self.preprocessing(open_image(source))
-            except PicscribeError as error:
-                if errors == "raise":
-                    raise
-                results[place] = error
+        """A caption for each image's pixels; errors stay in their places."""
+        results: list[Caption | PicscribeError | None] = [x if isinstance(x, PicscribeError) else None for x in batch]
+        pixels = {place: x for place, x in enumerate(batch) if isinstance(x, torch.Tensor)}
         for places in _equal_sizes(pixels):
-            batch = torch.stack([pixels[place] for place in places])
-            for place, of_image in zip(places, self._search(batch, [prompt], options), strict=True):
+            found = self._search(torch.stack([pixels[place] for place in places]), [prompt], options)
+            for place, of_image in zip(places, found, strict=True):
                 try:
                     results[place] = self._caption_of(of_image[0], prompt)
                 except PicscribeError as error:
-                    if errors == "raise":
-                        raise
                     results[place] = error
         return [result for result in results if result is not None]
 
@@ -177,9 +232,11 @@ class Scribe:
         self, pixels: torch.Tensor, prompts: Sequence[Sequence[int]], options: GenerationOptions
     ) -> list[list[list[Hypothesis]]]:
         """For each image of one size, `pixels` (B, 3, height, width), and each of P prompts, the best hypotheses."""
-        weight = next(self.model.parameters())
-        room = len(prompts) * options.beams * (max(map(len, prompts)) + options.max_new_tokens)
-        prefix = self.model.encode(pixels.to(weight.device, weight.dtype), room)
+        norm = self.model.projection_norm.weight  # a float where other weights are int8
+        room = room_for(len(prompts), max(map(len, prompts)), options.beams, options.max_new_tokens)
+        if norm.device.type == "cuda":
+            pixels = pixels.pin_memory()
+        prefix = self.model.encode(pixels.to(norm.device, norm.dtype, non_blocking=True), room)
         banned = [tokens for word in options.banned_words for tokens in self.tokenizer.spellings(word)]
         return generate(self.model, prefix, [prompts] * len(pixels), options, self.tokenizer.never_written, banned)
 
@@ -197,6 +254,17 @@ class Scribe:
         before = self.tokenizer.decode(prompt)
         together = self.tokenizer.decode([*prompt, *tokens])
         return together[len(before) :].lstrip() if together.startswith(before) else self.tokenizer.decode(tokens)
+
+
+def _next_batch(read: Iterator[torch.Tensor | PicscribeError], images: int) -> list[torch.Tensor | PicscribeError]:
+    """As many results as it takes to have so many images' pixels, the errors among them included; [] at the end."""
+    batch: list[torch.Tensor | PicscribeError] = []
+    for result in read:
+        batch.append(result)
+        images -= isinstance(result, torch.Tensor)
+        if not images:
+            break
+    return batch
 
 
 def _equal_sizes(pixels: Mapping[int, torch.Tensor]) -> list[list[int]]:
@@ -218,17 +286,30 @@ def _options(options: GenerationOptions | None, fields: dict[str, Any]) -> Gener
 
 
 def load(
-    name_or_folder: str | os.PathLike[str] = "nano", *, device: str = "cpu", revision: str | None = None
+    name_or_folder: str | os.PathLike[str] = "nano",
+    *,
+    device: str = "cpu",
+    revision: str | None = None,
+    dtype: str = "float32",
+    quantize: str | None = None,
+    compile: bool = False,
 ) -> Scribe:
     """Load a checkpoint: "nano" (bundled), a name that `picscribe models` lists, a hub name, or a folder.
 
     A `Path` is a folder always, a string only where it is no known name.
 
     device: "cpu", "cuda", "cuda:1", "mps", "xpu". revision: of a hub repository.
+    dtype, quantize, compile: what changes numbers for speed, see `picscribe.checkpoints.load`: "bfloat16" or "float16"
+    weights; "int8" weights in linear layers; torch.compile.
     Hub downloads go through huggingface_hub: HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are honoured. VQA and TextVQA
     checkpoints, loaded by their registered names, keep the photo's aspect as the original code does.
     Raises CheckpointError where it cannot be found or read, ConfigurationError for a device that is not there or a
     revision of what has none.
     """
     where = name_or_folder if isinstance(name_or_folder, str) else Path(name_or_folder)
-    return Scribe(checkpoints.load(where, revision=revision, device=device))
+    checkpoint = checkpoints.load(
+        where, revision=revision, device=device, dtype=dtype, quantize=quantize, compile=compile
+    )
+    if not compile:  # a compiler lays weights out itself
+        checkpoint.model.pack()
+    return Scribe(checkpoint)

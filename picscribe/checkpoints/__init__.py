@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from picscribe.checkpoints.checkpoint import Checkpoint
     from picscribe.checkpoints.description import Description, describe
     from picscribe.checkpoints.hugging_face import save
+    from picscribe.checkpoints.int8_weights import save_int8
     from picscribe.checkpoints.loading import load
     from picscribe.checkpoints.original import save_original
     from picscribe.checkpoints.registry import RELEASED
@@ -21,10 +22,11 @@ _HOMES = {
     "describe": "description",
     "load": "loading",
     "save": "hugging_face",
+    "save_int8": "int8_weights",
     "save_original": "original",
 }
 
-__all__ = ["RELEASED", "Checkpoint", "Description", "describe", "load", "save", "save_original"]
+__all__ = ["RELEASED", "Checkpoint", "Description", "describe", "load", "save", "save_int8", "save_original"]
 
 
 def __getattr__(name: str) -> Any:

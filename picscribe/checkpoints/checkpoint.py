@@ -6,6 +6,7 @@ from pathlib import Path
 from picscribe.errors import CheckpointError
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import Git, GitConfig
+from picscribe.model.int8_linear import Int8Linear
 from picscribe.text.tokenizer import Tokenizer
 
 
@@ -18,6 +19,11 @@ class Checkpoint:
     preprocessing: Preprocessing
     name: str
     folder: Path
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether the network's linear layers are int8."""
+        return isinstance(self.model.text_decoder.output, Int8Linear)
 
 
 def vocabulary_problems(config: GitConfig, tokenizer: Tokenizer) -> list[str]:
@@ -37,6 +43,14 @@ def vocabulary_problems(config: GitConfig, tokenizer: Tokenizer) -> list[str]:
         if ours != theirs:
             problems.append(f"{word} is {ours} in the model's configuration, but {theirs} in the tokenizer")
     return problems
+
+
+def require_exact(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError for int8 weights, which the usual layouts cannot hold."""
+    if checkpoint.is_int8:
+        raise CheckpointError(
+            f"{checkpoint.name} holds int8 weights, which cannot be made exact again: save the model it was made of"
+        )
 
 
 def require_folder(folder: Path) -> None:

@@ -1,16 +1,17 @@
 """What a checkpoint is, and everything that is wrong with it, found without reading its weights."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from picscribe.checkpoints import preprocessor_config
 from picscribe.checkpoints.checkpoint import vocabulary_problems
 from picscribe.checkpoints.hugging_face import STORED_DTYPES, expected_tensors, read_folder_tensors
+from picscribe.checkpoints.int8_weights import WEIGHTS, empty_int8_model, int8_differences, is_int8
 from picscribe.checkpoints.loading import find_layout, preprocessing_as_released
 from picscribe.checkpoints.model_config import read_model_config
 from picscribe.checkpoints.original import (
@@ -21,7 +22,14 @@ from picscribe.checkpoints.original import (
 )
 from picscribe.checkpoints.registry import Released, find_released
 from picscribe.checkpoints.resolve import find_cached, find_hub_name, local_folder
-from picscribe.checkpoints.tensor_names import ORIGINAL, ORIGINAL_EXTRAS, StoredTensor, empty_model, stored_tensors
+from picscribe.checkpoints.tensor_names import (
+    ORIGINAL,
+    ORIGINAL_EXTRAS,
+    count_parameters,
+    empty_model,
+    stored_tensors,
+)
+from picscribe.checkpoints.weight_files import read_safetensors
 from picscribe.checkpoints.weights import differences
 from picscribe.errors import CheckpointError
 from picscribe.media.preprocessing import Preprocessing
@@ -90,11 +98,16 @@ class _Findings:
         self.config = self.attempt(lambda: read_model_config(self.folder))
         self.preprocessing = self.attempt(lambda: preprocessor_config.read_preprocessing(self.folder))
         self.tokenizer = self.attempt(lambda: Tokenizer.from_folder(self.folder))
-        tensors = self.attempt(lambda: read_folder_tensors(self.folder))
+        tensors = self.attempt(self._read_tensors)
         if tensors is not None:
             self.stored_as = tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}))
-            if self.config is not None:
+            if self.config is not None and is_int8(self.folder):
+                self.problems += int8_differences(tensors, empty_int8_model(self.config))
+            elif self.config is not None:
                 self.problems += differences(tensors, *expected_tensors(self.config))
+
+    def _read_tensors(self) -> dict[str, Tensor]:
+        return read_safetensors(self.folder / WEIGHTS) if is_int8(self.folder) else read_folder_tensors(self.folder)
 
     def read_original(self) -> None:
         file = find_original_weights(self.folder)
@@ -154,7 +167,7 @@ def _summarise(name: str, released: Released | None, layout: str | None, finding
         config=config,
         preprocessing=findings.preprocessing,
         vocabulary_size=tokenizer.vocabulary_size if tokenizer else None,
-        parameters=count_parameters(stored_tensors(empty_model(config), None)) if config else None,
+        parameters=count_parameters(config) if config else None,
         image_tokens=config.image_encoder.tokens * max(config.frames, 1) if config else None,
         stored_as=findings.stored_as,
         files=files,
@@ -167,8 +180,3 @@ def _files(folder: Path) -> tuple[tuple[str, int], ...]:
         return tuple((file.name, file.stat().st_size) for file in sorted(folder.iterdir()) if file.is_file())
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be listed ({error.strerror}): check its permissions") from error
-
-
-def count_parameters(tensors: list[StoredTensor]) -> int:
-    """Numbers in a network's tensors; an output weight that is the word embedding counts once."""
-    return sum(math.prod(tensor.shape) for tensor in tensors if not tensor.tied)

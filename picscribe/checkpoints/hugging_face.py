@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from picscribe.checkpoints import model_config, preprocessor_config, weight_files
-from picscribe.checkpoints.checkpoint import Checkpoint, require_folder, vocabulary_problems
+from picscribe.checkpoints.checkpoint import Checkpoint, require_exact, require_folder, vocabulary_problems
 from picscribe.checkpoints.staging import staged_folder
 from picscribe.checkpoints.tensor_names import (
     HUGGING_FACE,
@@ -59,20 +59,23 @@ def read_folder_tensors(folder: Path) -> dict[str, torch.Tensor]:
     return {spellings[name]: tensor for name, tensor in tensors.items()}
 
 
-def load_model(folder: Path, config: GitConfig) -> Git:
-    """The network of a folder, its weights memory-mapped where their type is float32. Raises CheckpointError."""
+def load_model(folder: Path, config: GitConfig, dtype: torch.dtype) -> Git:
+    """The network of a folder, its weights memory-mapped where they are stored as `dtype`. Raises CheckpointError."""
     expected, extras = expected_tensors(config)
-    return build(config, gather(read_folder_tensors(folder), expected, extras, folder), folder)
+    return build(config, gather(read_folder_tensors(folder), expected, extras, folder, dtype), folder)
 
 
-def load_hugging_face(folder: Path, name: str) -> Checkpoint:
-    """The checkpoint of a folder with config.json. Raises CheckpointError that says which file is wrong and how."""
+def load_hugging_face(folder: Path, name: str, dtype: torch.dtype) -> Checkpoint:
+    """The checkpoint of a folder with config.json, its weights as `dtype`.
+
+    Raises CheckpointError that says which file is wrong and how.
+    """
     require_folder(folder)
     config = model_config.read_model_config(folder)
     preprocessing = preprocessor_config.read_preprocessing(folder)
     tokenizer = Tokenizer.from_folder(folder)
     raise_problems(folder, vocabulary_problems(config, tokenizer))
-    return Checkpoint(load_model(folder, config), tokenizer, preprocessing, name, folder)
+    return Checkpoint(load_model(folder, config, dtype), tokenizer, preprocessing, name, folder)
 
 
 def save(
@@ -89,6 +92,7 @@ def save(
     """
     if dtype not in STORED_DTYPES:
         raise CheckpointError(f"weights can be stored as {', '.join(map(str, STORED_DTYPES))}, not as {dtype}")
+    require_exact(checkpoint)
     model = checkpoint.model
     raise_problems(f"checkpoint {checkpoint.name}", vocabulary_problems(model.config, checkpoint.tokenizer))
     config = model_config.write_model_config(model.config, dtype)

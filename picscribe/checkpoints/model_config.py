@@ -6,12 +6,16 @@ from typing import Any
 
 import torch
 
-from picscribe.checkpoints.fields import Fields
+from picscribe.checkpoints.fields import Fields, shown
 from picscribe.checkpoints.weight_files import read_json_object
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.model import ClipVitConfig, EfficientNetLiteConfig, GitConfig, TextDecoderConfig
 
 FILE = "config.json"
+QUANTIZATION = "quantization_config"
+INT8 = {"quant_method": "picscribe-int8"}
+"""What config.json says of weights that `save_int8` wrote."""
+
 MODEL_TYPES = ("git", "picscribe")
 MOST_LAYERS, MOST_PIXELS, MOST_FRAMES = 1000, 1 << 16, 1 << 16
 
@@ -19,7 +23,9 @@ MOST_LAYERS, MOST_PIXELS, MOST_FRAMES = 1000, 1 << 16, 1 << 16
 def read_model_config(folder: Path) -> GitConfig:
     """The sizes in a folder's config.json. Raises CheckpointError that lists every key that is missing or wrong."""
     file = folder / FILE
-    fields = Fields(read_json_object(file), file)
+    content = read_json_object(file)
+    _require_known_quantization(content, file)
+    fields = Fields(content, file)
     kind = fields.choice("model_type", MODEL_TYPES)
     if fields.problems:
         fields.finish()
@@ -27,6 +33,12 @@ def read_model_config(folder: Path) -> GitConfig:
         return _read_git(fields) if kind == "git" else _read_picscribe(fields)
     except ConfigurationError as error:
         raise CheckpointError(f"{file}: {error}") from error
+
+
+def _require_known_quantization(content: dict[str, Any], file: Path) -> None:
+    method = content.get(QUANTIZATION)
+    if method not in (None, INT8):
+        raise CheckpointError(f"{file}: {QUANTIZATION} is {shown(method)}; only picscribe's own int8 weights are read")
 
 
 def _read_git(fields: Fields) -> GitConfig:

@@ -8,7 +8,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from picscribe.checkpoints.checkpoint import Checkpoint, require_folder, vocabulary_problems
+from picscribe.checkpoints.checkpoint import Checkpoint, require_exact, require_folder, vocabulary_problems
 from picscribe.checkpoints.fields import MOST, Fields, shown
 from picscribe.checkpoints.hugging_face import TOKENIZER_FILES
 from picscribe.checkpoints.preprocessor_config import MOST_PIXELS
@@ -129,14 +129,19 @@ def _count(tensors: dict[str, Tensor], start: str, file: Path) -> int:
 
 
 def load_original_model(
-    file: Path, tensors: dict[str, Tensor], config: GitConfig, image_size: int | None = None
+    file: Path,
+    tensors: dict[str, Tensor],
+    config: GitConfig,
+    image_size: int | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Git:
     """The network of original tensors, its position grid resized for `image_size` as the original does at load.
 
+    The tensors are taken out of `tensors`, so that their memory can go.
     Raises CheckpointError that names every tensor that is missing, unexpected, of another shape or not finite.
     """
     expected = stored_tensors(empty_model(config), ORIGINAL)
-    state = gather(tensors, expected, ORIGINAL_EXTRAS, file)
+    state = gather(tensors, expected, ORIGINAL_EXTRAS, file, dtype)
     image = config.image_encoder
     if image_size is not None and image_size != image.image_size:
         assert isinstance(image, ClipVitConfig)
@@ -232,8 +237,8 @@ def read_original_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer.from_folder(folder)
 
 
-def load_original(folder: Path, name: str) -> Checkpoint:
-    """The checkpoint of a folder with model.pt, parameter.yaml where it has one, and BERT's vocab.txt.
+def load_original(folder: Path, name: str, dtype: torch.dtype) -> Checkpoint:
+    """The checkpoint of a folder with model.pt, parameter.yaml where it has one, and BERT's vocab.txt, as `dtype`.
 
     Raises CheckpointError that says which file is wrong and how.
     """
@@ -245,7 +250,7 @@ def load_original(folder: Path, name: str) -> Checkpoint:
     tensors = read_original_tensors(file)
     config, preprocessing = read_original_config(folder, file, tensors, tokenizer.cls_id, tokenizer.sep_id)
     raise_problems(folder, vocabulary_problems(config, tokenizer))
-    model = load_original_model(file, tensors, config, preprocessing.size)
+    model = load_original_model(file, tensors, config, preprocessing.size, dtype)
     return Checkpoint(model, tokenizer, preprocessing, name, folder)
 
 
@@ -255,6 +260,7 @@ def save_original(checkpoint: Checkpoint, folder: str | Path, dtype: torch.dtype
     `dtype` is how the weights are stored.
     Raises CheckpointError for what the original format cannot say: another image encoder or preprocessing than CLIP's.
     """
+    require_exact(checkpoint)
     model, preprocessing = checkpoint.model, checkpoint.preprocessing
     parameters = _write_parameters(model.config, preprocessing)
     tensors = scatter(model, stored_tensors(model, ORIGINAL), dtype, keep_tied=True)

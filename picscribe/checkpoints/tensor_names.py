@@ -111,6 +111,11 @@ def empty_model(config: GitConfig) -> Git:
         return Git(config)
 
 
+def count_parameters(config: GitConfig) -> int:
+    """Numbers that training would fit, however they are stored; tied ones once."""
+    return sum(parameter.numel() for parameter in empty_model(config).parameters())
+
+
 def stored_tensors(model: Git, naming: Mapping[str, tuple[str, ...]] | None) -> list[StoredTensor]:
     """Every tensor of `model` with its names in a file: by `HUGGING_FACE`, by `ORIGINAL`, or our own for None."""
     tensors = []

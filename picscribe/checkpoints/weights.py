@@ -1,6 +1,6 @@
 """From a file's tensors to a network, and back: every tensor there, of the right shape, finite, and nothing else."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from picscribe.checkpoints.tensor_names import StoredTensor, empty_model
 from picscribe.errors import CheckpointError
 from picscribe.model import Git, GitConfig
+from picscribe.model.mapped_pages import MappedPages
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 MOST_LISTED = 20
@@ -46,32 +47,47 @@ def differences(tensors: Mapping[str, Tensor], expected: Sequence[StoredTensor],
     return problems
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def _fault(name: str, tensor: Tensor, dtype: torch.dtype) -> str | None:
+    """Why the values of a tensor cannot be used as `dtype`, a sentence; None where they can."""
     low, high = tensor.aminmax()  # one pass, no memory; both are NaN where any value is
-    return bool(torch.isfinite(low) & torch.isfinite(high))
+    if not torch.isfinite(low) & torch.isfinite(high):
+        return f"tensor {name} holds values that are not finite (NaN or infinite)"
+    largest = max(-low.item(), high.item())
+    if largest > torch.finfo(dtype).max:
+        remedy = "; load it as bfloat16" if dtype == torch.float16 else ""
+        return f"tensor {name} holds {largest:g}, more than {dtype} can{remedy}"
+    return None
 
 
 def gather(
-    tensors: Mapping[str, Tensor], expected: Sequence[StoredTensor], extras: Collection[str], source: object
+    tensors: MutableMapping[str, Tensor],
+    expected: Sequence[StoredTensor],
+    extras: Collection[str],
+    source: object,
+    dtype: torch.dtype = torch.float32,
 ) -> dict[str, Tensor]:
-    """A file's tensors → the network's state, float32. What needs no change stays memory-mapped.
+    """A file's tensors → the network's state in `dtype`; each is taken out of `tensors`, so that its memory can go.
 
+    What needs no change stays memory-mapped, and no page of the file stays in memory for having been looked at. The
+    tensors must be as they were read: see `MappedPages.drop`.
     Raises CheckpointError that names every missing, unexpected, wrongly shaped or non-finite tensor of `source`.
     """
     raise_problems(source, differences(tensors, expected, extras))
-    broken = [
-        f"tensor {part} holds values that are not finite (NaN or infinite)"
-        for stored in expected
-        for part in stored.parts
-        if part in tensors and not _is_finite(tensors[part])
-    ]
-    raise_problems(source, broken)
-    state = {}
+    pages = MappedPages()
+    state, faults = {}, []
     for stored in expected:
         if stored.tied and stored.parts[0] not in tensors:
             continue
-        parts = [tensors[part].float() for part in stored.parts]
-        state[stored.name] = (torch.cat(parts) if len(parts) > 1 else parts[0]).reshape(stored.shape)
+        parts = [tensors.pop(part) for part in stored.parts]
+        whole = len(parts) == 1 and parts[0].dtype == dtype
+        tensor = parts[0].reshape(stored.shape) if whole else torch.empty(stored.shape, dtype=dtype)
+        for index, (name, part) in enumerate(zip(stored.parts, parts, strict=True)):
+            faults.append(_fault(name, part, dtype))
+            if not whole:
+                tensor.view(len(parts), -1)[index] = part.reshape(-1)
+            pages.drop(part)
+        state[stored.name] = tensor
+    raise_problems(source, [fault for fault in faults if fault is not None])
     return state
 
 

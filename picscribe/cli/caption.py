@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from picscribe.cli.loading_options import Compile, Dtype, Quantize
 from picscribe.cli.terminal import Bar, report, write_line
 from picscribe.errors import PicscribeError
 
 if TYPE_CHECKING:
     from picscribe.cli.photos import Photo
-    from picscribe.generation.options import GenerationOptions
-    from picscribe.scribe import Caption, Scribe
+    from picscribe.scribe import Caption
 
 
 def caption(
@@ -47,13 +47,16 @@ def caption(
     json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object a photo.")] = False,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")] = "cpu",
     batch_size: Annotated[int, typer.Option(min=1, help="Photos computed, and printed, at a time.")] = 16,
+    dtype: Dtype = "float32",
+    quantize: Quantize = None,
+    compile: Compile = False,
 ) -> None:
     """Write a caption for each photo, in the order given.
 
     One photo: its caption. Several: path, tab, caption. A photo that cannot be read is reported on standard error, the
     others go on, and the exit code is 1.
     """
-    from picscribe.cli.photos import find_photos, in_batches
+    from picscribe.cli.photos import find_photos
     from picscribe.generation.options import GenerationOptions
     from picscribe.scribe import load
 
@@ -68,30 +71,18 @@ def caption(
     }
     options = GenerationOptions(**{name: value for name, value in chosen.items() if value is not None})
     found = find_photos(photos)
-    scribe = load(model, device=device, revision=revision)
+    scribe = load(model, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile)
+    sources = (photo.source for photo in found if not isinstance(photo.source, PicscribeError))
+    results = scribe.captions(sources, prompt=prompt, options=options, batch_size=batch_size, errors="return")
     failures = 0
     with Bar(len(found)) as bar:
-        for batch in in_batches(found, batch_size):
-            results = _caption_batch(scribe, batch, prompt, options)
-            with bar.advance(len(batch)):
-                for photo, result in zip(batch, results, strict=True):
-                    failures += isinstance(result, PicscribeError)
-                    _show(photo, result, json_lines, several=len(found) > 1)
+        for photo in found:
+            result = photo.source if isinstance(photo.source, PicscribeError) else next(results)
+            failures += isinstance(result, PicscribeError)
+            with bar.advance(1):
+                _show(photo, result, json_lines, several=len(found) > 1)
     if failures:
         raise typer.Exit(1)
-
-
-def _caption_batch(
-    scribe: "Scribe", batch: "list[Photo]", prompt: str | None, options: "GenerationOptions"
-) -> "list[Caption | PicscribeError]":
-    """A caption for each photo of `batch`, or why there is none."""
-    sources = [photo.source for photo in batch if not isinstance(photo.source, PicscribeError)]
-    captions = iter(
-        scribe.caption(sources, prompt=prompt, options=options, batch_size=len(sources), errors="return")
-        if sources
-        else []
-    )
-    return [photo.source if isinstance(photo.source, PicscribeError) else next(captions) for photo in batch]
 
 
 def _show(photo: "Photo", result: "Caption | PicscribeError", as_json: bool, several: bool) -> None:

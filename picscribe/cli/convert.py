@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from picscribe.cli.loading_options import Quantize
 from picscribe.cli.terminal import write_line
+from picscribe.errors import CheckpointError
 
 
 class Layout(str, Enum):
@@ -19,19 +21,33 @@ class Layout(str, Enum):
 def convert(
     source: Annotated[str, typer.Argument(help="A name that `picscribe models` lists, or a folder of either layout.")],
     destination: Annotated[Path, typer.Argument(help="A new folder, or one with an earlier checkpoint to replace.")],
-    to: Annotated[Layout, typer.Option(help="The layout to write; models with CLIP's image encoder go into both.")],
+    to: Annotated[
+        Layout, typer.Option(help="The layout to write; models with CLIP's image encoder go into both.")
+    ] = Layout.HUGGING_FACE,
     revision: Annotated[
         str | None, typer.Option(show_default=False, help="Branch, tag or commit of a model on the hub.")
     ] = None,
+    quantize: Quantize = None,
 ) -> None:
     """Write a model in the other file layout, its weights in the type they are stored in.
 
     hugging-face is what transformers reads, where the image encoder is CLIP's, and what all of picscribe's own models
-    have; original is model.pt and parameter.yaml, for models with CLIP's image encoder only.
+    have; original is model.pt and parameter.yaml, for models with CLIP's image encoder only. With --quantize int8 the
+    linear layers are stored in int8, in a layout like Hugging Face's that only picscribe reads.
     """
-    from picscribe.checkpoints import describe, load, save, save_original
+    from picscribe.checkpoints import describe, load, save, save_int8, save_original
 
-    checkpoint = load(source, revision=revision)
+    if quantize and to is Layout.ORIGINAL:
+        raise typer.BadParameter("the original layout holds no int8 weights: leave --to or --quantize out")
+    checkpoint = load(source, revision=revision, quantize=quantize)
+    if checkpoint.is_int8:
+        if to is Layout.ORIGINAL or not quantize:
+            raise CheckpointError(
+                f"{source} holds int8 weights, which cannot be made exact again: convert the model that it was made of"
+            )
+        save_int8(checkpoint, destination)
+        write_line(f"{destination}: {checkpoint.name} with int8 weights")
+        return
     dtype = describe(source, revision=revision).stored_dtype
     write = save_original if to is Layout.ORIGINAL else save
     write(checkpoint, destination, dtype)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from picscribe.cli.loading_options import Compile, Dtype, Quantize
 from picscribe.cli.terminal import Bar, report, show_scores, write_line
 
 
@@ -40,6 +41,9 @@ def evaluate(
     max_words: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 20,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos, or questions of a photo, computed at a time.")] = 32,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")] = "cpu",
+    dtype: Dtype = "float32",
+    quantize: Quantize = None,
+    compile: Compile = False,
     num_processes: Annotated[
         int, typer.Option(min=1, help="Share the work among processes; with cuda, a GPU each.")
     ] = 1,
@@ -83,6 +87,9 @@ def evaluate(
         revision=revision,
         device=device,
         processes=num_processes,
+        dtype=dtype,
+        quantize=quantize,
+        compile=compile,
     )
     with contextlib.ExitStack() as stack:
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="picscribe-")))

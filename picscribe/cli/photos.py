@@ -2,9 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -80,10 +79,3 @@ def _standard_input() -> BinaryIO | InputError:
     if sys.stdin is None:  # started with `<&-`
         return InputError("standard input is closed: give a photo with `< photo.jpg`, or name it")
     return sys.stdin.buffer
-
-
-def in_batches(photos: Sequence[Photo], size: int) -> Iterator[list[Photo]]:
-    """The photos in order, `size` at a time."""
-    remaining = iter(photos)
-    while batch := list(islice(remaining, size)):
-        yield batch

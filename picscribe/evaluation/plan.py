@@ -24,7 +24,8 @@ class Evaluation:
     """What is evaluated, on what, and how.
 
     model: a name or folder. images: the folder that was named for the photos, for the report. metric: None for the
-    usual one of the data set. batch_size: photos, or questions of one photo, computed at a time.
+    usual one of the data set. batch_size: photos, or questions of one photo, computed at a time. dtype, quantize and
+    compile: as `picscribe.load` takes them.
     """
 
     model: str
@@ -39,6 +40,9 @@ class Evaluation:
     revision: str | None = None
     device: str = "cpu"
     processes: int = 1
+    dtype: str = "float32"
+    quantize: str | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if not self.examples:
@@ -71,7 +75,14 @@ class Evaluation:
     def load(self) -> Scribe:
         """The model, on this process's GPU where there are several processes."""
         device = f"cuda:{rank()}" if self.device == "cuda" and self.processes > 1 else self.device
-        return load(self.model, device=device, revision=self.revision)
+        return load(
+            self.model,
+            device=device,
+            revision=self.revision,
+            dtype=self.dtype,
+            quantize=self.quantize,
+            compile=self.compile,
+        )
 
     def identity(self, scribe: Scribe) -> dict[str, Any]:
         """All that the answers depend on, wherever model and data lie: runs that agree in it may share answers."""
@@ -81,5 +92,8 @@ class Evaluation:
             "generation": asdict(self.options),
             "batch_size": self.batch_size,
             "device": torch.device(self.device).type,
+            "dtype": self.dtype,
+            "quantize": self.quantize,
+            "compile": self.compile,
             "versions": {name: version for name, version in versions().items() if name != "machine"},
         }

@@ -29,6 +29,8 @@ def command(report: Report) -> str:
         "--metric": None if report.metric == "captions" else report.metric,
         "--revision": report.model["revision"],
         "--device": report.model["device"],
+        "--dtype": report.model.get("dtype"),
+        "--quantize": report.model.get("quantize"),
         "--beams": options["beams"],
         "--length-penalty": options["length_penalty"],
         "--max-words": options["max_new_tokens"],
@@ -40,6 +42,8 @@ def command(report: Report) -> str:
     for option, value in given.items():
         if value is not None:
             words += [option, str(value)]
+    if report.model.get("compile"):
+        words.append("--compile")
     return shlex.join(words)
 
 

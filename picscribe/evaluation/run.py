@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from picscribe.checkpoints.tensor_names import count_parameters
 from picscribe.datasets import Example
 from picscribe.errors import InputError, PicscribeError
 from picscribe.evaluation.answering import answer_batch
@@ -40,7 +41,7 @@ def run(evaluation: Evaluation, folder: Path, progress: Progress = lambda done: 
     """
     journal = Journal(folder)
     scribe = evaluation.load()
-    parameters = sum(parameter.numel() for parameter in scribe.model.parameters())
+    parameters = count_parameters(scribe.model.config)
     journal.begin(evaluation.identity(scribe))
     plan = [[example.id for example in batch] for batch in evaluation.batches()]
     done = journal.batches(plan)
@@ -114,6 +115,9 @@ def _finish(
             "sha256": identity["model"],
             "parameters": parameters,
             "device": evaluation.device,
+            "dtype": evaluation.dtype,
+            "quantize": evaluation.quantize,
+            "compile": evaluation.compile,
         },
         data={
             "path": str(dataset.path),

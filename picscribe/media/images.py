@@ -97,19 +97,22 @@ class ImageLimits:
             )
 
 
-def open_image(source: ImageSource, limits: ImageLimits = ImageLimits()) -> Image.Image:
+def open_image(source: ImageSource, limits: ImageLimits = ImageLimits(), *, at_least: int | None = None) -> Image.Image:
     """Open a path, the bytes of a file, a binary stream, a Pillow image or a uint8 array (H×W, H×W×3, H×W×4) as RGB.
 
     The result is a new image, turned upright by its EXIF orientation (unreadable EXIF data counts as none); transparent
     parts are laid over white; of an animation it is the first frame (of a Pillow image, the current one). The format is
     told from the content, never from the suffix. Changes no global state; safe to call from several threads.
 
+    at_least: a JPEG may come out at a half, a quarter or an eighth of its size, which is faster, as long as its shorter
+    side keeps so many pixels and both sides divide evenly, so that the aspect stays.
+
     Raises InputError naming the source for whatever cannot be opened: missing or special files, content that is not an
     image, truncated or damaged images, and those beyond `limits`.
     """
     name = describe(source)
     try:
-        return _open(source, name, limits)
+        return _open(source, name, limits, at_least)
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -136,7 +139,7 @@ def describe(source: object) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _open(source: ImageSource, name: str, limits: ImageLimits) -> Image.Image:
+def _open(source: ImageSource, name: str, limits: ImageLimits, at_least: int | None) -> Image.Image:
     if isinstance(source, np.ndarray):
         image = _from_array(source, name, limits)
     elif isinstance(source, Image.Image):
@@ -150,12 +153,23 @@ def _open(source: ImageSource, name: str, limits: ImageLimits) -> Image.Image:
         except UnidentifiedImageError as error:
             raise InputError(f"{name} is {_what_it_is(content)}") from error
     limits.check(name, *image.size)
+    if at_least is not None:
+        _draft(image, at_least)
     image.load()
     limits.check(name, *image.size)  # again: an icon's entry may hold a larger image than its directory says
     turn = TURNS.get(_orientation(image))
     rgb = to_rgb(image if turn is None else image.transpose(turn))
     rgb.info = {}  # its EXIF data would have the next reader turn it once more
     return rgb
+
+
+def _draft(image: Image.Image, at_least: int) -> None:
+    """Have a JPEG that is not decoded yet decoded at the smallest scale that keeps `at_least` pixels."""
+    width, height = image.size
+    for scale in (8, 4, 2):
+        if min(width, height) >= scale * at_least and width % scale == height % scale == 0:
+            image.draft(None, (width // scale, height // scale))
+            return
 
 
 @functools.cache

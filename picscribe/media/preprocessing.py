@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from picscribe.errors import ConfigurationError, InputError
+from picscribe.media.images import ImageSource, open_image
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -18,6 +19,12 @@ Mode = Literal["center_crop", "keep_aspect", "square"]
 
 LONG_AND_THIN = 16
 """Beyond this aspect ratio, a centre crop enlarges only what it keeps."""
+
+DETAIL = 6
+"""How many times its final size a JPEG is decoded at least.
+
+Then photos and even pure noise come out as if decoded whole, to two levels of 255; a drawing of rings that holds every
+frequency, to 0.3 levels on average and 16 at most."""
 
 BICUBIC_REACH = 3
 """Pixels beside a position that bicubic enlarging may look at, with one to spare."""
@@ -61,6 +68,13 @@ class Preprocessing:
                 raise ConfigurationError(f"Preprocessing.{name} must be three finite numbers, not {values!r}")
         if min(self.std) <= 0:
             raise ConfigurationError(f"Preprocessing.std must be above 0, not {self.std!r}")
+
+    def read(self, source: ImageSource) -> Tensor:
+        """Open an image and shape it: as `self(open_image(source))`, but a large JPEG is decoded at a smaller scale.
+
+        Errors are those of `open_image` and of calling this.
+        """
+        return self(open_image(source, at_least=DETAIL * self.size))
 
     def __call__(self, image: Image.Image) -> Tensor:
         """An RGB image (see `open_image`) → pixels (3, height, width), float32.

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from picscribe.model.linear import Linear, linear_tail
+from picscribe.model.linear import Linear, linear_tail, quantize
 
 
 class Attention(nn.Module):
@@ -42,6 +42,11 @@ class Attention(nn.Module):
         """Lay the weights out for inference on a CPU."""
         self.qkv.pack()
         self.out.pack()
+
+    def quantize(self) -> None:
+        """Make the weights int8."""
+        quantize(self, "qkv")
+        quantize(self, "out")
 
 
 PADDING_POSITION = torch.iinfo(torch.int32).max

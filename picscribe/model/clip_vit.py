@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from picscribe.model.attention import Attention
 from picscribe.model.config import ClipVitConfig
-from picscribe.model.linear import Linear, linear_plus, pack_quick_gelu, quick_gelu_mlp
+from picscribe.model.linear import Linear, linear_plus, pack_quick_gelu, quantize_quick_gelu, quick_gelu_mlp
 
 
 def resize_position_grid(grid: Tensor, height: int, width: int) -> Tensor:
@@ -42,6 +42,11 @@ class Block(nn.Module):
         """Lay the weights out for inference on a CPU."""
         self.attention.pack()
         pack_quick_gelu(self.up, self.down)
+
+    def quantize(self) -> None:
+        """Make the weights int8."""
+        self.attention.quantize()
+        quantize_quick_gelu(self)
 
 
 class ClipVit(nn.Module):
@@ -79,3 +84,8 @@ class ClipVit(nn.Module):
         """Lay the weights out for inference on a CPU."""
         for block in self.blocks:
             block.pack()
+
+    def quantize(self) -> None:
+        """Make the blocks' weights int8."""
+        for block in self.blocks:
+            block.quantize()

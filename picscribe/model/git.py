@@ -7,7 +7,7 @@ from picscribe.errors import InputError
 from picscribe.model.clip_vit import ClipVit
 from picscribe.model.config import ClipVitConfig, GitConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
-from picscribe.model.linear import Linear
+from picscribe.model.linear import Linear, quantize
 from picscribe.model.text_decoder import ImagePrefix, TextCache, TextDecoder
 
 
@@ -91,4 +91,15 @@ class Git(nn.Module):
         for module in (self.image_encoder, self.projection, self.text_decoder):
             if not isinstance(module, EfficientNetLite):
                 module.pack()
+        return self
+
+    def quantize(self) -> "Git":
+        """Make the linear layers int8 (see int8_linear.py), one by one, and return this; for inference on a CPU.
+
+        Embeddings and convolutions stay, the patches' and those of EfficientNet-Lite.
+        """
+        for module in (self.image_encoder, self.text_decoder):
+            if not isinstance(module, EfficientNetLite):
+                module.quantize()
+        quantize(self, "projection")
         return self

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from picscribe.model.pages import give_back_pages
+from picscribe.model.int8_linear import Int8Linear, quick_gelu_int8
+from picscribe.model.mapped_pages import MappedPages
 
 QUICK_GELU = 1.702
 """CLIP's QuickGELU is x·sigmoid(1.702x)."""
@@ -74,7 +75,8 @@ class Linear(nn.Linear):
         if self.can_pack():
             self.packed = PackedWeight(self, 0, scale, bias_scale)
             self.packed_tail = PackedWeight(self, tail) if tail else None
-            give_back_pages(self.weight)
+            if not self.weight._version:  # never written to since it was read
+                MappedPages().drop(self.weight)
 
     def is_packed(self, scaled: bool = False) -> bool:
         """Whether the packed weight can be used now."""
@@ -90,12 +92,27 @@ class Linear(nn.Linear):
         return {**self.__dict__, "packed": None, "packed_tail": None}
 
 
+def quantize(parent: nn.Module, name: str, scale: float = 1.0, bias_scale: float = 1.0) -> None:
+    """Replace the linear layer `name` of `parent` by its int8 form."""
+    linear = getattr(parent, name)
+    if isinstance(linear, Linear):
+        setattr(parent, name, Int8Linear.of(linear, scale, bias_scale))
+
+
+def quantize_quick_gelu(parent: nn.Module) -> None:
+    """Replace the MLP `up`, `down` around QuickGELU by its int8 form, in which silu, x·sigmoid(x), computes it."""
+    quantize(parent, "up", QUICK_GELU, QUICK_GELU)
+    quantize(parent, "down", 1 / QUICK_GELU)
+
+
 def linear_tail(linear: nn.Module, x: Tensor, start: int) -> Tensor:
     """A linear layer's outputs from `start` on alone: (…, in) → (…, out - start)."""
     if isinstance(linear, Linear):
         if linear.packed_tail is not None and linear.is_packed():
             return linear.packed_tail(x)
         return F.linear(x, linear.weight[start:], linear.bias[start:])
+    if isinstance(linear, Int8Linear):
+        return linear.tail(x, start)
     return cast(Tensor, linear(x)[..., start:])
 
 
@@ -110,11 +127,18 @@ def linear_plus(linear: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
     """A linear layer, plus the residual: (…, in) and (…, out) → (…, out)."""
     if isinstance(linear, Linear) and linear.packed is not None and linear.is_packed():
         return linear.packed.plus(x, residual)
+    if isinstance(linear, Int8Linear):
+        return linear(x).add_(residual)
     return residual + cast(Tensor, linear(x))
 
 
-def pack_quick_gelu(up: Linear, down: Linear) -> None:
+def pack_quick_gelu(up: nn.Module, down: nn.Module) -> None:
     """Pack an MLP so that swish, x·sigmoid(x), the one oneDNN has, computes QuickGELU: swish(ax) / a."""
+    if isinstance(up, Int8Linear) and isinstance(down, Int8Linear):
+        up.pack()
+        down.pack()
+    if not isinstance(up, Linear) or not isinstance(down, Linear):
+        return
     up.pack(QUICK_GELU, QUICK_GELU)
     down.pack(1 / QUICK_GELU)
 
@@ -124,5 +148,7 @@ def quick_gelu_mlp(up: nn.Module, down: nn.Module, x: Tensor, residual: Tensor) 
     if isinstance(up, Linear) and isinstance(down, Linear) and up.is_packed(True) and down.is_packed(True):
         assert up.packed is not None and down.packed is not None
         return down.packed.plus(up.packed(x, "swish"), residual)
+    if isinstance(up, Int8Linear) and isinstance(down, Int8Linear):
+        return quick_gelu_int8(up, down, x, residual)
     hidden = up(x)
     return linear_plus(down, hidden * torch.sigmoid(QUICK_GELU * hidden), residual)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from picscribe.model.attention import PADDING_POSITION, Attention, sees_image, visible_text
 from picscribe.model.config import TextDecoderConfig
-from picscribe.model.linear import Linear, linear_gelu, linear_plus
+from picscribe.model.linear import Linear, linear_gelu, linear_plus, quantize
 
 
 def _with_room(x: Tensor, slots: int) -> Tensor:
@@ -142,6 +142,12 @@ class DecoderLayer(nn.Module):
         self.up.pack()
         self.down.pack()
 
+    def quantize(self) -> None:
+        """Make the weights int8."""
+        self.attention.quantize()
+        quantize(self, "up")
+        quantize(self, "down")
+
 
 class TextDecoder(nn.Module):
     """Image embeddings → image prefix; tokens over that prefix → hidden states → logits."""
@@ -228,3 +234,9 @@ class TextDecoder(nn.Module):
             layer.pack()
         self.layers[-1].attention.qkv.pack(tail=self.config.width)
         self.output.pack()
+
+    def quantize(self) -> None:
+        """Make the layers' and the output's weights int8; embeddings stay."""
+        for layer in self.layers:
+            layer.quantize()
+        quantize(self, "output")

@@ -53,7 +53,7 @@ def test_golden_files_come_back_bit_for_bit(golden: Path, tmp_path: Path) -> Non
     for file in sorted(golden.glob("*.pt")):
         tensors = read_original_tensors(file)
         config = config_of_tensors(tensors, file, image_encoder_heads=4, text_decoder_heads=4, cls_id=1, sep_id=2)
-        model = load_original_model(file, tensors, config)
+        model = load_original_model(file, dict(tensors), config)
         assert config.text_decoder.tie_output
         assert model.text_decoder.output.weight is model.text_decoder.word_embedding.weight
         names = stored_tensors(model, HUGGING_FACE)

@@ -304,17 +304,17 @@ def test_no_more_than_a_batch_is_computed_before_it_is_printed(
     caption: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    real_caption, real_write = Scribe.caption, command_file.write_line
+    real_search, real_write = Scribe._search, command_file.write_line
 
-    def counted(self: Scribe, images: Any, **options: Any) -> Any:
-        events.append(f"compute {len(images)}")
-        return real_caption(self, images, **options)
+    def counted(self: Scribe, pixels: Any, *rest: Any) -> Any:
+        events.append(f"compute {len(pixels)}")
+        return real_search(self, pixels, *rest)
 
     def noted(text: str) -> None:
         events.append("print")
         real_write(text)
 
-    monkeypatch.setattr(Scribe, "caption", counted)
+    monkeypatch.setattr(Scribe, "_search", counted)
     monkeypatch.setattr(command_file, "write_line", noted)
     assert caption("--batch-size", 5, photos).exit_code == 0
     assert events == ["compute 5", *["print"] * 5, "compute 5", *["print"] * 5, "compute 2", *["print"] * 2]

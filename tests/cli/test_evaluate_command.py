@@ -141,6 +141,24 @@ def test_a_broken_image_counts_as_empty_is_named_and_exits_with_1(evaluate: Any,
     assert report_of(tmp_path / "out")["errors"].keys() == {"1003"}
 
 
+def test_what_changes_numbers_is_part_of_what_an_evaluation_is(evaluate: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert evaluate("--dtype", "bfloat16", "--output", out).exit_code == 0
+    identity = json.loads((out / "answers" / "identity.json").read_text())
+    assert identity.items() >= {"dtype": "bfloat16", "quantize": None, "compile": False}.items()
+    result = evaluate("--output", out)
+    assert result.exit_code == 2
+    assert "dtype was bfloat16, is float32" in result.stderr
+    for options, message in {
+        ("--dtype", "half"): "dtype 'half' is none of float32, bfloat16, float16",
+        ("--quantize", "int4"): "the choice is int8",
+        ("--quantize", "int8", "--dtype", "float16"): "leave dtype float16 out",
+    }.items():
+        result = evaluate(*options)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+
 # Stopped, and gone on
 
 
