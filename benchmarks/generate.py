@@ -256,9 +256,7 @@ def main() -> None:
         model, peer = pair(CONFIGS[size])
         models = {"float32": model}
         if not arguments.no_int8:
-            from picscribe.model.int8_linear import quantize
-
-            models["int8"] = quantize(copy.deepcopy(model))
+            models["int8"] = copy.deepcopy(model).quantize().pack()
         for images in arguments.images:
             for beams in arguments.beams:
                 measure(size, models, peer, images, beams, arguments.runs, not arguments.no_memory)

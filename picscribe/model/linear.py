@@ -30,6 +30,10 @@ class PackedWeight:
         self.scaled = (scale, bias_scale) != (1, 1)
         self._source = _state(linear)
 
+    def follow(self, linear: nn.Linear) -> None:
+        """Belong to a layer's parameters as they are now."""
+        self._source = _state(linear)
+
     def is_of(self, linear: nn.Linear) -> bool:
         """Whether the layer's weight and bias are still what was packed."""
         return self._source == _state(linear)
@@ -46,13 +50,15 @@ class PackedWeight:
 
 def _state(linear: nn.Linear) -> tuple[int, ...]:
     """What changes when a layer's values do: the memory they are in, and how often it was written to."""
-    return tuple(x for tensor in (linear.weight, linear.bias) for x in (tensor.data_ptr(), tensor._version))
+    weight = id(linear.weight) if linear.weight.is_mkldnn else linear.weight.data_ptr()
+    return weight, linear.weight._version, linear.bias.data_ptr(), linear.bias._version
 
 
 class Linear(nn.Linear):
-    """nn.Linear that `pack` makes faster for inference on a CPU; its parameters stay, and stay what is saved.
+    """nn.Linear that `pack` makes faster for inference on a CPU; what is saved, copied and moved stays the same.
 
-    What is packed is used only where no gradient is wanted and the parameters have not changed since.
+    What is packed is used only where no gradient is wanted and the parameters have not changed since. Where the weight
+    is not mapped from a file, its packed form takes its place, so that it is in memory once.
     """
 
     packed: PackedWeight | None = None
@@ -67,16 +73,33 @@ class Linear(nn.Linear):
             return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
         return weight.dtype == torch.float32
 
-    def pack(self, scale: float = 1.0, bias_scale: float = 1.0, tail: int = 0) -> None:
+    def pack(self, scale: float = 1.0, bias_scale: float = 1.0, tail: int = 0, shared: bool = False) -> None:
         """Lay the weight out for inference, where that is possible; a scaled one serves `quick_gelu_mlp` alone.
 
-        `tail`: lay out the rows from here on once more, for `linear_tail`.
+        tail: lay out the rows from here on once more, for `linear_tail`. shared: another module has the same weight.
         """
-        if self.can_pack():
-            self.packed = PackedWeight(self, 0, scale, bias_scale)
-            self.packed_tail = PackedWeight(self, tail) if tail else None
-            if not self.weight._version:  # never written to since it was read
-                MappedPages().drop(self.weight)
+        self.unpack()
+        if not self.can_pack():
+            return
+        self.packed = PackedWeight(self, 0, scale, bias_scale)
+        self.packed_tail = PackedWeight(self, tail) if tail else None
+        if not self.weight._version and MappedPages().drop(self.weight):  # never written to since it was read
+            return
+        if not self.packed.scaled and not shared:
+            self.weight = nn.Parameter(self.packed.weight, requires_grad=False)
+            self.packed.follow(self)
+
+    def unpack(self) -> None:
+        """Go back to the plain weight."""
+        if self.weight.is_mkldnn:
+            self.weight = nn.Parameter(self.weight.detach().to_dense())
+        self.packed = self.packed_tail = None
+
+    def train(self, mode: bool = True) -> "Linear":
+        """As of any module; what is trained is the plain weight."""
+        if mode:
+            self.unpack()
+        return super().train(mode)
 
     def is_packed(self, scaled: bool = False) -> bool:
         """Whether the packed weight can be used now."""
@@ -85,11 +108,33 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) → (…, out)."""
-        return self.packed(x) if self.packed is not None and self.is_packed() else super().forward(x)
+        return self.packed(x) if self.packed is not None and self.is_packed() else self.plain(x)
+
+    def plain(self, x: Tensor, start: int = 0) -> Tensor:
+        """The outputs from `start` on by PyTorch's own product: (…, in) → (…, out - start)."""
+        weight = self.weight.to_dense() if self.weight.is_mkldnn else self.weight
+        return F.linear(x, weight[start:], self.bias[start:])
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.weight.is_mkldnn:
+            destination[prefix + "weight"] = self.weight.detach().to_dense()
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        self.unpack()
+        super()._load_from_state_dict(*arguments)
+
+    def _apply(self, *arguments: Any, **options: Any) -> "Linear":
+        self.unpack()
+        return super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy packs its own: oneDNN's layout can be neither copied nor pickled.
-        return {**self.__dict__, "packed": None, "packed_tail": None}
+        state = {**self.__dict__, "packed": None, "packed_tail": None}
+        if self.weight.is_mkldnn:
+            dense = nn.Parameter(self.weight.detach().to_dense())
+            state["_parameters"] = {**self._parameters, "weight": dense}
+        return state
 
 
 def quantize(parent: nn.Module, name: str, scale: float = 1.0, bias_scale: float = 1.0) -> None:
@@ -110,7 +155,7 @@ def linear_tail(linear: nn.Module, x: Tensor, start: int) -> Tensor:
     if isinstance(linear, Linear):
         if linear.packed_tail is not None and linear.is_packed():
             return linear.packed_tail(x)
-        return F.linear(x, linear.weight[start:], linear.bias[start:])
+        return linear.plain(x, start)
     if isinstance(linear, Int8Linear):
         return linear.tail(x, start)
     return cast(Tensor, linear(x)[..., start:])

@@ -23,13 +23,15 @@ class MappedPages:
                     first, last = (int(address, 16) for address in addresses.split("-"))
                     self._ranges.append((first, last))
 
-    def drop(self, tensor: Tensor) -> None:
+    def drop(self, tensor: Tensor) -> bool:
         """Let the pages of `tensor` go, where it is mapped from a file; they are read again when it is used.
 
-        The tensor must not have been written to: the file's values come back.
+        The tensor must not have been written to: the file's values come back. Returns whether it is mapped.
         """
         first = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
         last = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
         place = bisect.bisect_right(self._ranges, (first, sys.maxsize)) - 1
-        if place >= 0 and first < last <= self._ranges[place][1]:
+        mapped = place >= 0 and first < last <= self._ranges[place][1]
+        if mapped:
             ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
+        return mapped

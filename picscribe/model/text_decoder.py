@@ -233,7 +233,7 @@ class TextDecoder(nn.Module):
         for layer in self.layers:
             layer.pack()
         self.layers[-1].attention.qkv.pack(tail=self.config.width)
-        self.output.pack()
+        self.output.pack(shared=self.config.tie_output)
 
     def quantize(self) -> None:
         """Make the layers' and the output's weights int8; embeddings stay."""

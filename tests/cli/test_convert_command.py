@@ -58,7 +58,7 @@ def test_a_folder_of_other_files_is_left_alone(runner: CliRunner, tiny_model: Pa
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("arguments", [["--to", "onnx"], []])
+@pytest.mark.parametrize("arguments", [["--to", "onnx"], ["--to", "original", "--quantize", "int8"]])
 def test_wrong_usage(runner: CliRunner, tiny_model: Path, tmp_path: Path, arguments: list[str]) -> None:
     result = runner.invoke(app, ["convert", str(tiny_model), str(tmp_path / "new"), *arguments])
     assert result.exit_code == 2
@@ -70,3 +70,13 @@ def test_a_source_that_is_no_checkpoint(runner: CliRunner, photos: Path, tmp_pat
     assert result.exit_code == 1
     assert result.stderr.startswith("picscribe: ")
     assert not (tmp_path / "new").exists()
+
+
+def test_int8_is_smaller_and_says_the_same_words(runner: CliRunner, tiny_model: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    result = runner.invoke(app, ["convert", str(tiny_model), str(small), "--quantize", "int8"])
+    assert result.exit_code == 0, result.output
+    assert "int8" in result.stdout
+    assert runner.invoke(app, ["info", str(small)]).exit_code == 0
+    again = runner.invoke(app, ["convert", str(small), str(tmp_path / "exact")])
+    assert again.exit_code == 1 and "cannot be made exact again" in again.stderr

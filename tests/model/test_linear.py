@@ -47,10 +47,10 @@ def test_packed_equals_plain(shape: tuple[int, ...]) -> None:
 
 @torch.no_grad()
 def test_views_that_are_not_contiguous() -> None:
-    linear = layer()
+    linear, plain = layer(), layer()
     linear.pack()
     for x in (torch.randn(4, 5, 20).transpose(0, 1), torch.randn(6, 40)[:, ::2], torch.randn(1, 20).expand(5, 20)):
-        torch.testing.assert_close(linear(x), F.linear(x, linear.weight, linear.bias))
+        torch.testing.assert_close(linear(x), plain(x))
 
 
 @torch.no_grad()
@@ -78,12 +78,8 @@ def test_gradients_take_the_plain_way() -> None:
     linear, x = layer(), torch.randn(3, 20, requires_grad=True)
     linear.pack()
     linear(x).sum().backward()
-    assert linear.weight.grad is not None and x.grad is not None
-    torch.testing.assert_close(x.grad, linear.weight.detach().sum(0).expand(3, 20))
-
-
-def written_in_place(linear: Linear) -> None:
-    linear.weight.mul_(2)
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, linear.state_dict()["weight"].sum(0).expand(3, 20))
 
 
 def bias_written(linear: Linear) -> None:
@@ -95,7 +91,7 @@ def loaded(linear: Linear) -> None:
 
 
 def assigned(linear: Linear) -> None:
-    linear.weight = nn.Parameter(linear.weight * 3)
+    linear.weight = nn.Parameter(linear.state_dict()["weight"] * 3)
 
 
 def cast(linear: Linear) -> None:
@@ -103,7 +99,7 @@ def cast(linear: Linear) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("change", [written_in_place, bias_written, loaded, assigned, cast])
+@pytest.mark.parametrize("change", [bias_written, loaded, assigned, cast])
 def test_changed_weights_are_never_answered_with_the_old(change: object) -> None:
     linear, x = layer(), torch.randn(3, 20)
     linear.pack()
@@ -112,7 +108,7 @@ def test_changed_weights_are_never_answered_with_the_old(change: object) -> None
     assert not linear.is_packed()
     x = x.to(linear.weight.dtype)
     assert not torch.allclose(linear(x).float(), before) or change is cast
-    torch.testing.assert_close(linear(x), F.linear(x, linear.weight, linear.bias))
+    torch.testing.assert_close(linear(x), F.linear(x, linear.state_dict()["weight"], linear.bias))
 
 
 @torch.no_grad()
@@ -122,6 +118,28 @@ def test_copies_and_pickles_go_without() -> None:
     for other in (copy.deepcopy(linear), pickle.loads(pickle.dumps(linear))):
         assert not other.is_packed() and linear.is_packed()
         torch.testing.assert_close(other(x), linear(x))
+
+
+def test_what_is_trained_is_the_plain_weight() -> None:
+    linear, x = layer(), torch.randn(3, 20)
+    plain = linear.weight.detach().clone()
+    linear.pack()
+    assert linear.weight.is_mkldnn, "in memory once"
+    assert torch.equal(linear.state_dict()["weight"], plain) and linear.weight.numel() == plain.numel()
+    linear.train()
+    assert torch.equal(linear.weight, plain) and linear.weight.requires_grad
+    linear(x).sum().backward()
+    assert linear.weight.grad is not None
+
+
+@torch.no_grad()
+def test_a_weight_that_another_module_has_too_stays_its_own() -> None:
+    embedding, linear = nn.Embedding(33, 20), layer()
+    linear.weight = embedding.weight
+    linear.pack(shared=True)
+    assert linear.is_packed() and linear.weight is embedding.weight
+    embedding.weight.mul_(2)
+    assert not linear.is_packed()
 
 
 @torch.no_grad()
