@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from picscribe.model.linear import Linear, linear_tail, quantize
+from picscribe.model.linear import Linear, linear_tail, pack, quantize
 
 
 class Attention(nn.Module):
@@ -40,8 +40,8 @@ class Attention(nn.Module):
 
     def pack(self) -> None:
         """Lay the weights out for inference on a CPU."""
-        self.qkv.pack()
-        self.out.pack()
+        pack(self.qkv)
+        pack(self.out)
 
     def quantize(self) -> None:
         """Make the weights int8."""

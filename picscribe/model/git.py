@@ -7,7 +7,7 @@ from picscribe.errors import InputError
 from picscribe.model.clip_vit import ClipVit
 from picscribe.model.config import ClipVitConfig, GitConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
-from picscribe.model.linear import Linear, quantize
+from picscribe.model.linear import Linear, pack, quantize
 from picscribe.model.text_decoder import ImagePrefix, TextCache, TextDecoder
 
 
@@ -88,9 +88,10 @@ class Git(nn.Module):
 
         Takes as much memory again as the weights, which go back to the system where they are mapped from a file.
         """
-        for module in (self.image_encoder, self.projection, self.text_decoder):
+        for module in (self.image_encoder, self.text_decoder):
             if not isinstance(module, EfficientNetLite):
                 module.pack()
+        pack(self.projection)
         return self
 
     def quantize(self) -> "Git":

@@ -137,6 +137,14 @@ class Linear(nn.Linear):
         return state
 
 
+def pack(linear: nn.Module, tail: int = 0, shared: bool = False) -> None:
+    """Lay out a linear layer for inference, float or int8, as `Linear.pack`; other modules in its place stay."""
+    if isinstance(linear, Linear):
+        linear.pack(tail=tail, shared=shared)
+    elif isinstance(linear, Int8Linear):
+        linear.pack(tail)
+
+
 def quantize(parent: nn.Module, name: str, scale: float = 1.0, bias_scale: float = 1.0) -> None:
     """Replace the linear layer `name` of `parent` by its int8 form."""
     linear = getattr(parent, name)
@@ -179,13 +187,12 @@ def linear_plus(linear: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
 
 def pack_quick_gelu(up: nn.Module, down: nn.Module) -> None:
     """Pack an MLP so that swish, x·sigmoid(x), the one oneDNN has, computes QuickGELU: swish(ax) / a."""
-    if isinstance(up, Int8Linear) and isinstance(down, Int8Linear):
-        up.pack()
-        down.pack()
-    if not isinstance(up, Linear) or not isinstance(down, Linear):
-        return
-    up.pack(QUICK_GELU, QUICK_GELU)
-    down.pack(1 / QUICK_GELU)
+    if isinstance(up, Linear) and isinstance(down, Linear):
+        up.pack(QUICK_GELU, QUICK_GELU)
+        down.pack(1 / QUICK_GELU)
+    else:
+        pack(up)
+        pack(down)
 
 
 def quick_gelu_mlp(up: nn.Module, down: nn.Module, x: Tensor, residual: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from picscribe.model.attention import PADDING_POSITION, Attention, sees_image, visible_text
 from picscribe.model.config import TextDecoderConfig
-from picscribe.model.linear import Linear, linear_gelu, linear_plus, quantize
+from picscribe.model.linear import Linear, linear_gelu, linear_plus, pack, quantize
 
 
 def _with_room(x: Tensor, slots: int) -> Tensor:
@@ -139,8 +139,8 @@ class DecoderLayer(nn.Module):
     def pack(self) -> None:
         """Lay the weights out for inference on a CPU."""
         self.attention.pack()
-        self.up.pack()
-        self.down.pack()
+        pack(self.up)
+        pack(self.down)
 
     def quantize(self) -> None:
         """Make the weights int8."""
@@ -232,8 +232,8 @@ class TextDecoder(nn.Module):
         """Lay the weights out for inference on a CPU."""
         for layer in self.layers:
             layer.pack()
-        self.layers[-1].attention.qkv.pack(tail=self.config.width)
-        self.output.pack(shared=self.config.tie_output)
+        pack(self.layers[-1].attention.qkv, tail=self.config.width)
+        pack(self.output, shared=self.config.tie_output)
 
     def quantize(self) -> None:
         """Make the layers' and the output's weights int8; embeddings stay."""
