@@ -25,6 +25,7 @@ SOFT_HYPHEN = "\u00ad"
 NUMBER_SIGN = "\u066b"
 """Arabic decimal and thousands separators: part of a number, dropped elsewhere."""
 COMMA = "\u3001"
+LINE_BREAKS = "\n\v\f\r\x1c\x1d\x1e\x1f\u0085\u2028\u2029"
 SUPERSCRIPT, SUPERSCRIPT_SIGN, SUBSCRIPT, SUBSCRIPT_SIGN = "\u00b2", "\u207a", "\u2082", "\u208a"
 
 _SPECIAL = {
@@ -35,7 +36,7 @@ _SPECIAL = {
     **dict.fromkeys("\u0093\u0094\u201c\u201d\u00ab\u00bb", QUOTE),
     **dict.fromkeys("\u201a\u201e\u201f", LOW_QUOTE),
     **dict.fromkeys("\u0096\u0097\u2013\u2014\u2015", DASH),
-    **dict.fromkeys("\u000a\u000b\u000c\u000d\u001c\u001d\u001e\u001f\u0085\u2028\u2029", " "),
+    **dict.fromkeys(LINE_BREAKS, " "),
     **dict.fromkeys("\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u3000", WIDE_SPACE),
     **dict.fromkeys("\u066b\u066c", NUMBER_SIGN),
     **dict.fromkeys("\u00b2\u00b3\u00b9\u2070\u2074\u2075\u2076\u2077\u2078\u2079", SUPERSCRIPT),

@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import chain
 from sys import intern
 
-from picscribe.evaluation.ptb_characters import NO_BREAK_SPACE, WIDE_SPACE, outline
+from picscribe.evaluation.ptb_characters import LINE_BREAKS, NO_BREAK_SPACE, WIDE_SPACE, outline
 from picscribe.evaluation.ptb_rules import RULES, Rule, may_abbreviate
 
 PUNCTUATION = frozenset(
@@ -27,6 +27,7 @@ PUNCTUATION = frozenset(
 _CUT_IN_TWO = frozenset(["cannot", "gonna", "gotta", "wanna", "gimme", "lemme"])
 _LETTERS = re.compile(r"[A-Za-z]+(?=[ \t]|$)")
 _ALONE = re.compile(r"([A-Za-z]+(?:-[A-Za-z]+)*)('s)?([.,;:!?]?)|('s)|[.,;:!?\"'-]")
+_UNBROKEN = str.maketrans(dict.fromkeys(LINE_BREAKS, " "))
 _SPACES = re.compile(f"(?:[ \\t][ \\t{NO_BREAK_SPACE}{WIDE_SPACE}]*)?")
 
 
@@ -58,7 +59,7 @@ def _words_alone(piece: str) -> tuple[str, ...] | None:
 
 def _tokenize_by_rules(caption: str) -> list[str]:
     """`tokenize` without looking anything up."""
-    tokens = list(_tokens(caption))
+    tokens = list(_tokens(caption.translate(_UNBROKEN)))
     if tokens:
         tokens[-1] = tokens[-1].rstrip()  # pycocoevalcap strips the line
     return [intern(token) for token in tokens if token and token not in PUNCTUATION]

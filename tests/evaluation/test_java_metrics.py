@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from picscribe.errors import ConfigurationError, InputError, MissingPackageError, PicscribeError
@@ -229,6 +229,8 @@ def test_captions_go_in_line_by_line(stand_in: Stand, tmp_path: Path) -> None:
 
 
 @settings(max_examples=500)
+@example("<A\n>")
+@example('<a href="\r\n">')
 @given(st.text() | st.text("|/:.-<>'@ ahtpw\n\r\t\x0b\u2028\x85\xa0"))
 def test_no_caption_breaks_a_line_or_holds_what_stands_between_captions(caption: str) -> None:
     line = " ".join(tokenize(caption))
