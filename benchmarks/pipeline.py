@@ -1,10 +1,11 @@
 """Files to captions: a folder of photos through `nano`, one by one, in batches, and read ahead.
 
-    python -m benchmarks.pipeline [--photos 500] [--folder PHOTOS] [--rounds 3] [--beams 4]
+    python -m benchmarks.pipeline [--photos 500] [--folder PHOTOS] [--rounds 3] [--beams 4] [--readers 1 2 4]
 
 Without a folder the photos are made from the example photos: random crops, enlarged to 0.3 to 12 megapixels with the
-noise of a sensor, JPEG of several qualities. The ways take turns, a round each; prints images a second, the ratio to
-one by one of the same round, and what decoding and computing take alone.
+noise of a sensor, JPEG of several qualities. The ways take turns, a round each; prints images a second and the ratio to
+one by one of the same round, then where the time of batches goes, which overlap nothing. --readers adds a way for each
+number of reading threads.
 """
 
 import argparse
@@ -14,15 +15,21 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from PIL import Image
 
 import picscribe
+import picscribe.scribe
 from picscribe.media import find_images, open_image
-from picscribe.scribe import READERS, Scribe
+from picscribe.media.preprocessing import DETAIL
+from picscribe.media.reading import READERS, read_ahead
+from picscribe.scribe import Scribe
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 MEGAPIXELS = (0.3, 0.5, 1, 2, 4, 8, 12)
@@ -56,42 +63,35 @@ def one_by_one(scribe: Scribe, photos: Sequence[Path], beams: int) -> list[str]:
     return [scribe.caption(photo, beams=beams).text for photo in photos]
 
 
-def batched(scribe: Scribe, photos: Sequence[Path], beams: int) -> list[str]:
-    """Photos opened one after the other, whole, and computed in batches."""
-    texts = []
-    for start in range(0, len(photos), BATCH):
-        opened = [open_image(photo) for photo in photos[start : start + BATCH]]
-        texts += [caption.text for caption in scribe.caption(opened, beams=beams, batch_size=BATCH)]
-    return texts
+class Batches:
+    """Photos opened and shaped one after the other and computed in batches; sums up what each step took."""
+
+    def __init__(self) -> None:
+        self.seconds = {"decoding": 0.0, "resizing": 0.0, "computing": 0.0}
+
+    def __call__(self, scribe: Scribe, photos: Sequence[Path], beams: int) -> list[str]:
+        texts = []
+        at_least = DETAIL * scribe.preprocessing.size
+        for start in range(0, len(photos), BATCH):
+            pixels = []
+            for photo in photos[start : start + BATCH]:
+                image = self._timed("decoding", open_image, photo, at_least=at_least)
+                pixels.append(self._timed("resizing", scribe.preprocessing, image))
+            computed = self._timed("computing", scribe.caption, pixels, beams=beams, batch_size=BATCH)
+            texts += [caption.text for caption in computed]
+        return texts
+
+    def _timed(self, step: str, run: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        started = time.perf_counter()
+        result = run(*arguments, **options)
+        self.seconds[step] += time.perf_counter() - started
+        return result
 
 
-def read_ahead(scribe: Scribe, photos: Sequence[Path], beams: int) -> list[str]:
-    """As `picscribe caption FOLDER` does."""
-    return [caption.text for caption in scribe.captions(photos, beams=beams, batch_size=BATCH)]
-
-
-def decode_alone(scribe: Scribe, photos: Sequence[Path], beams: int) -> list[str]:
-    """What opening and shaping take, in one thread."""
-    for photo in photos:
-        scribe.preprocessing.read(photo)
-    return []
-
-
-def compute_alone(scribe: Scribe, photos: Sequence[Path], beams: int) -> list[str]:
-    """What the network and the search take, on one photo's pixels over and over."""
-    batch = [open_image(photos[0]).resize((256, 256))] * BATCH
-    for start in range(0, len(photos), BATCH):
-        scribe.caption(batch[: len(photos) - start], beams=beams, batch_size=BATCH)
-    return []
-
-
-WAYS: dict[str, Callable[[Scribe, Sequence[Path], int], list[str]]] = {
-    "one by one": one_by_one,
-    "batches": batched,
-    "read ahead": read_ahead,
-    "decoding alone": decode_alone,
-    "computing alone": compute_alone,
-}
+def ahead(scribe: Scribe, photos: Sequence[Path], beams: int, readers: int = READERS) -> list[str]:
+    """As `picscribe caption FOLDER` does, with another number of reading threads where given."""
+    with mock.patch.object(picscribe.scribe, "read_ahead", partial(read_ahead, workers=readers)):
+        return [caption.text for caption in scribe.captions(photos, beams=beams, batch_size=BATCH)]
 
 
 def main() -> None:
@@ -101,17 +101,26 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beams", type=int, default=4)
+    parser.add_argument("--readers", type=int, nargs="*", default=[])
     arguments = parser.parse_args()
     scribe = picscribe.load()
+    batches = Batches()
+    ways: dict[str, Callable[[Scribe, Sequence[Path], int], list[str]]] = {
+        "one by one": one_by_one,
+        "batches": batches,
+        "read ahead": ahead,
+        **{f"{number} readers": partial(ahead, readers=number) for number in arguments.readers},
+    }
     with tempfile.TemporaryDirectory() as temporary:
         made = arguments.folder is None
         photos = make_photos(Path(temporary), arguments.photos) if made else list(find_images(arguments.folder).files)
-        for way in WAYS.values():
+        for way in ways.values():
             way(scribe, photos[: 2 * BATCH], arguments.beams)
-        seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+        batches.seconds = dict.fromkeys(batches.seconds, 0.0)
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
         texts: dict[str, list[str]] = {}
         for _ in range(arguments.rounds):
-            for name, way in WAYS.items():
+            for name, way in ways.items():
                 started = time.perf_counter()
                 texts[name] = way(scribe, photos, arguments.beams)
                 seconds[name].append(time.perf_counter() - started)
@@ -123,10 +132,12 @@ def main() -> None:
         ratios = [first / own for first, own in zip(seconds["one by one"], taken, strict=True)]
         rate = len(photos) / statistics.median(taken)
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        print(f"{name:15} {rate:6.1f} images a second   {spread} times one by one")
-    for name in ("batches", "read ahead"):
         other = sum(a != b for a, b in zip(texts[name], texts["one by one"], strict=True))
-        print(f"{name}: {other} captions other than one by one's")
+        print(f"{name:12} {rate:6.1f} images a second   {spread} times one by one   {other} other captions")
+    total = sum(batches.seconds.values())
+    print(
+        "of the time of batches:", ", ".join(f"{step} {taken / total:.0%}" for step, taken in batches.seconds.items())
+    )
 
 
 if __name__ == "__main__":

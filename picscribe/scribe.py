@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeAlias, overload
 
 import torch
 
@@ -14,15 +14,18 @@ from picscribe.checkpoints.checkpoint import Checkpoint
 from picscribe.errors import ConfigurationError, InputError, PicscribeError
 from picscribe.generation import GenerationOptions, Hypothesis, generate
 from picscribe.generation.decoding import room_for
-from picscribe.media.images import ImageSource
+from picscribe.media.images import ImageSource, in_memory
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.media.reading import read_ahead
 from picscribe.model import Git
 from picscribe.text.prompts import prompt_ids
 from picscribe.text.tokenizer import Tokenizer
 
-READERS = min(4, os.cpu_count() or 1)
-"""Threads that open images while the network computes."""
+PATIENCE = 8
+"""A batch is computed before it is full where it takes more than so many times its size to find enough good images."""
+
+Image: TypeAlias = ImageSource | torch.Tensor
+"""What can be captioned: whatever `open_image` opens, or the pixels that `Preprocessing.read` made of it."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Scribe:
     @overload
     def caption(
         self,
-        images: Sequence[ImageSource],
+        images: Sequence[Image | PicscribeError],
         *,
         prompt: str | None = None,
         options: GenerationOptions | None = None,
@@ -85,7 +88,7 @@ class Scribe:
     @overload
     def caption(
         self,
-        images: Sequence[ImageSource],
+        images: Sequence[Image | PicscribeError],
         *,
         prompt: str | None = None,
         options: GenerationOptions | None = None,
@@ -97,7 +100,7 @@ class Scribe:
     @overload
     def caption(
         self,
-        images: ImageSource,
+        images: Image,
         *,
         prompt: str | None = None,
         options: GenerationOptions | None = None,
@@ -114,7 +117,7 @@ class Scribe:
         errors: Literal["raise", "return"] = "raise",
         **fields: Any,
     ) -> Any:
-        """Caption an image, or each of a list: path, bytes, stream, PIL image or numpy array.
+        """Caption an image, or each of a list: path, bytes, stream, PIL image, numpy array or pixels (see `Image`).
 
         prompt: words that the caption goes on from; `Caption.text` is what comes after them.
         options: how to search; single options can be given by name instead (`beams=1`), or on top of `options`.
@@ -133,7 +136,7 @@ class Scribe:
     @overload
     def captions(
         self,
-        images: Iterable[ImageSource],
+        images: Iterable[Image | PicscribeError],
         *,
         prompt: str | None = None,
         options: GenerationOptions | None = None,
@@ -145,7 +148,7 @@ class Scribe:
     @overload
     def captions(
         self,
-        images: Iterable[ImageSource],
+        images: Iterable[Image | PicscribeError],
         *,
         prompt: str | None = None,
         options: GenerationOptions | None = None,
@@ -156,7 +159,7 @@ class Scribe:
 
     def captions(
         self,
-        images: Iterable[ImageSource],
+        images: Iterable[Image | PicscribeError],
         *,
         prompt: str | None = None,
         options: GenerationOptions | None = None,
@@ -166,7 +169,9 @@ class Scribe:
     ) -> Iterator[Any]:
         """Caption images one after the other, however many: captions come in order, as soon as a batch is done.
 
-        Images of the next batch are opened in threads meanwhile; one that cannot be used leaves no hole in a batch.
+        Images of the next batch are opened in threads meanwhile, so one given as an array or Pillow image must stay as
+        it is until its caption comes; one that cannot be used leaves no hole in a batch. Streams are read as they are
+        drawn, by the caller's thread. An error among the images stands for one that could not be got.
         Arguments and errors are those of `caption`; options are checked at once, images as their turn comes.
         """
         if errors not in ("raise", "return"):
@@ -178,7 +183,7 @@ class Scribe:
 
     def ask(
         self,
-        image: ImageSource,
+        image: Image,
         questions: Sequence[str],
         *,
         options: GenerationOptions | None = None,
@@ -198,19 +203,24 @@ class Scribe:
 
     def _caption_each(
         self,
-        sources: Iterable[ImageSource],
+        images: Iterable[Image | PicscribeError],
         prompt: Sequence[int],
         options: GenerationOptions,
         batch_size: int,
         errors: Literal["raise", "return"],
     ) -> Iterator[Caption | PicscribeError]:
-        read = read_ahead(sources, self.preprocessing.read, READERS, ahead=batch_size + READERS)
+        read = read_ahead(map(_held, images), self._read, ahead=batch_size)
         with contextlib.closing(read):
             while batch := _next_batch(read, batch_size):
                 for result in self._caption_batch(batch, prompt, options):
                     if errors == "raise" and isinstance(result, PicscribeError):
                         raise result
                     yield result
+
+    def _read(self, image: Image | PicscribeError) -> torch.Tensor:
+        if isinstance(image, PicscribeError):
+            raise image
+        return self.preprocessing.read(image)
 
     def _caption_batch(
         self, batch: Sequence[torch.Tensor | PicscribeError], prompt: Sequence[int], options: GenerationOptions
@@ -256,13 +266,27 @@ class Scribe:
         return together[len(before) :].lstrip() if together.startswith(before) else self.tokenizer.decode(tokens)
 
 
-def _next_batch(read: Iterator[torch.Tensor | PicscribeError], images: int) -> list[torch.Tensor | PicscribeError]:
-    """As many results as it takes to have so many images' pixels, the errors among them included; [] at the end."""
+def _held(image: Image | PicscribeError) -> Image | PicscribeError:
+    """The image, without a stream behind it that a thread could wait for beyond Ctrl-C, or share with another."""
+    if isinstance(image, torch.Tensor | PicscribeError):
+        return image
+    try:
+        return in_memory(image)
+    except InputError as error:
+        return error
+
+
+def _next_batch(read: Iterator[torch.Tensor | PicscribeError], size: int) -> list[torch.Tensor | PicscribeError]:
+    """Results up to the `size`th image's pixels, the errors among them included; [] at the end.
+
+    Errors that no image goes before need not wait for one: each is a batch of its own.
+    """
     batch: list[torch.Tensor | PicscribeError] = []
+    missing = size
     for result in read:
         batch.append(result)
-        images -= isinstance(result, torch.Tensor)
-        if not images:
+        missing -= isinstance(result, torch.Tensor)
+        if missing in (0, size) or len(batch) == PATIENCE * size:
             break
     return batch
 
@@ -303,6 +327,8 @@ def load(
     weights; "int8" weights in linear layers; torch.compile.
     Hub downloads go through huggingface_hub: HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are honoured. VQA and TextVQA
     checkpoints, loaded by their registered names, keep the photo's aspect as the original code does.
+    On a CPU the network is laid out for inference (`Git.pack`): what its linear layers hold is in its `state_dict()`;
+    to train it, load it with `picscribe.checkpoints.load`.
     Raises CheckpointError where it cannot be found or read, ConfigurationError for a device that is not there or a
     revision of what has none.
     """

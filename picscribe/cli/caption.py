@@ -72,12 +72,11 @@ def caption(
     options = GenerationOptions(**{name: value for name, value in chosen.items() if value is not None})
     found = find_photos(photos)
     scribe = load(model, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile)
-    sources = (photo.source for photo in found if not isinstance(photo.source, PicscribeError))
+    sources = (photo.source for photo in found)
     results = scribe.captions(sources, prompt=prompt, options=options, batch_size=batch_size, errors="return")
     failures = 0
     with Bar(len(found)) as bar:
-        for photo in found:
-            result = photo.source if isinstance(photo.source, PicscribeError) else next(results)
+        for photo, result in zip(found, results, strict=True):
             failures += isinstance(result, PicscribeError)
             with bar.advance(1):
                 _show(photo, result, json_lines, several=len(found) > 1)

@@ -1,13 +1,18 @@
 """Ask a model about examples, batch by batch: which stand together, and what it says of each."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Generator, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from picscribe.datasets import Example
 from picscribe.errors import PicscribeError
 from picscribe.evaluation.journal import Answer
+from picscribe.media.reading import read_ahead
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from picscribe.generation import GenerationOptions
     from picscribe.scribe import Caption, Scribe
 
@@ -27,28 +32,50 @@ def plan_batches(examples: Sequence[Example], size: int) -> list[Batch]:
 
 def answer_batch(scribe: "Scribe", batch: Batch, options: "GenerationOptions") -> list[Answer]:
     """An answer for each example; one that cannot be used has an error and the others go on."""
-    return _ask(scribe, batch, options) if batch[0].question else _caption(scribe, batch, options)
+    return next(answer_batches(scribe, [batch], options))
 
 
-def _caption(scribe: "Scribe", batch: Batch, options: "GenerationOptions") -> list[Answer]:
-    images, broken = [], {}
-    for example in batch:
-        try:
-            images.append(example.image())
-        except PicscribeError as error:
-            broken[example.id] = Answer(example.id, "", str(error))
-    captions = iter(scribe.caption(images, options=options, batch_size=max(1, len(images)), errors="return"))
-    return [broken.get(example.id) or _answer(example, next(captions)) for example in batch]
+def answer_batches(
+    scribe: "Scribe", batches: Sequence[Batch], options: "GenerationOptions"
+) -> Generator[list[Answer], None, None]:
+    """An answer for each example, batch by batch; one that cannot be used has an error and the others go on.
+
+    Photos of the next batch are opened in threads meanwhile. Close what this returns, so that they end.
+    """
+
+    def read(example: Example) -> "Tensor":
+        return scribe.preprocessing.read(example.image())
+
+    # Questions of a batch are all about one image.
+    seen = (batch[:1] if batch[0].question else batch for batch in batches)
+    photos = read_ahead(chain.from_iterable(seen), read, ahead=max(map(len, batches), default=1))
+    with contextlib.closing(photos):
+        for batch in batches:
+            if batch[0].question:
+                yield _ask(scribe, batch, next(photos), options)
+            else:
+                yield _caption(scribe, batch, list(islice(photos, len(batch))), options)
 
 
-def _ask(scribe: "Scribe", batch: Batch, options: "GenerationOptions") -> list[Answer]:
+def _caption(
+    scribe: "Scribe", batch: Batch, photos: "list[Tensor | PicscribeError]", options: "GenerationOptions"
+) -> list[Answer]:
+    captions = scribe.caption(photos, options=options, batch_size=len(batch), errors="return")
+    return [_answer(example, said) for example, said in zip(batch, captions, strict=True)]
+
+
+def _ask(
+    scribe: "Scribe", batch: Batch, photo: "Tensor | PicscribeError", options: "GenerationOptions"
+) -> list[Answer]:
     try:
-        answers = scribe.ask(batch[0].image(), [example.question for example in batch], options=options)
+        if isinstance(photo, PicscribeError):
+            raise photo
+        answers = scribe.ask(photo, [example.question for example in batch], options=options)
     except PicscribeError as error:
         # One question that cannot be asked must not take the others about its image with it.
         if len(batch) == 1:
             return [_answer(batch[0], error)]
-        return [answer for example in batch for answer in _ask(scribe, (example,), options)]
+        return [answer for example in batch for answer in _ask(scribe, (example,), photo, options)]
     return [_answer(example, answer) for example, answer in zip(batch, answers, strict=True)]
 
 

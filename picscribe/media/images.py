@@ -5,6 +5,7 @@ import io
 import os
 import re
 import stat
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,9 @@ IMAGE_SUFFIXES = frozenset((
 
 For a first guess only: `open_image` goes by what a file holds, never by its name.
 """
+
+PILLOW_IMAGES = threading.Lock()
+"""Held while pixels of an image that the caller made are read: Pillow reads them at first use, in one thread only."""
 
 ORIENTATION = 0x0112
 TURNS = {  # EXIF orientation → what makes the image upright
@@ -104,8 +108,8 @@ def open_image(source: ImageSource, limits: ImageLimits = ImageLimits(), *, at_l
     parts are laid over white; of an animation it is the first frame (of a Pillow image, the current one). The format is
     told from the content, never from the suffix. Changes no global state; safe to call from several threads.
 
-    at_least: a JPEG may come out at a half, a quarter or an eighth of its size, which is faster, as long as its shorter
-    side keeps so many pixels and both sides divide evenly, so that the aspect stays.
+    at_least: a JPEG file may come out at a half, a quarter or an eighth of its size, which is faster, as long as its
+    shorter side keeps so many pixels and both sides divide evenly, so that the aspect stays.
 
     Raises InputError naming the source for whatever cannot be opened: missing or special files, content that is not an
     image, truncated or damaged images, and those beyond `limits`.
@@ -122,6 +126,19 @@ def open_image(source: ImageSource, limits: ImageLimits = ImageLimits(), *, at_l
     except Exception as error:  # Pillow's decoders raise SyntaxError, struct.error, EOFError, OverflowError and more
         reason = str(error) or type(error).__name__
         raise InputError(f"{name} is damaged or incomplete and cannot be decoded ({reason}): get it anew") from error
+
+
+def in_memory(source: ImageSource, limits: ImageLimits = ImageLimits()) -> ImageSource:
+    """A stream read to its end, as a stream in memory under the same name; any other source as it is.
+
+    Raises InputError for a stream that cannot be read, is empty, or goes beyond `limits`.
+    """
+    if not hasattr(source, "read"):
+        return source
+    name = describe(source)
+    stream = io.BytesIO(_read(source, name, limits.max_bytes))
+    stream.name = name
+    return stream
 
 
 def describe(source: object) -> str:
@@ -141,20 +158,25 @@ def describe(source: object) -> str:
 
 def _open(source: ImageSource, name: str, limits: ImageLimits, at_least: int | None) -> Image.Image:
     if isinstance(source, np.ndarray):
-        image = _from_array(source, name, limits)
-    elif isinstance(source, Image.Image):
+        return _upright(_from_array(source, name, limits), name, limits)
+    if isinstance(source, Image.Image):
         if source.format is not None and source.format not in READABLE_FORMATS:
             raise InputError(f"{name} is of Pillow's format {source.format}, which is not opened: convert it to PNG")
-        image = source
-    else:
-        content = _read(source, name, limits.max_bytes)
-        try:
-            image = Image.open(io.BytesIO(content), formats=_readable_formats())
-        except UnidentifiedImageError as error:
-            raise InputError(f"{name} is {_what_it_is(content)}") from error
+        limits.check(name, *source.size)
+        with PILLOW_IMAGES:
+            return _upright(source, name, limits)
+    content = _read(source, name, limits.max_bytes)
+    try:
+        image = Image.open(io.BytesIO(content), formats=_readable_formats())
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name} is {_what_it_is(content)}") from error
     limits.check(name, *image.size)
     if at_least is not None:
         _draft(image, at_least)
+    return _upright(image, name, limits)
+
+
+def _upright(image: Image.Image, name: str, limits: ImageLimits) -> Image.Image:
     image.load()
     limits.check(name, *image.size)  # again: an icon's entry may hold a larger image than its directory says
     turn = TURNS.get(_orientation(image))

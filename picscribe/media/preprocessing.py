@@ -69,12 +69,20 @@ class Preprocessing:
         if min(self.std) <= 0:
             raise ConfigurationError(f"Preprocessing.std must be above 0, not {self.std!r}")
 
-    def read(self, source: ImageSource) -> Tensor:
+    def read(self, source: ImageSource | Tensor) -> Tensor:
         """Open an image and shape it: as `self(open_image(source))`, but a large JPEG is decoded at a smaller scale.
 
-        Errors are those of `open_image` and of calling this.
+        A tensor is taken for pixels that were read before, and returned. Raises InputError for one that is not
+        (3, height, width) of float32; other errors are those of `open_image` and of calling this.
         """
-        return self(open_image(source, at_least=DETAIL * self.size))
+        if not isinstance(source, Tensor):
+            return self(open_image(source, at_least=DETAIL * self.size))
+        if source.dtype != torch.float32 or source.dim() != 3 or len(source) != 3:
+            raise InputError(
+                f"a tensor must be pixels as Preprocessing gives them, (3, height, width) of float32, not"
+                f" {tuple(source.shape)} of {str(source.dtype).removeprefix('torch.')}: give its image as an array"
+            )
+        return source
 
     def __call__(self, image: Image.Image) -> Tensor:
         """An RGB image (see `open_image`) → pixels (3, height, width), float32.
@@ -87,9 +95,12 @@ class Preprocessing:
                 f"preprocessing takes an RGB image, not mode {image.mode} of {image.width}×{image.height} pixels:"
                 " open it with picscribe.media.open_image"
             )
-        levels = torch.from_numpy(np.array(self.resize(image))).permute(2, 0, 1)
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
-        return (levels / 255 - mean) / std
+        # NumPy, as every thread that computes with torch gets threads of its own to help it.
+        pixels = np.asarray(self.resize(image)).transpose(2, 0, 1).astype(np.float32, order="C")
+        pixels /= 255
+        pixels -= np.array(self.mean, np.float32)[:, None, None]
+        pixels /= np.array(self.std, np.float32)[:, None, None]
+        return torch.from_numpy(pixels)
 
     def resize(self, image: Image.Image) -> Image.Image:
         """The image at the size that `__call__` gives, before normalisation."""

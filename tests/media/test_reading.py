@@ -21,9 +21,9 @@ def of_number(number: int) -> int:
     return number * number
 
 
-@pytest.mark.parametrize(("workers", "ahead"), [(1, 1), (1, 4), (3, 1), (4, 7), (8, 100)])
-def test_results_come_in_order_and_errors_in_their_places(workers: int, ahead: int) -> None:
-    found = list(read_ahead(range(40), of_number, workers, ahead))
+@pytest.mark.parametrize(("ahead", "workers"), [(1, 1), (4, 1), (1, 3), (7, 4), (100, 8)])
+def test_results_come_in_order_and_errors_in_their_places(ahead: int, workers: int) -> None:
+    found = list(read_ahead(range(40), of_number, ahead, workers))
     assert len(found) == 40
     for number, result in enumerate(found):
         if number % 5 == 3:
@@ -34,7 +34,7 @@ def test_results_come_in_order_and_errors_in_their_places(workers: int, ahead: i
 
 
 def test_nothing_to_read() -> None:
-    assert list(read_ahead([], of_number, 2, 3)) == []
+    assert list(read_ahead([], of_number, 3, 2)) == []
 
 
 def test_endless_sources_wait_to_be_asked_for() -> None:
@@ -46,7 +46,7 @@ def test_endless_sources_wait_to_be_asked_for() -> None:
             yield 2 * drawn - drawn
             drawn += 1
 
-    reading = read_ahead(endless(), lambda number: number, 2, 6)
+    reading = read_ahead(endless(), lambda number: number, ahead=4, workers=2)
     for taken in range(50):
         assert next(reading) == taken
         assert drawn <= taken + 6
@@ -59,7 +59,7 @@ def test_what_is_no_error_of_ours_is_raised_and_ends_the_threads() -> None:
         raise ZeroDivisionError(number)
 
     with pytest.raises(ZeroDivisionError):
-        list(read_ahead(range(100), fail, 3, 5))
+        list(read_ahead(range(100), fail, 5, 3))
     assert readers() == 0
 
 
@@ -69,7 +69,7 @@ def test_a_source_that_fails_is_raised_and_ends_the_threads() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(read_ahead(sources(), of_number, 2, 5))
+        list(read_ahead(sources(), of_number, 5, 2))
     assert readers() == 0
 
 
@@ -81,7 +81,7 @@ def test_readings_not_begun_are_dropped_on_close() -> None:
         time.sleep(0.02)
         return number
 
-    reading = read_ahead(range(1000), slowly, 1, 100)
+    reading = read_ahead(range(1000), slowly, 100, 1)
     assert next(reading) == 0
     reading.close()
     assert len(begun) < 100
