@@ -233,7 +233,7 @@ def measure(size: str, models: dict[str, Git], peer: Any, images: int, beams: in
     print(f"after the prefix {spread(after, '.0%')} of the time")
     if memory:
         mine, other = (extra_mebibytes(size, images, beams, name) for name in ("picscribe", "transformers"))
-        print(f"  memory above the weights: {mine:.0f} against {other:.0f} MiB, {mine / other:.2f} of it")
+        print(f"  memory above the weights: {mine:.0f} against {other:.0f} MiB, {mine / max(other, 1):.2f} of it")
     sys.stdout.flush()
 
 
