@@ -15,26 +15,31 @@ from picscribe.errors import CheckpointError, ConfigurationError, InputError, Mi
 
 if TYPE_CHECKING:
     from picscribe.generation import GenerationOptions
-    from picscribe.scribe import Caption, Scribe, load
+    from picscribe.results import Caption, Classification, TextScore
+    from picscribe.scribe import Scribe, load
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Caption",
     "CheckpointError",
+    "Classification",
     "ConfigurationError",
     "GenerationOptions",
     "InputError",
     "MissingPackageError",
     "PicscribeError",
     "Scribe",
+    "TextScore",
     "load",
 ]
 
 _HOMES = {
-    "Caption": "picscribe.scribe",
+    "Caption": "picscribe.results",
+    "Classification": "picscribe.results",
     "GenerationOptions": "picscribe.generation",
     "Scribe": "picscribe.scribe",
+    "TextScore": "picscribe.results",
     "load": "picscribe.scribe",
 }
 

@@ -1,50 +1,37 @@
-"""A loaded checkpoint that turns photos into words: the Python API."""
+"""A loaded checkpoint that turns photos and videos into words: the Python API."""
 
-import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 import torch
 
 from picscribe import checkpoints
+from picscribe.batches import Batches, fitting_batch_size
 from picscribe.checkpoints.checkpoint import Checkpoint
 from picscribe.errors import ConfigurationError, InputError, PicscribeError
-from picscribe.generation import GenerationOptions, Hypothesis, generate
-from picscribe.generation.decoding import room_for
-from picscribe.media.images import ImageSource, in_memory
-from picscribe.media.preprocessing import Preprocessing
-from picscribe.media.reading import read_ahead
+from picscribe.generation import GenerationOptions
+from picscribe.generation.label_trie import LabelTrie
+from picscribe.jobs import Jobs
+from picscribe.media.images import ImageSource
+from picscribe.media.preprocessing import Preprocessing, resized
 from picscribe.model import Git
+from picscribe.results import Caption, TextScore
+from picscribe.text.labels import Labels
 from picscribe.text.prompts import prompt_ids
 from picscribe.text.tokenizer import Tokenizer
 
-PATIENCE = 8
-"""A batch is computed before it is full where it takes more than so many times its size to find enough good images."""
+BATCH = 16
+"""Images computed at a time on a CPU, unless told otherwise."""
 
 Image: TypeAlias = ImageSource | torch.Tensor
 """What can be captioned: whatever `open_image` opens, or the pixels that `Preprocessing.read` made of it."""
 
-
-@dataclass(frozen=True)
-class Caption:
-    """One caption: `text` is what comes after the prompt.
-
-    score: what the search ranked by, a length-normalised log-probability; higher is better.
-    confidence: exp of the mean token log-probability, from 0 to 1.
-    tokens: ids without [SEP].
-    log_probabilities: one a token, and [SEP]'s after them where the caption ended by itself.
-    alternatives: where several captions were asked for, all of them, best first, this one included; else empty.
-    """
-
-    text: str
-    score: float
-    confidence: float
-    tokens: tuple[int, ...]
-    log_probabilities: tuple[float, ...]
-    alternatives: tuple["Caption", ...] = ()
+Errors: TypeAlias = Literal["raise", "return"]
+Result = TypeVar("Result")
 
 
 class Scribe:
@@ -52,6 +39,7 @@ class Scribe:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
+        self._jobs = Jobs(checkpoint)
 
     @property
     def name(self) -> str:
@@ -80,7 +68,7 @@ class Scribe:
         *,
         prompt: str | None = None,
         options: GenerationOptions | None = None,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         errors: Literal["raise"] = "raise",
         **fields: Any,
     ) -> list[Caption]: ...
@@ -92,7 +80,7 @@ class Scribe:
         *,
         prompt: str | None = None,
         options: GenerationOptions | None = None,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         errors: Literal["return"],
         **fields: Any,
     ) -> list[Caption | PicscribeError]: ...
@@ -113,21 +101,22 @@ class Scribe:
         *,
         prompt: str | None = None,
         options: GenerationOptions | None = None,
-        batch_size: int = 16,
-        errors: Literal["raise", "return"] = "raise",
+        batch_size: int | None = None,
+        errors: Any = "raise",
         **fields: Any,
     ) -> Any:
         """Caption an image, or each of a list: path, bytes, stream, PIL image, numpy array or pixels (see `Image`).
 
         prompt: words that the caption goes on from; `Caption.text` is what comes after them.
         options: how to search; single options can be given by name instead (`beams=1`), or on top of `options`.
-        batch_size: images computed at a time. Results do not depend on it.
+        batch_size: images computed at a time; by default 16, on a GPU as many as its memory holds. Results do not
+            depend on it.
         errors: "return" puts the error of an image that cannot be used in its place, so that the others go on.
 
         Raises InputError for an image that cannot be used, ConfigurationError for options that cannot.
         """
         many = isinstance(images, list | tuple)
-        given = images if many else [images]
+        given: Any = images if many else [images]
         results = list(
             self.captions(given, prompt=prompt, options=options, batch_size=batch_size, errors=errors, **fields)
         )
@@ -140,7 +129,7 @@ class Scribe:
         *,
         prompt: str | None = None,
         options: GenerationOptions | None = None,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         errors: Literal["raise"] = "raise",
         **fields: Any,
     ) -> Iterator[Caption]: ...
@@ -152,7 +141,7 @@ class Scribe:
         *,
         prompt: str | None = None,
         options: GenerationOptions | None = None,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         errors: Literal["return"],
         **fields: Any,
     ) -> Iterator[Caption | PicscribeError]: ...
@@ -163,7 +152,7 @@ class Scribe:
         *,
         prompt: str | None = None,
         options: GenerationOptions | None = None,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         errors: Literal["raise", "return"] = "raise",
         **fields: Any,
     ) -> Iterator[Any]:
@@ -174,12 +163,10 @@ class Scribe:
         drawn, by the caller's thread. An error among the images stands for one that could not be got.
         Arguments and errors are those of `caption`; options are checked at once, images as their turn comes.
         """
-        if errors not in ("raise", "return"):
-            raise ConfigurationError(f"errors must be 'raise' or 'return', not {errors!r}")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ConfigurationError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
-        chosen = _options(options, fields)
-        return self._caption_each(images, prompt_ids(self.tokenizer, prompt), chosen, batch_size, errors)
+        chosen, ids = _options(options, fields), prompt_ids(self.tokenizer, prompt)
+        tasks = ((image, [ids]) for image in images)
+        found = self._each(tasks, partial(self._jobs.caption, options=chosen), batch_size, errors, chosen)
+        return (one if isinstance(one, PicscribeError) else one[0] for one in found)
 
     def ask(
         self,
@@ -193,110 +180,168 @@ class Scribe:
 
         Raises InputError for an image that cannot be used, ConfigurationError for options that cannot.
         """
-        if isinstance(questions, str) or not questions:
-            raise InputError(f"questions must be a list of at least one text, not {questions!r}")
-        chosen = _options(options, fields)
-        prompts = [prompt_ids(self.tokenizer, question) for question in questions]
-        pixels = self.preprocessing.read(image)[None]
-        found = self._search(pixels, prompts, chosen)[0]
-        return [self._caption_of(hypotheses, prompt) for hypotheses, prompt in zip(found, prompts, strict=True)]
+        return list(next(self.answers([(image, questions)], options=options, **fields)))
 
-    def _caption_each(
+    def answers(
+        self,
+        asked: Iterable[tuple[Image | PicscribeError, Sequence[str]]],
+        *,
+        options: GenerationOptions | None = None,
+        batch_size: int | None = None,
+        errors: Errors = "raise",
+        **fields: Any,
+    ) -> Iterator[Any]:
+        """Answer questions about images, `asked` (image, its questions), however many: a list of answers an image.
+
+        Each image is encoded once, and images with their questions, however many and long, are answered together as
+        one by one. With errors="return" the error of an image, or of its questions, comes in place of its list.
+        Other arguments and errors are those of `captions`.
+        """
+        chosen = _options(options, fields)
+        tasks = (self._asked(image, questions) for image, questions in asked)
+        return self._each(tasks, partial(self._jobs.caption, options=chosen), batch_size, errors, chosen)
+
+    def classify(
+        self,
+        images: Image | Sequence[Image | PicscribeError],
+        labels: Labels | Sequence[str],
+        *,
+        top_k: int = 5,
+        exact: bool = True,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        errors: Errors = "raise",
+    ) -> Any:
+        """The class of an image, or of each of a list, among `labels`: generation that can write nothing else.
+
+        exact: every label's log-likelihood, common beginnings computed once; `top_k` of them, best first, with
+        probabilities that are normalised over all labels. Else greedy, as the original code: the one label that is
+        found word by word, its probability not known (nan).
+        `Labels.of(scribe.tokenizer, names).notes` tells what is odd about labels, and which are left out.
+        Raises InputError for an image or labels that cannot be used.
+        """
+        many = isinstance(images, list | tuple)
+        given: Any = images if many else [images]
+        settings: dict[str, Any] = {"top_k": top_k, "exact": exact, "prompt": prompt, "batch_size": batch_size}
+        results = list(self.classifications(given, labels, errors=errors, **settings))
+        return results if many else results[0]
+
+    def classifications(
         self,
         images: Iterable[Image | PicscribeError],
-        prompt: Sequence[int],
-        options: GenerationOptions,
-        batch_size: int,
-        errors: Literal["raise", "return"],
-    ) -> Iterator[Caption | PicscribeError]:
-        read = read_ahead(map(_held, images), self._read, ahead=batch_size)
-        with contextlib.closing(read):
-            while batch := _next_batch(read, batch_size):
-                for result in self._caption_batch(batch, prompt, options):
-                    if errors == "raise" and isinstance(result, PicscribeError):
-                        raise result
-                    yield result
+        labels: Labels | Sequence[str],
+        *,
+        top_k: int = 5,
+        exact: bool = True,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        errors: Errors = "raise",
+    ) -> Iterator[Any]:
+        """`classify` for images, however many, one after the other."""
+        if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
+            raise ConfigurationError(f"top_k must be a whole number of at least 1, not {top_k!r}")
+        named = labels if isinstance(labels, Labels) else Labels.of(self.tokenizer, labels)
+        trie = LabelTrie.of(named.tokens, self.tokenizer.sep_id)
+        ids = prompt_ids(self.tokenizer, prompt)
+        compute = partial(self._jobs.classify, labels=named, trie=trie, top_k=top_k if exact else 0)
+        return self._each(((image, ids) for image in images), compute, batch_size, errors)
 
-    def _read(self, image: Image | PicscribeError) -> torch.Tensor:
-        if isinstance(image, PicscribeError):
-            raise image
+    def score(
+        self,
+        image: Image,
+        texts: Sequence[str],
+        *,
+        prompt: str | None = None,
+    ) -> list[TextScore]:
+        """How likely each of `texts` is for one image, which is encoded once for all of them.
+
+        Raises InputError for an image or a text that cannot be used.
+        """
+        return list(next(self.scores([(image, texts)], prompt=prompt)))
+
+    def scores(
+        self,
+        pairs: Iterable[tuple[Image | PicscribeError, Sequence[str]]],
+        *,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        errors: Errors = "raise",
+    ) -> Iterator[Any]:
+        """`score` for images with their texts, `pairs` (image, texts), however many: a list of scores an image.
+
+        With errors="return" the error of an image, or of its texts, comes in place of its list.
+        """
+        ids = prompt_ids(self.tokenizer, prompt)
+
+        def task(image: Image | PicscribeError, texts: Sequence[str]) -> tuple[Any, Sequence[tuple[int, ...]]]:
+            try:
+                return image, (texts, self._jobs.text_ids(texts))  # type: ignore[return-value]
+            except PicscribeError as error:
+                return error, ()
+
+        return self._each((task(*pair) for pair in pairs), partial(self._jobs.score, prompt=ids), batch_size, errors)
+
+    def stream(
+        self, image: Image, *, prompt: str | None = None, options: GenerationOptions | None = None, **fields: Any
+    ) -> Iterator[str]:
+        """The caption of one image as it is written, piece by piece; joined, the caption of greedy search or sampling.
+
+        `beams` is 1 unless given. Raises as `caption`, and ConfigurationError for a beam search.
+        """
+        if options is None and "temperature" not in fields:
+            fields = {"beams": 1, **fields}
+        chosen, ids = _options(options, fields), prompt_ids(self.tokenizer, prompt)
+        return self._jobs.stream(self.pixels(image), ids, chosen)
+
+    def pixels(self, image: Image) -> torch.Tensor:
+        """What the network is given of an image: (3, height, width). Raises InputError for one that cannot be used."""
         return self.preprocessing.read(image)
 
-    def _caption_batch(
-        self, batch: Sequence[torch.Tensor | PicscribeError], prompt: Sequence[int], options: GenerationOptions
-    ) -> list[Caption | PicscribeError]:
-        """A caption for each image's pixels; errors stay in their places."""
-        results: list[Caption | PicscribeError | None] = [x if isinstance(x, PicscribeError) else None for x in batch]
-        pixels = {place: x for place, x in enumerate(batch) if isinstance(x, torch.Tensor)}
-        for places in _equal_sizes(pixels):
-            found = self._search(torch.stack([pixels[place] for place in places]), [prompt], options)
-            for place, of_image in zip(places, found, strict=True):
-                try:
-                    results[place] = self._caption_of(of_image[0], prompt)
-                except PicscribeError as error:
-                    results[place] = error
-        return [result for result in results if result is not None]
+    def fitting_batch_size(self, options: GenerationOptions | None = None) -> int:
+        """Images computed at a time unless told otherwise: 16 on a CPU, on a GPU as many as its free memory holds."""
+        device = self.model.projection_norm.weight.device
+        if device.type != "cuda":
+            return BATCH
+        size, chosen = self.preprocessing.size, options or GenerationOptions()
 
-    @torch.inference_mode()
-    def _search(
-        self, pixels: torch.Tensor, prompts: Sequence[Sequence[int]], options: GenerationOptions
-    ) -> list[list[list[Hypothesis]]]:
-        """For each image of one size, `pixels` (B, 3, height, width), and each of P prompts, the best hypotheses."""
-        norm = self.model.projection_norm.weight  # a float where other weights are int8
-        room = room_for(len(prompts), max(map(len, prompts)), options.beams, options.max_new_tokens)
-        if norm.device.type == "cuda":
-            pixels = pixels.pin_memory()
-        prefix = self.model.encode(pixels.to(norm.device, norm.dtype, non_blocking=True), room)
-        banned = [tokens for word in options.banned_words for tokens in self.tokenizer.spellings(word)]
-        return generate(self.model, prefix, [prompts] * len(pixels), options, self.tokenizer.never_written, banned)
+        def peak(images: int) -> int:
+            torch.cuda.reset_peak_memory_stats(device)
+            before = torch.cuda.memory_allocated(device)
+            self._jobs.caption(torch.zeros((images, 3, size, size)), [[[self.tokenizer.cls_id]]] * images, chosen)
+            return torch.cuda.max_memory_allocated(device) - before
 
-    def _caption_of(self, hypotheses: Sequence[Hypothesis], prompt: Sequence[int]) -> Caption:
-        if not hypotheses:
-            raise InputError("no caption fits the options: allow more words or a shorter caption")
-        captions = tuple(
-            Caption(self._text_after(prompt, h.tokens), h.score, h.confidence, h.tokens, h.log_probabilities)
-            for h in hypotheses
-        )
-        return replace(captions[0], alternatives=captions) if len(captions) > 1 else captions[0]
+        return fitting_batch_size(peak, torch.cuda.mem_get_info(device)[0])
 
-    def _text_after(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
-        """The words of `tokens`; where they go on within the prompt's last word, without the mark of a word's piece."""
-        before = self.tokenizer.decode(prompt)
-        together = self.tokenizer.decode([*prompt, *tokens])
-        return together[len(before) :].lstrip() if together.startswith(before) else self.tokenizer.decode(tokens)
+    def _each(
+        self,
+        tasks: Iterable[tuple[Any, Any]],
+        compute: Any,
+        batch_size: int | None,
+        errors: Errors,
+        options: GenerationOptions | None = None,
+    ) -> Iterator[Any]:
+        if errors not in ("raise", "return"):
+            raise ConfigurationError(f"errors must be 'raise' or 'return', not {errors!r}")
+        if batch_size is None:
+            batch_size = self.fitting_batch_size(options)
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+            raise ConfigurationError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+        return self._raising(Batches(self.pixels, compute, batch_size).run(tasks), errors)
 
+    def _raising(self, results: Iterator[Result | PicscribeError], errors: Errors) -> Iterator[Result | PicscribeError]:
+        for result in results:
+            if errors == "raise" and isinstance(result, PicscribeError):
+                raise result
+            yield result
 
-def _held(image: Image | PicscribeError) -> Image | PicscribeError:
-    """The image, without a stream behind it that a thread could wait for beyond Ctrl-C, or share with another."""
-    if isinstance(image, torch.Tensor | PicscribeError):
-        return image
-    try:
-        return in_memory(image)
-    except InputError as error:
-        return error
-
-
-def _next_batch(read: Iterator[torch.Tensor | PicscribeError], size: int) -> list[torch.Tensor | PicscribeError]:
-    """Results up to the `size`th image's pixels, the errors among them included; [] at the end.
-
-    Errors that no image goes before need not wait for one: each is a batch of its own.
-    """
-    batch: list[torch.Tensor | PicscribeError] = []
-    missing = size
-    for result in read:
-        batch.append(result)
-        missing -= isinstance(result, torch.Tensor)
-        if missing in (0, size) or len(batch) == PATIENCE * size:
-            break
-    return batch
-
-
-def _equal_sizes(pixels: Mapping[int, torch.Tensor]) -> list[list[int]]:
-    """The places of images that can go through the network together; one group unless aspects are kept."""
-    groups: dict[torch.Size, list[int]] = {}
-    for place, image in pixels.items():
-        groups.setdefault(image.shape, []).append(place)
-    return list(groups.values())
+    def _asked(self, image: Image | PicscribeError, questions: Sequence[str]) -> tuple[Any, list[list[int]]]:
+        """An image and its prompts, or the error that its questions are."""
+        try:
+            if isinstance(questions, str) or not questions:
+                raise InputError(f"questions must be a list of at least one text, not {questions!r}")
+            return image, [prompt_ids(self.tokenizer, question) for question in questions]
+        except InputError as error:
+            return error, []
 
 
 def _options(options: GenerationOptions | None, fields: dict[str, Any]) -> GenerationOptions:
@@ -317,6 +362,7 @@ def load(
     dtype: str = "float32",
     quantize: str | None = None,
     compile: bool = False,
+    resize: str | None = None,
 ) -> Scribe:
     """Load a checkpoint: "nano" (bundled), a name that `picscribe models` lists, a hub name, or a folder.
 
@@ -325,6 +371,8 @@ def load(
     device: "cpu", "cuda", "cuda:1", "mps", "xpu". revision: of a hub repository.
     dtype, quantize, compile: what changes numbers for speed, see `picscribe.checkpoints.load`: "bfloat16" or "float16"
     weights; "int8" weights in linear layers; torch.compile.
+    resize: "center-crop", "keep-aspect" or "square" instead of what the checkpoint says; with "keep-aspect" the longer
+    edge is at most 4/3 of the checkpoint's size, as in the original's test transform (480 and 640, 420 and 560).
     Hub downloads go through huggingface_hub: HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are honoured. VQA and TextVQA
     checkpoints, loaded by their registered names, keep the photo's aspect as the original code does.
     On a CPU the network is laid out for inference (`Git.pack`): what its linear layers hold is in its `state_dict()`;
@@ -336,6 +384,8 @@ def load(
     checkpoint = checkpoints.load(
         where, revision=revision, device=device, dtype=dtype, quantize=quantize, compile=compile
     )
+    if resize is not None:
+        checkpoint = replace(checkpoint, preprocessing=resized(checkpoint.preprocessing, resize))
     if not compile:  # a compiler lays weights out itself
         checkpoint.model.pack()
     return Scribe(checkpoint)

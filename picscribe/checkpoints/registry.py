@@ -96,6 +96,14 @@ RELEASED: tuple[Released, ...] = (
 )
 
 
+def answers_questions(name: str) -> bool | None:
+    """Whether the checkpoint of a name was trained to answer questions; None where nobody knows."""
+    released = find_released(name)
+    if released is not None:
+        return "question answering" in released.task
+    return False if name == "nano" else None
+
+
 def find_released(name: str) -> Released | None:
     """The released checkpoint of a short name, a hub name or an original name; None for any other."""
     return next((one for one in RELEASED if name in (one.name, one.hub_id, one.original_name)), None)

@@ -1,17 +1,38 @@
 """`picscribe caption`: photos, folders or standard input in, captions out."""
 
 import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picscribe.cli.loading_options import Compile, Dtype, Quantize
-from picscribe.cli.terminal import Bar, report, write_line
-from picscribe.errors import PicscribeError
+from picscribe.cli.loading_options import BatchSize, Compile, Device, Dtype, Quantize, Resize, Revision
+from picscribe.cli.search_options import (
+    UNCERTAIN,
+    Ban,
+    BeamGroups,
+    Beams,
+    LengthPenalty,
+    MaxWords,
+    MinConfidence,
+    MinWords,
+    NumCaptions,
+    RepetitionPenalty,
+    Require,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    options_of,
+)
+from picscribe.cli.terminal import Bar, report, write_line, write_piece
+from picscribe.errors import ConfigurationError, PicscribeError
 
 if TYPE_CHECKING:
     from picscribe.cli.photos import Photo
-    from picscribe.scribe import Caption
+    from picscribe.generation.options import GenerationOptions
+    from picscribe.results import Caption
+    from picscribe.scribe import Scribe
 
 
 def caption(
@@ -23,83 +44,137 @@ def caption(
             help="Images, folders of images, or - to read one image from standard input.",
         ),
     ],
-    model: Annotated[str, typer.Option(help="A name that `picscribe models` lists, or a folder.")] = "nano",
-    revision: Annotated[
-        str | None, typer.Option(show_default=False, help="Branch, tag or commit of a model on the hub.")
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            show_default=False,
+            help="A name that `picscribe models` lists, or a folder; several, to see what each says. [default: nano]",
+        ),
     ] = None,
+    revision: Revision = None,
     prompt: Annotated[
         str | None, typer.Option(help="Words before the caption, or a question; what comes after them is printed.")
     ] = None,
-    beams: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Beams of the search; 1 is greedy. [default: 4, or --num-captions where that is more]"
-        ),
-    ] = None,
-    max_words: Annotated[
-        int | None, typer.Option(min=1, help="Longest caption, in tokens: a rare word takes several. [default: 20]")
-    ] = None,
-    min_words: Annotated[int | None, typer.Option(min=0, help="Shortest caption, in tokens. [default: 0]")] = None,
-    length_penalty: Annotated[float | None, typer.Option(help="Higher favours longer captions. [default: 0.6]")] = None,
-    num_captions: Annotated[
-        int | None, typer.Option(min=1, help="Captions a photo, at most --beams. [default: 1]")
-    ] = None,
+    beams: Beams = None,
+    max_words: MaxWords = None,
+    min_words: MinWords = None,
+    length_penalty: LengthPenalty = None,
+    num_captions: NumCaptions = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    seed: Seed = None,
+    beam_groups: BeamGroups = None,
+    repetition_penalty: RepetitionPenalty = None,
+    require: Require = None,
+    ban: Ban = None,
+    min_confidence: MinConfidence = 0,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Write one photo's caption word by word: greedy, or a sample.")
+    ] = False,
     json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object a photo.")] = False,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")] = "cpu",
-    batch_size: Annotated[int, typer.Option(min=1, help="Photos computed, and printed, at a time.")] = 16,
+    device: Device = "cpu",
+    batch_size: BatchSize = None,
     dtype: Dtype = "float32",
     quantize: Quantize = None,
     compile: Compile = False,
+    resize: Resize = None,
 ) -> None:
     """Write a caption for each photo, in the order given.
 
-    One photo: its caption. Several: path, tab, caption. A photo that cannot be read is reported on standard error, the
-    others go on, and the exit code is 1.
+    One photo: its caption. Several: path, tab, caption; with several models path, tab, model, tab, caption. A photo
+    that cannot be read is reported on standard error, the others go on, and the exit code is 1.
     """
     from picscribe.cli.photos import find_photos
-    from picscribe.generation.options import GenerationOptions
     from picscribe.scribe import load
 
-    if beams is None and num_captions is not None:
-        beams = max(num_captions, GenerationOptions.beams)
-    chosen: dict[str, Any] = {
-        "beams": beams,
-        "max_new_tokens": max_words,
-        "min_new_tokens": min_words,
-        "length_penalty": length_penalty,
-        "num_captions": num_captions,
-    }
-    options = GenerationOptions(**{name: value for name, value in chosen.items() if value is not None})
-    found = find_photos(photos)
-    scribe = load(model, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile)
-    sources = (photo.source for photo in found)
-    results = scribe.captions(sources, prompt=prompt, options=options, batch_size=batch_size, errors="return")
+    if stream and beams is None and temperature is None:
+        beams = 1
+    options = options_of(
+        beams=beams,
+        max_words=max_words,
+        min_words=min_words,
+        length_penalty=length_penalty,
+        num_captions=num_captions,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        beam_groups=beam_groups,
+        repetition_penalty=repetition_penalty,
+        require=require,
+        ban=ban,
+    )
+    found, names = find_photos(photos), model or ["nano"]
+    if stream and (len(found) != 1 or len(names) != 1 or json_lines):
+        raise ConfigurationError("--stream is for one photo and one model, without --json")
+    if len(names) > 1 and any(photo.path == "-" for photo in found):
+        raise ConfigurationError("standard input can be read once: name a file to caption it with several models")
+    scribes = [
+        load(name, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile, resize=resize)
+        for name in names
+    ]
+    if stream:
+        _stream(scribes[0], found[0], prompt, options)
+        return
     failures = 0
-    with Bar(len(found)) as bar:
-        for photo, result in zip(found, results, strict=True):
-            failures += isinstance(result, PicscribeError)
+    with ExitStack() as stack:
+        captions = [
+            scribe.captions(
+                (photo.source for photo in found),
+                prompt=prompt,
+                options=options,
+                batch_size=batch_size,
+                errors="return",
+            )
+            for scribe in scribes
+        ]
+        bar = stack.enter_context(Bar(len(found)))
+        for photo, results in zip(found, zip(*captions, strict=True), strict=True):
+            failures += any(isinstance(result, PicscribeError) for result in results)
             with bar.advance(1):
-                _show(photo, result, json_lines, several=len(found) > 1)
+                for name, result in zip(names, results, strict=True):
+                    labels = [photo.path] * (len(found) > 1 or len(names) > 1) + [name] * (len(names) > 1)
+                    _show(photo, name if len(names) > 1 else None, result, json_lines, labels, min_confidence)
     if failures:
         raise typer.Exit(1)
 
 
-def _show(photo: "Photo", result: "Caption | PicscribeError", as_json: bool, several: bool) -> None:
+def _stream(scribe: "Scribe", photo: "Photo", prompt: str | None, options: "GenerationOptions") -> None:
+    if isinstance(photo.source, PicscribeError):
+        raise photo.source
+    for piece in scribe.stream(photo.source, prompt=prompt, options=options):
+        write_piece(piece)
+    write_line("")
+
+
+def _show(
+    photo: "Photo",
+    model: str | None,
+    result: "Caption | PicscribeError",
+    as_json: bool,
+    labels: list[str],
+    min_confidence: float,
+) -> None:
     """Print what became of one photo; a failure goes to standard error, with --json to standard output as well."""
     if isinstance(result, PicscribeError):
         report(result)
     if as_json:
-        write_line(json.dumps({"path": photo.path, **_fields(result)}))
+        named = {"model": model} if model else {}
+        write_line(json.dumps({"path": photo.path, **named, **_fields(result, min_confidence)}))
     elif not isinstance(result, PicscribeError):
         for caption in result.alternatives or (result,):
-            write_line(f"{photo.path}\t{caption.text}" if several else caption.text)
+            mark = UNCERTAIN if caption.confidence < min_confidence else ""
+            write_line("\t".join([*labels, caption.text + mark]))
 
 
-def _fields(result: "Caption | PicscribeError") -> dict[str, Any]:
+def _fields(result: "Caption | PicscribeError", min_confidence: float) -> dict[str, Any]:
     """What `--json` says of one photo besides its path."""
     if isinstance(result, PicscribeError):
         return {"error": str(result)}
-    best = {"caption": result.text, "score": result.score, "confidence": result.confidence}
+    best: dict[str, Any] = {"caption": result.text, "score": result.score, "confidence": result.confidence}
+    if min_confidence:
+        best["uncertain"] = result.confidence < min_confidence
     if len(result.alternatives) > 1:
-        best["captions"] = [_fields(caption) for caption in result.alternatives]
+        best["captions"] = [_fields(caption, min_confidence) for caption in result.alternatives]
     return best

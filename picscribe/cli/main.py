@@ -7,13 +7,16 @@ import typer
 from typer.core import TyperGroup
 
 import picscribe
+from picscribe.cli.ask import ask
 from picscribe.cli.caption import caption
+from picscribe.cli.classify import classify
 from picscribe.cli.compare import compare
 from picscribe.cli.convert import convert
 from picscribe.cli.data import data
 from picscribe.cli.evaluate import evaluate
 from picscribe.cli.info import info
 from picscribe.cli.models import models
+from picscribe.cli.score import score
 from picscribe.cli.score_answers import score_answers
 from picscribe.cli.score_captions import score_captions
 from picscribe.cli.terminal import report
@@ -48,7 +51,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (caption, models, info, convert, train, evaluate, compare, score_captions, score_answers):
+COMMANDS = (
+    caption, ask, classify, score, models, info, convert, train, evaluate, compare, score_captions, score_answers,
+)  # fmt: skip
+for command in COMMANDS:
     app.command()(command)
 app.add_typer(data, name="data")
 

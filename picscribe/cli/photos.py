@@ -75,6 +75,11 @@ def find_photos(arguments: Sequence[str]) -> list[Photo]:
     return photos
 
 
+def source_of(argument: str) -> str | BinaryIO | InputError:
+    """Where the one photo comes from that `argument` names: a file, or `-` for standard input."""
+    return _standard_input() if argument == STANDARD_INPUT else argument
+
+
 def _standard_input() -> BinaryIO | InputError:
     if sys.stdin is None:  # started with `<&-`
         return InputError("standard input is closed: give a photo with `< photo.jpg`, or name it")

@@ -11,21 +11,27 @@ import typer
 from picscribe.errors import PicscribeError
 
 
-def write_line(text: str) -> None:
-    """Write `text` to standard output now; the bytes of a file name come out as they are on the disk.
+def write_line(text: str, end: bool = True) -> None:
+    """Write `text` and the end of its line to standard output now.
 
+    The bytes of a file name come out as they are on the disk.
     Raises PicscribeError where standard output is closed or takes no more, BrokenPipeError where its reader has gone.
     """
     if sys.stdout is None:  # started with `>&-`
         raise PicscribeError("standard output is closed: give results somewhere to go")
     try:
-        typer.echo(os.fsencode(text))
+        typer.echo(os.fsencode(text), nl=end)
     except BrokenPipeError:  # not worth a word: typer ends the program quietly
         raise
     except OSError as error:
         # Python writes what is left once more when it ends, and would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise PicscribeError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def write_piece(text: str) -> None:
+    """Write a part of a line to standard output now; errors as of `write_line`."""
+    write_line(text, end=False)
 
 
 def report(problem: object) -> None:

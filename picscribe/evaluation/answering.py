@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from picscribe.generation import GenerationOptions
-    from picscribe.scribe import Caption, Scribe
+    from picscribe.results import Caption
+    from picscribe.scribe import Scribe
 
 Batch = tuple[Example, ...]
 

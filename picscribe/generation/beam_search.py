@@ -29,6 +29,7 @@ class BeamSearch:
         self.scoring, self.sep_id = scoring, sep_id
         self.prompt_length = prompt_length
         self.step = 0
+        self.width = 2 * beams
         self.done = torch.zeros(texts, dtype=torch.bool, device=device)
         self.total = torch.full((texts, beams), NEVER, device=device)
         self.total[:, 0] = 0
@@ -43,12 +44,14 @@ class BeamSearch:
 
     def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
         """Which beam each new beam goes on from, and its next token, both (N, K)."""
-        total = (self.total[..., None] + candidates.log_prob).flatten(1)
-        total, place = total.topk(min(2 * self.beams, total.shape[1]), dim=1)
+        total = self._allowed(self.total[..., None] + candidates.log_prob, candidates.token)
+        place = self._best(total, candidates.token)
+        total, token, token_log_prob = (
+            x.flatten(1).gather(1, place) for x in (total, candidates.token, candidates.log_prob)
+        )
         source = place // candidates.token.shape[2]
-        token, token_log_prob = (x.flatten(1).gather(1, place) for x in (candidates.token, candidates.log_prob))
         self.done |= self.scoring.done_before(
-            total[:, 0], self.kept_score[:, -1], self.prompt_length, self.max_new_tokens
+            total.amax(1), self.kept_score[:, -1], self.prompt_length, self.max_new_tokens
         )
 
         at_limit = self.scoring.at_limit(self.step, self.max_new_tokens)
@@ -62,9 +65,25 @@ class BeamSearch:
         self.tokens = torch.cat([self._from(self.tokens, source), token[..., None]], dim=2)
         newest = token_log_prob.gather(1, order)[..., None]
         self.log_probs = torch.cat([self._from(self.log_probs, source), newest], dim=2)
-        self.done |= at_limit | self.scoring.done_after(self.total[:, 0], self.kept_score[:, -1], self.step)
+        self.done |= at_limit | self.scoring.done_after(self.total.amax(1), self.kept_score[:, -1], self.step)
         self.step += 1
         return source, token
+
+    def wanted(self) -> Tensor | None:
+        """No token is a candidate but the likeliest."""
+        return None
+
+    def _allowed(self, total: Tensor, token: Tensor) -> Tensor:
+        """Candidates' log-probabilities (N, K, C), minus infinity for those that may not be."""
+        return total
+
+    def _best(self, total: Tensor, token: Tensor) -> Tensor:
+        """The places (N, 2K) of the best candidates, best first, among all K·C of each text, `total` (N, K, C)."""
+        return total.flatten(1).topk(min(2 * self.beams, total[0].numel()), dim=1).indices
+
+    def _complete(self, source: Tensor, token: Tensor) -> Tensor:
+        """Which candidates (N, 2K) may end the text that they end."""
+        return torch.ones_like(token, dtype=torch.bool)
 
     def _from(self, history: Tensor, source: Tensor) -> Tensor:
         return history.gather(1, source[..., None].expand(-1, -1, history.shape[2]))
@@ -72,6 +91,7 @@ class BeamSearch:
     def _keep_ended(self, ends: Tensor, total: Tensor, source: Tensor, token: Tensor, token_log_prob: Tensor) -> None:
         """Merge this step's ended candidates into the kept hypotheses; on a tie the older stays."""
         counts = self.scoring.may_end(ends, source, self.beams) & ~self.done[:, None] & (total > NEVER / 2)
+        counts &= self._complete(source, token)
         score = self.scoring.normalise(total, self.prompt_length, self.step).masked_fill(~counts, -torch.inf)
         written = (token != self.sep_id) & self.scoring.keeps_last_word()
         length = self.step + written.long()

@@ -92,6 +92,18 @@ def forbid_repeated_ngrams(size: int) -> Filter:
     return apply
 
 
+def penalise_repetition(penalty: float) -> Filter:
+    """Logits of tokens that the text holds already, its prompt's included, divided by `penalty`, or where they are
+    negative multiplied: as in the original code, and in CTRL (Keskar et al., 2019, arXiv 1909.05858)."""
+
+    def apply(logits: Tensor, history: Tensor, new_tokens: int) -> None:
+        held = torch.where(history == NO_TOKEN, history[..., -1:], history).long()
+        said = logits.gather(-1, held)
+        logits.scatter_(-1, held, torch.where(said < 0, said * penalty, said / penalty))
+
+    return apply
+
+
 def build_filters(
     options: GenerationOptions, sep_id: int, never_written: Sequence[int], banned_sequences: Sequence[Sequence[int]]
 ) -> list[Filter]:

@@ -1,19 +1,16 @@
 """The one loop: decode a step, filter, choose, move the cache; images that have finished leave the batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.generation.beam_search import BeamSearch
 from picscribe.generation.candidates import Candidates, likeliest
-from picscribe.generation.constraints import NO_TOKEN, Filter, build_filters
-from picscribe.generation.greedy_search import GreedySearch
+from picscribe.generation.constraints import NO_TOKEN, Filter
 from picscribe.generation.hypothesis import Hypothesis
-from picscribe.generation.options import GenerationOptions
-from picscribe.generation.scoring import GitScoring, TransformersScoring
+from picscribe.generation.steps import step_for
 from picscribe.model import Git, ImagePrefix, TextCache
 from picscribe.model.attention import PADDING_POSITION
 
@@ -25,45 +22,102 @@ class Chooser(Protocol):
     """Picks each step's tokens for N texts with `beams` lines each, and remembers what has ended."""
 
     beams: int
+    width: int
+    """Candidates that it wants of each line."""
     done: Tensor
-    tokens: Tensor
 
-    def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]: ...
+    @property
+    def tokens(self) -> Tensor:
+        """New tokens so far (N, K, steps)."""
 
-    def select(self, texts: Tensor) -> None: ...
+    def wanted(self) -> Tensor | None:
+        """Tokens (N, K, W) that are candidates however unlikely; NO_TOKEN for none."""
 
-    def hypotheses(self) -> list[list[Hypothesis]]: ...
+    def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Which line each line goes on from, and its next token, both (N, K)."""
+
+    def select(self, texts: Tensor) -> None:
+        """Go on with some of the texts only, by index (n,)."""
+
+    def hypotheses(self) -> list[list[Hypothesis]]:
+        """What was found for every text, best first."""
 
 
-def generate(
+@torch.inference_mode()
+def decode(
     model: Git,
     prefix: ImagePrefix,
     prompts: Prompts,
-    options: GenerationOptions,
-    never_written: Sequence[int] = (),
-    banned_sequences: Sequence[Sequence[int]] = (),
-) -> list[list[list[Hypothesis]]]:
-    """Texts for every prompt of every image: for image, prompt and rank, the hypotheses best first.
+    chooser: Chooser,
+    filters: Sequence[Filter],
+    max_new_tokens: int,
+    penalties: Sequence[Filter] = (),
+) -> list[list[Hypothesis]]:
+    """Run `chooser` until every text is done: hypotheses for every prompt, image by image."""
+    results: list[list[Hypothesis]] = [[] for of_image in prompts for _ in of_image]
+    for _ in decode_steps(model, prefix, prompts, chooser, filters, max_new_tokens, penalties, results):
+        pass
+    return results
 
-    `never_written` are the tokens that `options.special_tokens` allows, `banned_sequences` what its banned words are
-    written with; where all these rules leave no token, the text ends, be it shorter than `min_new_tokens`.
-    Raises ConfigurationError where prompt and caption would be longer than the positions that the model knows.
-    """
-    decoder = model.config.text_decoder
-    if options.beams > decoder.vocabulary_size:
-        raise ConfigurationError(f"{options.beams} beams, but the vocabulary has only {decoder.vocabulary_size} words")
-    lengths = torch.tensor([len(prompt) for of_image in prompts for prompt in of_image], device=prefix.keys[0].device)
-    if options.beams == 1:
-        chooser: Chooser = GreedySearch(options.max_new_tokens, decoder.sep_id, len(lengths), lengths.device)
-    else:
-        scoring = (GitScoring if options.scoring == "git" else TransformersScoring)(options.length_penalty)
-        chooser = BeamSearch(
-            options.beams, options.num_captions, options.max_new_tokens, scoring, decoder.sep_id, lengths
-        )
-    filters = build_filters(options, decoder.sep_id, never_written, banned_sequences)
-    flat = decode(model, prefix, prompts, chooser, filters, options.max_new_tokens)
-    texts = len(prompts[0])
-    return [flat[start : start + texts] for start in range(0, len(flat), texts)]
+
+@torch.inference_mode()
+def decode_steps(
+    model: Git,
+    prefix: ImagePrefix,
+    prompts: Prompts,
+    chooser: Chooser,
+    filters: Sequence[Filter],
+    max_new_tokens: int,
+    penalties: Sequence[Filter],
+    results: list[list[Hypothesis]],
+) -> Iterator[None]:
+    """`decode`, stopping after every token that the chooser took; what has ended is written into `results`."""
+    _check_prompts(model, prefix, prompts, max_new_tokens)
+    tokens, position, lengths = pad_prompts(prompts, prefix.keys[0].device)
+    (images, texts, longest), beams = tokens.shape, chooser.beams
+    # Left-padded history of each beam with its prompt, for filters that look back.
+    history = torch.full((images, texts, longest), NO_TOKEN, device=tokens.device)
+    history[torch.arange(longest, device=tokens.device) >= longest - lengths[..., None]] = tokens[
+        position != PADDING_POSITION
+    ]
+    cache = TextCache(prefix, texts, room_for(texts, longest, beams, max_new_tokens))
+    hidden = model.decode(tokens, cache.prefix, cache, position)
+    hidden = hidden.gather(2, (lengths - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
+    cache.reorder(torch.arange(texts, device=tokens.device).repeat_interleave(beams).expand(images, -1))
+    logits = model.logits(hidden).float().repeat_interleave(beams, dim=1)
+    next_position = lengths.repeat_interleave(beams, dim=1)
+
+    step = None
+    alive = torch.arange(images, device=tokens.device)
+    first_text = torch.arange(texts, device=tokens.device)[:, None] * beams
+    while True:
+        prompt = history.view(-1, 1, longest).expand(-1, beams, -1)
+        logits = logits.view(len(alive) * texts, beams, -1)
+        sep_id = model.config.text_decoder.sep_id
+        found = likeliest(logits, chooser.width, filters, prompt, chooser.tokens, sep_id, penalties, chooser.wanted())
+        source, token = chooser.choose(found)
+        yield
+
+        image_done = chooser.done.view(len(alive), texts).all(1)
+        finished = int(image_done.sum())
+        if finished == len(alive):
+            break
+        step = step or step_for(model, cache, reorders=beams > 1)
+        # Fewer images make each step cheaper, but moving them costs too: wait until half have finished.
+        if step.shrinks and 2 * finished >= len(alive):
+            _collect(results, chooser, alive, image_done, texts)
+            keep = (~image_done).nonzero()[:, 0]
+            rows = (keep[:, None] * texts + torch.arange(texts, device=keep.device)).flatten()
+            chooser.select(rows)
+            step.keep(keep)
+            source, token = source[rows], token[rows]
+            alive, history, next_position = alive[keep], history[keep], next_position[keep]
+        source = (source.view(len(alive), texts, beams) + first_text).flatten(1)
+        logits = step(source if beams > 1 else None, token.view(len(alive), texts * beams), next_position)
+        next_position = next_position + 1
+    _collect(results, chooser, alive, torch.ones_like(image_done), texts)
+    if step is not None:
+        step.finish()
 
 
 def room_for(prompts: int, longest: int, beams: int, max_new_tokens: int) -> int:
@@ -100,58 +154,6 @@ def _check_prompts(model: Git, prefix: ImagePrefix, prompts: Prompts, max_new_to
             f"a prompt of {longest} tokens and {max_new_tokens} new ones are more than the model's {positions} "
             "positions: ask for fewer new tokens"
         )
-
-
-@torch.inference_mode()
-def decode(
-    model: Git, prefix: ImagePrefix, prompts: Prompts, chooser: Chooser, filters: Sequence[Filter], max_new_tokens: int
-) -> list[list[Hypothesis]]:
-    """Run `chooser` until every text is done: hypotheses for every prompt, image by image."""
-    _check_prompts(model, prefix, prompts, max_new_tokens)
-    tokens, position, lengths = pad_prompts(prompts, prefix.keys[0].device)
-    (images, texts, longest), beams = tokens.shape, chooser.beams
-    # Left-padded history of each beam with its prompt, for filters that look back.
-    history = torch.full((images, texts, longest), NO_TOKEN, device=tokens.device)
-    history[torch.arange(longest, device=tokens.device) >= longest - lengths[..., None]] = tokens[
-        position != PADDING_POSITION
-    ]
-    cache = TextCache(prefix, texts, room_for(texts, longest, beams, max_new_tokens))
-    hidden = model.decode(tokens, cache.prefix, cache, position)
-    hidden = hidden.gather(2, (lengths - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
-    cache.reorder(torch.arange(texts, device=tokens.device).repeat_interleave(beams).expand(images, -1))
-    hidden = hidden.repeat_interleave(beams, dim=1)
-    next_position = lengths.repeat_interleave(beams, dim=1)
-
-    results: list[list[Hypothesis]] = [[] for _ in range(images * texts)]
-    alive = torch.arange(images, device=tokens.device)
-    first_text = torch.arange(texts, device=tokens.device)[:, None] * beams
-    while True:
-        logits = model.logits(hidden).float().view(len(alive) * texts, beams, -1)
-        prompt = history.view(-1, 1, longest).expand(-1, beams, -1)
-        count = 2 * beams if beams > 1 else 1
-        found = likeliest(logits, count, filters, prompt, chooser.tokens, model.config.text_decoder.sep_id)
-        source, token = chooser.choose(found)
-
-        image_done = chooser.done.view(len(alive), texts).all(1)
-        if image_done.all():
-            break
-        # Fewer images make each step cheaper, but moving them costs too: wait until half have finished.
-        if 2 * int(image_done.sum()) >= len(alive):
-            _collect(results, chooser, alive, image_done, texts)
-            keep = (~image_done).nonzero()[:, 0]
-            rows = (keep[:, None] * texts + torch.arange(texts, device=keep.device)).flatten()
-            chooser.select(rows)
-            cache.keep(keep)
-            source, token = source[rows], token[rows]
-            alive, history, next_position = alive[keep], history[keep], next_position[keep]
-        source = (source.view(len(alive), texts, beams) + first_text).flatten(1)
-        if beams > 1:
-            cache.reorder(source)
-        token = token.view(len(alive), texts * beams, 1)
-        hidden = model.decode(token, cache.prefix, cache, next_position[..., None])[:, :, 0]
-        next_position = next_position + 1
-    _collect(results, chooser, alive, torch.ones_like(image_done), texts)
-    return results
 
 
 def _collect(results: list[list[Hypothesis]], chooser: Chooser, alive: Tensor, finished: Tensor, texts: int) -> None:

@@ -1,4 +1,4 @@
-"""Greedy search: the likeliest token each time."""
+"""Searches whose lines go on apart from each other: greedy, which takes the likeliest token each time."""
 
 import torch
 from torch import Tensor
@@ -8,34 +8,52 @@ from picscribe.generation.hypothesis import Hypothesis
 
 
 class GreedySearch:
-    """Chooser of N texts, one line of tokens each; a text ends at [SEP] or at the limit."""
+    """Chooser of N texts with K lines of tokens each; a line ends at [SEP] or at the limit."""
 
-    beams = 1
+    width = 1
 
-    def __init__(self, max_new_tokens: int, sep_id: int, texts: int, device: torch.device) -> None:
+    def __init__(self, max_new_tokens: int, sep_id: int, texts: int, device: torch.device, lines: int = 1) -> None:
+        self.beams = lines
         self.max_new_tokens, self.sep_id = max_new_tokens, sep_id
         self.done = torch.zeros(texts, dtype=torch.bool, device=device)
-        self.tokens = torch.zeros((texts, 1, 0), dtype=torch.long, device=device)
-        self.log_probs = torch.zeros((texts, 1, 0), device=device)
+        self.ended = torch.zeros((texts, lines), dtype=torch.bool, device=device)
+        self.tokens = torch.zeros((texts, lines, 0), dtype=torch.long, device=device)
+        self.log_probs = torch.zeros((texts, lines, 0), device=device)
+        self.own = torch.arange(lines, device=device)
 
     def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
-        """The beam each text goes on from, always 0, and its next token, both (N, 1)."""
-        best, token = candidates.log_prob[..., 0], candidates.token[..., 0]
-        token = torch.where(self.done[:, None], self.sep_id, token)
+        """The line each line goes on from, its own, and its next token, both (N, K)."""
+        taken = self._take(candidates.log_prob)[..., None]
+        token, log_prob = (x.gather(2, taken)[..., 0] for x in (candidates.token, candidates.log_prob))
+        token = torch.where(self.ended | self.done[:, None], self.sep_id, token)
         self.tokens = torch.cat([self.tokens, token[..., None]], dim=2)
-        self.log_probs = torch.cat([self.log_probs, best[..., None]], dim=2)
-        self.done |= (token[:, 0] == self.sep_id) | (self.tokens.shape[2] == self.max_new_tokens)
-        return torch.zeros_like(token), token
+        self.log_probs = torch.cat([self.log_probs, log_prob[..., None]], dim=2)
+        self.ended |= (token == self.sep_id) | (self.tokens.shape[2] == self.max_new_tokens)
+        self.done |= self.ended.all(1)
+        return self.own.expand_as(token), token
+
+    def _take(self, log_prob: Tensor) -> Tensor:
+        """Which of the candidates (N, K, C), best first, each line takes: (N, K)."""
+        return torch.zeros_like(log_prob[..., 0], dtype=torch.long)
+
+    def wanted(self) -> Tensor | None:
+        """No token is a candidate but the likeliest."""
+        return None
 
     def select(self, texts: Tensor) -> None:
         """Go on with some of the texts only, by index (n,)."""
-        self.done, self.tokens, self.log_probs = self.done[texts], self.tokens[texts], self.log_probs[texts]
+        self.done, self.ended = self.done[texts], self.ended[texts]
+        self.tokens, self.log_probs = self.tokens[texts], self.log_probs[texts]
 
     def hypotheses(self) -> list[list[Hypothesis]]:
-        """The one hypothesis of every text; its score is its log-probability."""
+        """The hypothesis of every line of every text, best first; a score is a log-probability."""
         results = []
-        for tokens, log_probs in zip(self.tokens[:, 0].tolist(), self.log_probs[:, 0].tolist(), strict=True):
-            length = tokens.index(self.sep_id) if self.sep_id in tokens else len(tokens)
-            counted = tuple(log_probs[: length + 1])
-            results.append([Hypothesis(tuple(tokens[:length]), counted, sum(counted))])
+        for lines, log_probs in zip(self.tokens.tolist(), self.log_probs.tolist(), strict=True):
+            found = [self._hypothesis(*line) for line in zip(lines, log_probs, strict=True)]
+            results.append(sorted(found, key=lambda hypothesis: -hypothesis.score))
         return results
+
+    def _hypothesis(self, tokens: list[int], log_probs: list[float]) -> Hypothesis:
+        length = tokens.index(self.sep_id) if self.sep_id in tokens else len(tokens)
+        counted = tuple(log_probs[: length + 1])
+        return Hypothesis(tuple(tokens[:length]), counted, sum(counted))

@@ -22,6 +22,14 @@ class GenerationOptions:
     no_immediate_repeat: never the token just produced, as in the original's greedy search.
     banned_words: words or phrases that a caption must not hold, in any of the first 256 ways to spell them in pieces of
         the vocabulary; a longer word that begins with such a spelling ("dog" and then "##gy") is banned with it.
+    required_words: words or phrases that a caption must hold, as the tokenizer spells them; with several beams only.
+    repetition_penalty: logits of tokens that stand already are divided by it (multiplied where negative); 1 for none.
+    temperature: 0 searches; above, tokens are drawn, and `num_captions` counts samples. Below 1 likely words become
+        likelier still. Beams, their groups, penalty and scoring then have no use.
+    top_k, top_p: draw from so many of the likeliest tokens (0 for all), and from the likeliest that together have so
+        much of the probability (1 for all).
+    seed: of what is drawn. The same for every image, so that a caption does not depend on what is captioned beside it.
+    beam_groups, diversity_penalty: beams in so many groups, each of which is kept from the words of those before it.
     special_tokens: whether [PAD], [UNK], [unused1] … may be produced, as in the original code; for exact parity only.
     """
 
@@ -35,6 +43,14 @@ class GenerationOptions:
     no_immediate_repeat: bool = False
     banned_words: tuple[str, ...] = ()
     special_tokens: bool = False
+    required_words: tuple[str, ...] = ()
+    repetition_penalty: float = 1.0
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    beam_groups: int = 1
+    diversity_penalty: float = 0.5
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -43,6 +59,9 @@ class GenerationOptions:
             ("min_new_tokens", 0),
             ("num_captions", 1),
             ("no_repeat_ngram", 0),
+            ("top_k", 0),
+            ("seed", 0),
+            ("beam_groups", 1),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -53,25 +72,57 @@ class GenerationOptions:
             raise ConfigurationError(
                 f"min_new_tokens ({self.min_new_tokens}) is more than max_new_tokens ({self.max_new_tokens})"
             )
-        if self.num_captions > self.beams:
-            raise ConfigurationError(
-                f"num_captions ({self.num_captions}) is more than beams ({self.beams}): ask for at least as many beams"
-            )
-        penalty = self.length_penalty
-        if not isinstance(penalty, int | float) or isinstance(penalty, bool) or not -10 <= penalty <= 10:
-            raise ConfigurationError(f"length_penalty must be a number from -10 to 10, not {penalty!r}")
+        for name, lowest, highest in (
+            ("length_penalty", -10, 10),
+            ("repetition_penalty", 0.01, 100),
+            ("temperature", 0, 100),
+            ("top_p", 0.0001, 1),
+            ("diversity_penalty", 0, 100),
+        ):
+            number = getattr(self, name)
+            if not isinstance(number, int | float) or isinstance(number, bool) or not lowest <= number <= highest:
+                raise ConfigurationError(f"{name} must be a number from {lowest} to {highest}, not {number!r}")
         if self.scoring not in get_args(Scoring):
             raise ConfigurationError(f"scoring must be one of {', '.join(get_args(Scoring))}, not {self.scoring!r}")
         for name in ("no_immediate_repeat", "special_tokens"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(f"{name} must be True or False, not {getattr(self, name)!r}")
-        self._check_banned_words()
+        for name in ("banned_words", "required_words"):
+            words = getattr(self, name)
+            if not isinstance(words, list | tuple) or not all(isinstance(word, str) and word.strip() for word in words):
+                raise ConfigurationError(f"{name} must be a list of words, none empty, not {words!r}")
+            object.__setattr__(self, name, tuple(words))
+        self._check_together()
 
-    def _check_banned_words(self) -> None:
-        words = self.banned_words
-        if not isinstance(words, list | tuple) or not all(isinstance(word, str) and word.strip() for word in words):
-            raise ConfigurationError(f"banned_words must be a list of words, none empty, not {words!r}")
-        object.__setattr__(self, "banned_words", tuple(words))
+    def _check_together(self) -> None:
+        """Raise ConfigurationError for options that contradict each other."""
+        if self.seed >= 2**63:
+            raise ConfigurationError(f"seed must be below 2**63, not {self.seed}")
+        if self.temperature:
+            if self.num_captions > MOST_BEAMS:
+                raise ConfigurationError(f"num_captions must be at most {MOST_BEAMS}, not {self.num_captions}")
+            if self.required_words:
+                raise ConfigurationError("required_words need a beam search: leave out temperature")
+            if self.beam_groups > 1:
+                raise ConfigurationError("beam_groups need a beam search: leave out temperature")
+            return
+        if self.top_k or self.top_p < 1:
+            raise ConfigurationError("top_k and top_p shape what is drawn: give a temperature above 0, such as 1")
+        if self.num_captions > self.beams:
+            raise ConfigurationError(
+                f"num_captions ({self.num_captions}) is more than beams ({self.beams}): ask for at least as many beams"
+            )
+        if self.required_words and self.beams < 2:
+            raise ConfigurationError("required_words need a beam search: ask for at least 2 beams")
+        if self.beams % self.beam_groups:
+            raise ConfigurationError(f"beams ({self.beams}) do not share out among {self.beam_groups} beam_groups")
+        if self.beam_groups > 1 and self.required_words:
+            raise ConfigurationError("required_words and beam_groups do not go together: choose one")
+
+    @property
+    def lines(self) -> int:
+        """Texts that grow side by side for one prompt: beams or samples."""
+        return self.num_captions if self.temperature else self.beams
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

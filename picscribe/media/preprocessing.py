@@ -1,7 +1,7 @@
 """From an RGB image to the pixels a checkpoint expects: size, crop or aspect, and normalisation."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -31,6 +31,9 @@ BICUBIC_REACH = 3
 
 SMALLEST_SIDE = 16
 """Shorter sides than this hold no patch of any released image encoder (ViT-B/16, ViT-L/14)."""
+
+
+RESIZES: dict[str, Mode] = {"center-crop": "center_crop", "keep-aspect": "keep_aspect", "square": "square"}
 
 
 @dataclass(frozen=True)
@@ -145,3 +148,15 @@ class Preprocessing:
         rows = rows.resize((size, last - first), Image.Resampling.BICUBIC, box=across)
         down = (0, top * y - first, size, min((top + size) * y - first, last - first))
         return rows.resize((size, size), Image.Resampling.BICUBIC, box=down)
+
+
+def resized(preprocessing: Preprocessing, resize: str) -> Preprocessing:
+    """The same but for how an image comes to its size: a key of RESIZES.
+
+    With "keep-aspect" the longer edge is at most 4/3 of the size: 640 of 480, 560 of 420, as in the original code.
+    Raises ConfigurationError for a name that is not known.
+    """
+    if resize not in RESIZES:
+        raise ConfigurationError(f"resize {resize!r} is none of {', '.join(RESIZES)}")
+    longer = preprocessing.size * 4 // 3 if resize == "keep-aspect" else None
+    return replace(preprocessing, mode=RESIZES[resize], longer_edge=longer)

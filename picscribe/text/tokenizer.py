@@ -82,6 +82,12 @@ class Tokenizer:
         """
         return cls(learn_vocabulary((split_words(text) for text in texts), size, min_frequency))
 
+    @property
+    def word_pieces(self) -> tuple[bool, ...]:
+        """Of each id whether it goes on within a word, as "##s" does."""
+        words = sorted(self._ids, key=self._ids.__getitem__)
+        return tuple(word.startswith(CONTINUATION) for word in words)
+
     def encode(self, text: str) -> list[int]:
         """Ids of `text` without [CLS] and [SEP]. Raises InputError for text that is not valid Unicode."""
         return self.encode_batch([text])[0]

@@ -2,7 +2,7 @@
 
 import torch
 
-from picscribe.generation import generate
+from picscribe.generation import Wording, generate
 from picscribe.model import Git
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.recipe import Recipe
@@ -21,7 +21,8 @@ def caption_features(
             lower = features.read(0, range(start, start + len(images))).to(precision)
             visual = model.image_encoder.upper(lower, features.blocks)  # type: ignore[operator]
             prefix = model.prefix_of(visual)
-            found = generate(model, prefix, [[[tokenizer.cls_id]]] * len(images), options, tokenizer.never_written)
+            wording = Wording(tokenizer.never_written)
+            found = generate(model, prefix, [[[tokenizer.cls_id]]] * len(images), options, wording)
         for image, of_image in zip(images, found, strict=True):
             best = of_image[0]
             captions[image.id] = tokenizer.decode(best[0].tokens) if best else ""

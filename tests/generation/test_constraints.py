@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from picscribe.generation import GenerationOptions, generate
+from picscribe.generation import GenerationOptions, Wording, generate
 from picscribe.generation.constraints import (
     NO_TOKEN,
     Filter,
@@ -97,7 +97,9 @@ def texts_of(
             model = tiny_model(seed)
             with torch.no_grad():
                 prefix = model.encode(random_pixels(seed, 2))
-            found = generate(model, prefix, [[[1, 5]]] * 2, GenerationOptions(**settings), never_written, banned)
+            found = generate(
+                model, prefix, [[[1, 5]]] * 2, GenerationOptions(**settings), Wording(never_written, banned)
+            )
             texts += [hypothesis.tokens for image in found for hypotheses in image for hypothesis in hypotheses]
         return texts
 

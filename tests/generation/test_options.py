@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.generation import GenerationOptions, generate
+from picscribe.generation import GenerationOptions, Wording, generate
 from picscribe.model import Git
 
 
@@ -63,7 +63,7 @@ def test_banned_words_of_a_list_are_kept_as_a_tuple() -> None:
         ([[[1]]], {"max_new_tokens": 40}, ConfigurationError, "1 tokens and 40 new ones are more than the model's 40"),
         ([[[1]]], {"beams": 24}, ConfigurationError, "24 beams, but the vocabulary has only 23"),
         ([[[1]], [[1]]], {}, InputError, "1 images but prompts for 2"),
-        ([], {}, InputError, "1 images but prompts for 0"),
+        ([], {}, InputError, "at least one prompt"),
         ([[]], {}, InputError, "at least one"),
         ([[[]]], {}, InputError, "at least \\[CLS\\]"),
         ([[[1, 23]]], {}, InputError, "token 23, .* vocabulary of 23"),
@@ -85,19 +85,9 @@ def test_prompts_that_cannot_be_searched(
         generate(model, prefix, prompts, GenerationOptions(**settings))
 
 
-def test_images_with_unequal_numbers_of_prompts(
-    tiny_model: Callable[..., Git], random_pixels: Callable[..., Tensor]
-) -> None:
-    model = tiny_model(0)
-    with torch.no_grad():
-        prefix = model.encode(random_pixels(0, 2))
-    with pytest.raises(InputError, match="same number of prompts"):
-        generate(model, prefix, [[[1]], [[1], [1]]], GenerationOptions())
-
-
 def test_a_banned_word_of_no_tokens(tiny_model: Callable[..., Git], random_pixels: Callable[..., Tensor]) -> None:
     model = tiny_model(0)
     with torch.no_grad():
         prefix = model.encode(random_pixels(0, 1))
     with pytest.raises(ConfigurationError, match="banned word"):
-        generate(model, prefix, [[[1]]], GenerationOptions(), banned_sequences=[[5], []])
+        generate(model, prefix, [[[1]]], GenerationOptions(), Wording(banned=[[5], []]))

@@ -1,0 +1,156 @@
+"""`picscribe ask`: questions about photos in, answers out; a file of questions becomes a results file for EvalAI."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from picscribe.cli.loading_options import BatchSize, Compile, Device, Dtype, Model, Quantize, Resize, Revision
+from picscribe.cli.search_options import UNCERTAIN, Beams, MaxWords, MinConfidence, options_of
+from picscribe.cli.terminal import Bar, report, write_line
+from picscribe.errors import ConfigurationError, PicscribeError
+
+if TYPE_CHECKING:
+    from picscribe.datasets.image_texts import ImageText
+    from picscribe.generation.options import GenerationOptions
+    from picscribe.results import Caption
+    from picscribe.scribe import Scribe
+
+
+def ask(
+    photo: Annotated[str | None, typer.Argument(show_default=False, help="An image, or - for standard input.")] = None,
+    questions: Annotated[
+        list[str] | None, typer.Argument(metavar="QUESTION", show_default=False, help="Questions about it.")
+    ] = None,
+    questions_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--questions",
+            show_default=False,
+            help='JSON Lines, one question each: {"image": "a.jpg", "question": "…", "id": 1}; images beside the file.',
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(show_default=False, help="With --questions: the results file, instead of standard output."),
+    ] = None,
+    model: Model = "nano",
+    revision: Revision = None,
+    beams: Beams = None,
+    max_words: MaxWords = None,
+    min_confidence: MinConfidence = 0,
+    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object a question.")] = False,
+    device: Device = "cpu",
+    batch_size: BatchSize = None,
+    dtype: Dtype = "float32",
+    quantize: Quantize = None,
+    compile: Compile = False,
+    resize: Resize = None,
+) -> None:
+    """Answer questions about a photo, or a file of questions about many.
+
+    One question: its answer. Several: question, tab, answer. With --questions the results form of VQA,
+    [{"question_id": 1, "answer": "two"}], in the file's order; a question whose image cannot be used is reported, has
+    the empty answer, and the exit code is 1.
+    """
+    from picscribe.checkpoints.registry import answers_questions
+    from picscribe.scribe import load
+
+    if (questions_file is None) == (not photo or not questions):
+        raise ConfigurationError("give a photo and questions about it, or --questions and a file")
+    if questions_file is not None and photo:
+        raise ConfigurationError("--questions names its images itself: leave the photo out")
+    if output is not None and (questions_file is None or json_lines):
+        raise ConfigurationError("--output is for the results of --questions, without --json")
+    options = options_of(beams=beams, max_words=max_words)
+    asked = _asked(photo, questions or [], questions_file)
+    scribe = load(
+        model, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile, resize=resize
+    )
+    if answers_questions(model) is False:
+        report(f"{model} was not trained to answer questions: `picscribe models` lists those that were")
+    answers: list[dict[str, Any]] = []
+    failures = 0
+    with Bar(len(asked)) as bar:
+        for question, result in _answers(scribe, asked, options, batch_size):
+            failures += isinstance(result, PicscribeError)
+            with bar.advance(1):
+                if isinstance(result, PicscribeError):
+                    report(result)
+                if questions_file is not None and not json_lines:
+                    said = "" if isinstance(result, PicscribeError) else result.text
+                    answers.append({"question_id": question.id, "answer": said})
+                else:
+                    _show(question, result, json_lines, len(asked) > 1, min_confidence, questions_file is not None)
+    if questions_file is not None and not json_lines:
+        _write(answers, output)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _asked(photo: str | None, questions: list[str], file: Path | None) -> "list[ImageText]":
+    from picscribe.datasets.image_texts import ImageText, read_image_texts
+
+    if file is not None:
+        return read_image_texts(file, "question")
+    assert photo is not None
+    return [ImageText(photo, question, number) for number, question in enumerate(questions)]
+
+
+def _answers(
+    scribe: "Scribe", asked: "list[ImageText]", options: "GenerationOptions", batch_size: int | None
+) -> "Iterator[tuple[ImageText, Caption | PicscribeError]]":
+    """Each question with its answer, in order; questions about one image that follow each other share it."""
+    from itertools import groupby
+
+    from picscribe.cli.photos import source_of
+
+    groups = [list(group) for _, group in groupby(asked, key=lambda question: question.image)]
+    pairs = ((source_of(group[0].image), [question.text for question in group]) for group in groups)
+    found = scribe.answers(pairs, options=options, batch_size=batch_size, errors="return")
+    for group, answers in zip(groups, found, strict=True):
+        if isinstance(answers, PicscribeError) and len(group) > 1:
+            # One question that cannot be asked must not take the others about its image with it.
+            alone = ((question.image, [question.text]) for question in group)
+            answers = [
+                one if isinstance(one, PicscribeError) else one[0]
+                for one in scribe.answers(alone, options=options, errors="return")
+            ]
+        each = [answers] if isinstance(answers, PicscribeError) else answers
+        yield from zip(group, each, strict=True)
+
+
+def _show(
+    question: "ImageText",
+    result: "Caption | PicscribeError",
+    as_json: bool,
+    several: bool,
+    min_confidence: float,
+    from_file: bool,
+) -> None:
+    if as_json:
+        fields: dict[str, Any] = {"path": question.image, "question": question.text}
+        if from_file:
+            fields["id"] = question.id
+        if isinstance(result, PicscribeError):
+            fields["error"] = str(result)
+        else:
+            fields |= {"answer": result.text, "score": result.score, "confidence": result.confidence}
+            if min_confidence:
+                fields["uncertain"] = result.confidence < min_confidence
+        write_line(json.dumps(fields))
+    elif not isinstance(result, PicscribeError):
+        text = result.text + (UNCERTAIN if result.confidence < min_confidence else "")
+        write_line(f"{question.text}\t{text}" if several else text)
+
+
+def _write(answers: list[dict[str, Any]], output: Path | None) -> None:
+    from picscribe.whole_files import write_whole
+
+    text = json.dumps(answers, ensure_ascii=False)
+    if output is None:
+        write_line(text)
+    else:
+        write_whole(output, text)

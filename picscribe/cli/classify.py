@@ -1,0 +1,97 @@
+"""`picscribe classify`: photos in, for each the likeliest of given labels out."""
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from picscribe.cli.loading_options import BatchSize, Compile, Device, Dtype, Model, Quantize, Resize, Revision
+from picscribe.cli.terminal import Bar, report, write_line
+from picscribe.errors import PicscribeError
+
+if TYPE_CHECKING:
+    from picscribe.cli.photos import Photo
+    from picscribe.results import Classification
+
+
+def classify(
+    photos: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO|FOLDER|-", show_default=False, help="Images, folders of images, or - for one."),
+    ],
+    labels: Annotated[Path, typer.Option(help="The names of the classes: UTF-8 text, one a line.")],
+    top_k: Annotated[int, typer.Option(min=1, help="Labels a photo, the likeliest first.")] = 1,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Word by word, as the original code does; no probabilities.")
+    ] = False,
+    prompt: Annotated[str | None, typer.Option(show_default=False, help="Words before the label.")] = None,
+    model: Model = "nano",
+    revision: Revision = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object a photo.")] = False,
+    device: Device = "cpu",
+    batch_size: BatchSize = None,
+    dtype: Dtype = "float32",
+    quantize: Quantize = None,
+    compile: Compile = False,
+    resize: Resize = None,
+) -> None:
+    """Name the class of each photo: of the labels given, the one that the model most likely writes.
+
+    One photo: label, tab, probability, a line each for --top-k. Several: the path and a tab before it. What is odd
+    about the labels is said on standard error: duplicates, empty lines, words that the model does not know.
+    """
+    from picscribe.cli.photos import find_photos
+    from picscribe.scribe import load
+    from picscribe.text.labels import Labels, read_labels
+
+    names = read_labels(labels)
+    scribe = load(
+        model, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile, resize=resize
+    )
+    known = Labels.of(scribe.tokenizer, names, str(labels))
+    for note in known.notes:
+        report(note)
+    found = find_photos(photos)
+    results = scribe.classifications(
+        (photo.source for photo in found),
+        known,
+        top_k=top_k,
+        exact=not greedy,
+        prompt=prompt,
+        batch_size=batch_size,
+        errors="return",
+    )
+    failures = 0
+    with Bar(len(found)) as bar:
+        for photo, result in zip(found, results, strict=True):
+            failures += isinstance(result, PicscribeError)
+            with bar.advance(1):
+                _show(photo, result, json_lines, len(found) > 1)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _show(photo: "Photo", result: "Classification | PicscribeError", as_json: bool, several: bool) -> None:
+    if isinstance(result, PicscribeError):
+        report(result)
+        if as_json:
+            write_line(json.dumps({"path": photo.path, "error": str(result)}))
+        return
+    if as_json:
+        ranking = [
+            {
+                "label": one.label,
+                "log_likelihood": one.log_likelihood,
+                "probability": None if math.isnan(one.probability) else one.probability,
+            }
+            for one in result.ranking
+        ]
+        write_line(json.dumps({"path": photo.path, "label": result.label, "ranking": ranking}))
+        return
+    for one in result.ranking:
+        parts = (
+            [photo.path] * several + [one.label] + ([] if math.isnan(one.probability) else [f"{one.probability:.4f}"])
+        )
+        write_line("\t".join(parts))

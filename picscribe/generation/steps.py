@@ -1,0 +1,132 @@
+"""One step of decoding, tokens in and logits out: growing with the texts, or of one shape, as a CUDA graph."""
+
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from picscribe.model import Git, TextCache
+from picscribe.model.fixed_text_cache import FixedTextCache
+
+
+class Step(Protocol):
+    """Decodes the newest token of P texts an image."""
+
+    shrinks: bool
+    """Whether images can leave."""
+
+    def __call__(self, source: Tensor | None, token: Tensor, position: Tensor) -> Tensor:
+        """Logits (B, P, V) after `token` at `position`, both (B, P), where text p goes on from text `source[b, p]`."""
+
+    def keep(self, images: Tensor) -> None:
+        """Go on with some of the images only, by index (n,)."""
+
+    def finish(self) -> None:
+        """No more steps will come."""
+
+
+class GrowingStep:
+    """Attention reads the texts so far and no more: the least work."""
+
+    shrinks = True
+
+    def __init__(self, model: Git, cache: TextCache) -> None:
+        self.model, self.cache = model, cache
+
+    def __call__(self, source: Tensor | None, token: Tensor, position: Tensor) -> Tensor:
+        if source is not None:
+            self.cache.reorder(source)
+        hidden = self.model.decode(token[..., None], self.cache.prefix, self.cache, position[..., None])
+        return self.model.logits(hidden[:, :, 0]).float()
+
+    def keep(self, images: Tensor) -> None:
+        self.cache.keep(images)
+
+    def finish(self) -> None:
+        """Nothing to be done."""
+
+
+class FixedStep:
+    """The same work on the same memory every time; on a GPU captured once as a graph, and replayed.
+
+    A GPU does a step sooner than Python can ask for its hundreds of products; for a graph it asks once. What was
+    captured serves later batches of the same shape: `step_for` keeps the last one of each model.
+    """
+
+    shrinks = False
+
+    def __init__(self, model: Git, cache: TextCache, reorders: bool) -> None:
+        self.model, self.reorders = model, reorders
+        self.shape = _shape(model, cache, reorders)
+        self.cache = FixedTextCache(cache)
+        images, texts = cache.visible.shape[:2]
+        empty = torch.zeros((images, texts), dtype=torch.long, device=cache.visible.device)
+        self.source, self.token, self.position = empty.clone(), empty.clone(), empty.clone()
+        self.logits = torch.empty(0)
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, source: Tensor | None, token: Tensor, position: Tensor) -> Tensor:
+        if source is not None:
+            self.source.copy_(source)
+        self.token.copy_(token)
+        self.position.copy_(position)
+        if self.token.device.type != "cuda":
+            return self.compute()
+        if self.graph is None:
+            self._capture()
+        assert self.graph is not None
+        self.graph.replay()
+        return self.logits
+
+    def compute(self) -> Tensor:
+        """The step on what stands in `source`, `token` and `position`: logits (B, P, V)."""
+        if self.reorders:
+            self.cache.reorder(self.source)
+        hidden = self.model.decode(self.token[..., None], self.cache.prefix, self.cache, self.position[..., None])
+        self.cache.advance()
+        return self.model.logits(hidden[:, :, 0]).float()
+
+    def _capture(self) -> None:
+        device = self.token.device
+        with torch.cuda.device(device):
+            before = self.cache.visible.clone(), self.cache.next_slots.clone()
+            stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)  # type: ignore[no-untyped-call]
+            stream.wait_stream(current)
+            with torch.cuda.stream(stream):
+                self.compute()  # libraries set themselves up at first use, which cannot be captured
+            current.wait_stream(stream)
+            self.cache.visible.copy_(before[0])
+            self.cache.next_slots.copy_(before[1])
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.logits = self.compute()
+
+    def keep(self, images: Tensor) -> None:
+        raise NotImplementedError("a step of one shape keeps its images")
+
+    def finish(self) -> None:
+        """Serve the next batch of this shape."""
+        _idle[self.model] = self
+
+
+_idle: WeakKeyDictionary[Git, FixedStep] = WeakKeyDictionary()
+"""The last step of each model. Whoever uses one takes it out, so that threads do not share it."""
+
+
+def _shape(model: Git, cache: TextCache, reorders: bool) -> tuple[object, ...]:
+    """What must be the same for a captured step to serve again; the weights' memory among it."""
+    keys = cache.prefix.keys[0]
+    weights = tuple(parameter.data_ptr() for parameter in model.parameters())
+    return keys.shape, keys.dtype, keys.device, cache.visible.shape, reorders, weights
+
+
+def step_for(model: Git, cache: TextCache, reorders: bool) -> Step:
+    """A step on from `cache`: on a GPU of one shape, elsewhere growing. `reorders`: texts go on from one another."""
+    if cache.visible.device.type != "cuda":
+        return GrowingStep(model, cache)
+    idle = _idle.pop(model, None)
+    if idle is None or idle.shape != _shape(model, cache, reorders):
+        return FixedStep(model, cache, reorders)
+    idle.cache.take_over(cache)
+    return idle
