@@ -1,4 +1,4 @@
-"""`picscribe train`: a recipe in, a run's folder with the best checkpoint out."""
+"""`picscribe train`: a recipe or a folder of photos with captions in, a run's folder with the best checkpoint out."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,24 +6,75 @@ from typing import Annotated
 import typer
 
 from picscribe.cli.terminal import write_line
+from picscribe.errors import ConfigurationError
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(show_default=False, help="A YAML file such as recipes/nano-flickr8k.yaml.")],
+    recipe: Annotated[
+        str | None, typer.Argument(show_default=False, help="A YAML file such as recipes/fine-tune.yaml.")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[SECTION.KEY=VALUE]...", show_default=False, help="Settings that win over the file's."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(show_default=False, help="Instead of a recipe: photos with captions, in any form that is known."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", show_default=False, help="With --data: the checkpoint to start from. [default: nano]"),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(show_default=False, help="The run's folder. [default: runs/NAME]")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show settings, data, steps, memory and a batch; train nothing.")
+    ] = False,
 ) -> None:
-    """Train a model from a recipe. Each epoch ends with a row of figures and a state that --resume goes on from."""
-    from picscribe.training import load_recipe
-    from picscribe.training import train as run
+    """Train a model from a recipe, or fine-tune one on your own photos.
 
-    settings = load_recipe(recipe, overrides or ())
-    folder = output or Path("runs") / settings.name
+    The run's folder holds the best checkpoint, a history, curves, samples, and a state that --resume goes on from;
+    on SIGTERM the state is saved. Several processes: torchrun --nproc-per-node 2 -m picscribe train RECIPE
+    """
+    from picscribe.training import FineTuningRecipe, fine_tune, load_recipe
+    from picscribe.training import train as run
+    from picscribe.training.preview import preview
+    from picscribe.training.recipe import recipe_from
+
+    if data is not None:
+        # What stands where a recipe would is the first override.
+        overrides = [*([recipe] if recipe else []), *(overrides or [])]
+        settings = recipe_from({"start": start or "nano", "data": {"train": _sources(data)}}, overrides)
+        name = data.resolve().stem
+    elif recipe is None:
+        raise ConfigurationError("give a recipe, or --data and a folder of photos with captions")
+    elif start is not None:
+        raise ConfigurationError("--from goes with --data; a recipe says itself where it starts")
+    else:
+        settings = load_recipe(Path(recipe), overrides or ())
+        name = settings.name
+    folder = output or Path("runs") / name
+    if dry_run:
+        if not isinstance(settings, FineTuningRecipe):
+            raise ConfigurationError("--dry-run is for recipes that start from a checkpoint (start: …)")
+        write_line(preview(settings, folder))
+        return
+    if isinstance(settings, FineTuningRecipe):
+        fine_tune(settings, folder, resume=resume, report=write_line)
+        return
     run(settings, folder, resume=resume, report=write_line)
     write_line(f"the best checkpoint is in {folder / 'best'}: picscribe caption --model {folder / 'best'} PHOTO")
+
+
+def _sources(data: Path) -> list[dict[str, str]]:
+    """The training split of a data set that has one, or all of one that has no splits."""
+    from picscribe.datasets import read_dataset
+
+    splits = set(read_dataset(data).splits) - {""}
+    if not splits:
+        return [{"path": str(data)}]
+    if "train" not in splits:
+        raise ConfigurationError(f"{data}: has the splits {', '.join(sorted(splits))}; name one: data.train=[{{…}}]")
+    return [{"path": str(data), "split": "train"}]

@@ -85,8 +85,7 @@ class Tokenizer:
     @property
     def word_pieces(self) -> tuple[bool, ...]:
         """Of each id whether it goes on within a word, as "##s" does."""
-        words = sorted(self._ids, key=self._ids.__getitem__)
-        return tuple(word.startswith(CONTINUATION) for word in words)
+        return tuple(word.startswith(CONTINUATION) for word in self.vocabulary)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text` without [CLS] and [SEP]. Raises InputError for text that is not valid Unicode."""

@@ -54,3 +54,18 @@ def draw_view(
     view = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
     mirrored = augmentation.mirror and draw.random() < 0.5
     return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored and may_mirror else view
+
+
+def draw_square(
+    image: Image.Image, size: int, augmentation: Augmentation, draw: random.Random, may_mirror: bool
+) -> Image.Image:
+    """A random square of `image`, `size` × `size` pixels, bicubic: the paper's crop, for networks that see squares.
+
+    Its area is a share of the image's, as far as it fits into it, which keeps the aspect.
+    """
+    area = draw.uniform(augmentation.min_area, 1.0) * image.width * image.height
+    side = min(math.sqrt(area), image.width, image.height)
+    left, top = draw.uniform(0, image.width - side), draw.uniform(0, image.height - side)
+    view = image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    mirrored = augmentation.mirror and draw.random() < 0.5
+    return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored and may_mirror else view

@@ -24,6 +24,7 @@ from picscribe.text.prompts import TrainingExample, training_example
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.loss import smoothed_loss
 from picscribe.training.packing import pack, predicted_logits
+from picscribe.training.parameter_groups import learning_rate_factor
 from picscribe.training.recipe import OptimisationRecipe, Recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.training.validation import caption_features
@@ -78,13 +79,6 @@ def make_optimiser(model: Git, recipe: OptimisationRecipe) -> torch.optim.AdamW:
         ],
         betas=(0.9, 0.98),
     )
-
-
-def learning_rate_factor(step: int, warmup: int, total: int) -> float:
-    """Linear warm-up, then a cosine to 0 at the end."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
 class Trainer:

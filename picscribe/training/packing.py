@@ -5,7 +5,7 @@ its captions instead of as many of both.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -29,6 +29,10 @@ class PackedTexts:
     text: Tensor
     predicts: Tensor
     targets: Tensor
+
+    def to(self, device: torch.device) -> "PackedTexts":
+        """The same on a device."""
+        return PackedTexts(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
 
 def pack(texts: Sequence[Sequence[TrainingExample]]) -> PackedTexts:

@@ -17,6 +17,7 @@ from picscribe.errors import ConfigurationError
 from picscribe.generation import GenerationOptions
 from picscribe.model import EfficientNetLiteConfig, TextDecoderConfig
 from picscribe.training.augmentation import Augmentation
+from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,10 @@ def _build(kind: type[Config], values: object, where: str) -> Config:
 def _value(kind: Any, value: object, name: str) -> object:
     if dataclasses.is_dataclass(kind):
         return _build(typing.cast("type[Any]", kind), value, name)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigurationError(f"{name} must be a list, not {reprlib.repr(value)}")
+        return tuple(_value(typing.get_args(kind)[0], one, f"{name}[{place}]") for place, one in enumerate(value))
     if typing.get_origin(kind) is Literal:
         if value not in typing.get_args(kind):
             raise ConfigurationError(
@@ -224,8 +229,11 @@ def _parse(text: str, where: str) -> object:
         raise ConfigurationError(f"{where}: not a YAML file: {' '.join(str(error).split())}") from error
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe; `overrides` are "section.key=value" and win. Raises ConfigurationError that names the setting."""
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe | FineTuningRecipe:
+    """Read a recipe; `overrides` are "section.key=value" and win. One that names a `start` fine-tunes a checkpoint.
+
+    Raises ConfigurationError that names the setting.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -235,6 +243,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     values = _parse(text, str(path)) or {}
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path}: a recipe holds settings (key: value), not {reprlib.repr(values)}")
+    return recipe_from(values, overrides)
+
+
+def recipe_from(values: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe | FineTuningRecipe:
+    """A recipe from its settings as YAML has them, under `overrides`; as `load_recipe`."""
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals or not name:
@@ -246,9 +259,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             if not isinstance(section, dict):
                 raise ConfigurationError(f"{override!r}: {part!r} is a value, not a section")
         section[key] = _parse(text, repr(override))
-    return _build(Recipe, values, "")
+    kind: type[Recipe] | type[FineTuningRecipe] = FineTuningRecipe if "start" in values else Recipe
+    return _build(kind, values, "")
 
 
-def dump_recipe(recipe: Recipe) -> str:
+def dump_recipe(recipe: Recipe | FineTuningRecipe) -> str:
     """The recipe as YAML, every setting spelled out."""
     return yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False, allow_unicode=True)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from picscribe.errors import CheckpointError, ConfigurationError
+from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.recipe import Recipe, dump_recipe
 from picscribe.versions import versions
 from picscribe.whole_files import whole_file, write_whole
@@ -24,10 +25,10 @@ class RunFolder:
         self._state = path / "state.pt"
         self._recipe = path / "recipe.yaml"
 
-    def open(self, recipe: Recipe, resume: bool) -> None:
+    def open(self, recipe: Recipe | FineTuningRecipe, resume: bool) -> None:
         """Start a run here, or go on with one. Raises ConfigurationError where that would lose or mix runs."""
         if resume:
-            if not (self._state.exists() and self._recipe.exists()):
+            if not (self._has_state() and self._recipe.exists()):
                 raise ConfigurationError(f"{self.path}: nothing to resume; run without --resume to start")
             if self._recipe.read_text(encoding="utf-8") != dump_recipe(recipe):
                 raise ConfigurationError(
@@ -35,7 +36,7 @@ class RunFolder:
                     "or name another folder"
                 )
             return
-        if self._state.exists():
+        if self._has_state():
             raise ConfigurationError(
                 f"{self.path} holds a run already: --resume goes on with it, --output names another folder"
             )
@@ -45,6 +46,9 @@ class RunFolder:
             raise ConfigurationError(f"{self.path} cannot be made ({error.strerror}): name another folder") from error
         write_whole(self._recipe, dump_recipe(recipe))
         write_whole(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
+
+    def _has_state(self) -> bool:
+        return self._state.exists() or any((self.path / "states").glob("step-*.pt"))
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Everything a resumed run needs, tensors and plain values only."""

@@ -1,0 +1,378 @@
+"""Fine-tuning a checkpoint: packed texts over each image, on one process or many, through accelerate."""
+
+import copy
+import json
+import math
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from picscribe.errors import CheckpointError, ConfigurationError, PicscribeError
+from picscribe.media.images import open_image
+from picscribe.media.reading import read_ahead
+from picscribe.text.prompts import TrainingExample
+from picscribe.training.augmentation import draw_square, draw_view
+from picscribe.training.curves import draw_curves
+from picscribe.training.fine_tuning_recipe import FineTuningRecipe
+from picscribe.training.mixture import Batches, Item, draw_texts, read_data, share_of, steps_of
+from picscribe.training.objective import Objective
+from picscribe.training.packing import PackedTexts, pack
+from picscribe.training.parameter_groups import learning_rate_factor, make_optimiser
+from picscribe.training.run_folder import RunFolder
+from picscribe.training.scores import Scores
+from picscribe.training.self_critical import Rewards
+from picscribe.training.setup import load_start, make_accelerator
+from picscribe.training.states import States
+from picscribe.training.views import SIDED
+from picscribe.whole_files import write_whole
+
+Report = Callable[[str], None]
+REPORT_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process computes at a time: pixels (B, 3, size, size), the images, and their texts."""
+
+    pixels: Tensor
+    items: tuple[Item, ...]
+    texts: list[list[TrainingExample]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A step's parts, read and shaped, and what could not be."""
+
+    epoch: int
+    parts: tuple[Part, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+class FineTuner:
+    """State of one run; `run` goes on from wherever it stands."""
+
+    def __init__(self, recipe: FineTuningRecipe, output: Path, report: Report) -> None:
+        self.recipe, self.folder, self.report = recipe, RunFolder(output), report
+        self.states = States(output / "states", recipe.saving.keep)
+        self.accelerator = make_accelerator(recipe, output)
+        self.processes = self.accelerator.num_processes
+        self.data = read_data(recipe.data, recipe.seed)
+        optimisation = recipe.optimisation
+        self.batches = Batches(
+            self.data, recipe.seed, optimisation.batch_images, self.processes * optimisation.accumulate
+        )
+        self.total = steps_of(optimisation.epochs, optimisation.steps, self.batches.steps_an_epoch)
+        torch.manual_seed(recipe.seed)
+        self.start = load_start(recipe)
+        self.model = self.start.model
+        self.objective = Objective(self.model, optimisation.label_smoothing, recipe.weights.activation_checkpointing)
+        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False) if optimisation.ema_decay else None
+        optimiser = make_optimiser(self.model, recipe)
+        self.wrapped, self.optimiser = self.accelerator.prepare(self.objective, optimiser)
+        if self.ema is not None:
+            self.ema.to(self.accelerator.device)
+        torch.manual_seed(recipe.seed + self.accelerator.process_index)
+        self.rewards = self._rewards() if recipe.objective == "cider" else None
+        self.scores = Scores(recipe, self.data, self.start, self.folder, self._say)
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self.skipped: dict[str, str] = {}
+        self.stop_asked = False
+
+    def _rewards(self) -> Rewards:
+        if self.data.task != "captions":
+            raise ConfigurationError(f"objective cider is for captions, but the data are {self.data.task}")
+        items = [item for part in self.data.parts for item in part.items]
+        return Rewards(self.recipe.self_critical, items, self.start.tokenizer)
+
+    # Reading
+
+    def prepare(self, step: int) -> Prepared:
+        """What this process learns from in a step. A photo that cannot be read is left out and told of."""
+        optimisation, draw = self.recipe.optimisation, random.Random(f"{self.recipe.seed}/{step}/size")
+        epoch, items = self.batches.of_step(step)
+        size = draw.choice(self.recipe.image.sizes or (self.start.preprocessing.size,))
+        shares = self.processes * optimisation.accumulate
+        parts, skipped = [], []
+        for number in range(optimisation.accumulate):
+            share = self.accelerator.process_index * optimisation.accumulate + number
+            pixels, good = [], []
+            for item in share_of(items, share, shares):
+                try:
+                    pixels.append(self._pixels(item, size, epoch))
+                    good.append(item)
+                except PicscribeError as error:
+                    skipped.append((item.id, str(error)))
+            texts = [draw_texts(item, self.start.tokenizer, self.recipe.data, self.recipe.seed, epoch) for item in good]
+            parts.append(Part(torch.stack(pixels) if pixels else torch.zeros(0, 3, size, size), tuple(good), texts))
+        return Prepared(epoch, tuple(parts), tuple(skipped))
+
+    def _pixels(self, item: Item, size: int, epoch: int) -> Tensor:
+        preprocessing = replace(self.start.preprocessing, size=size, mode="square", longer_edge=None)
+        draw = random.Random(f"{self.recipe.seed}/{epoch}/{item.id}/view")
+        may_mirror = not any(SIDED.search(text) for pair in item.texts for text in pair)
+        view = draw_view if self.start.preprocessing.mode == "square" else draw_square
+        image = open_image(item.example.image())
+        return preprocessing(view(image, size, self.recipe.image.augmentation, draw, may_mirror))
+
+    # Steps
+
+    def run(self) -> list[dict[str, float]]:
+        """Every step that is left, with validations and saved states between; returns the history, a row each."""
+        self.model.train()
+        started, seen, losses = time.monotonic(), 0, list[float]()
+        read = read_ahead(range(self.step, self.total), self.prepare, ahead=2)
+        with _stop_on_sigterm(self):
+            for prepared in read:
+                if isinstance(prepared, PicscribeError):
+                    raise prepared
+                self.skipped.update(prepared.skipped)
+                losses.append(self.train_step(prepared))
+                self.step += 1
+                seen += self.recipe.optimisation.batch_images
+                if self.step % REPORT_EVERY == 0:
+                    self._progress(losses, seen / (time.monotonic() - started))
+                ended = self._after_step(losses, started)
+                if ended:
+                    read.close()
+                    break
+        return self.history
+
+    def _progress(self, losses: Sequence[float], rate: float) -> None:
+        left = (self.total - self.step) * self.recipe.optimisation.batch_images / rate
+        recent = losses[-REPORT_EVERY:]
+        self._say(
+            f"step {self.step}/{self.total}  loss {sum(recent) / len(recent):.4f}  learning rate "
+            f"{self.optimiser.param_groups[-1]['lr']:.3g}  {rate:.1f} images a second  {left / 60:.0f} min left"
+        )
+
+    def _after_step(self, losses: list[float], started: float) -> bool:
+        """Validate and save where it is time; whether the run is to end here."""
+        every = self.recipe.validation.every_steps or self.batches.steps_an_epoch
+        last = self.step == self.total
+        stopping = self._anyone(self.stop_asked)
+        if last or (self.step % every == 0 and not stopping):
+            row = {"step": float(self.step), "loss": sum(losses) / len(losses)}
+            row |= {"learning_rate": self.optimiser.param_groups[-1]["lr"], "seconds": time.monotonic() - started}
+            losses.clear()
+            row |= self.validate()
+            self.history.append(row)
+            self._say("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+            self.save()
+        elif stopping or (self.recipe.saving.every_steps and self.step % self.recipe.saving.every_steps == 0):
+            self.save()
+        if stopping and not last:
+            self._say(f"stopped after step {self.step}; go on with --resume")
+        patience = self.recipe.validation.patience
+        if patience and self.scores.waited >= patience and not last:
+            self._say(f"no better score in {self.scores.waited} validations: stopped after step {self.step}")
+            return True
+        return stopping
+
+    def train_step(self, prepared: Prepared) -> float:
+        """One update of the weights from all processes' parts; returns the loss a predicted token."""
+        factor = learning_rate_factor(self.step, self.recipe.optimisation.warmup_steps, self.total)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        self.optimiser.zero_grad(set_to_none=True)
+        work = [self._packed(part) for part in prepared.parts]
+        count = self._summed(float(sum(int(texts.predicts.sum()) * real for _, texts, _, real in work)))
+        lost = 0.0
+        for number, (pixels, texts, advantage, real) in enumerate(work):
+            last = number + 1 == len(work)
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped), self.accelerator.autocast():
+                # Data-parallel training averages over processes what has to be summed.
+                loss = self.wrapped(pixels, texts, advantage) * (real * self.processes / max(1.0, count))
+            self.accelerator.backward(loss)
+            lost += loss.item() / self.processes
+        norm = self.accelerator.clip_grad_norm_(
+            [p for p in self.model.parameters() if p.requires_grad], self.recipe.optimisation.clip_norm
+        )
+        total = self._summed(lost)
+        if not math.isfinite(total) or (norm is not None and not torch.isfinite(norm) and not self._scales()):
+            self._stop_at_nonsense(total, norm)
+        self.optimiser.step()
+        self._update_ema()
+        return total
+
+    def _scales(self) -> bool:
+        """Whether float16's gradients are scaled, where an infinite one only skips a step."""
+        return self.accelerator.scaler is not None
+
+    def _packed(self, part: Part) -> tuple[Tensor, PackedTexts, Tensor | None, float]:
+        """A part on the device; the last is 0 where there is no image, and one that counts nothing stands in."""
+        texts, pixels, real = part.texts, part.pixels, 1.0
+        advantage: Tensor | None = None
+        if not part.items:
+            tokenizer = self.start.tokenizer
+            texts = [[TrainingExample((tokenizer.cls_id, tokenizer.sep_id), (False, True))]]
+            pixels, real = pixels.new_zeros((1, *pixels.shape[1:])), 0.0
+        pixels = pixels.to(self.accelerator.device, non_blocking=True)
+        if self.rewards is not None:
+            if part.items:
+                seed = random.Random(f"{self.recipe.seed}/{self.step}/samples").getrandbits(62)
+                rewarded = self.rewards.draw(self.model, pixels, part.items, seed)
+                texts = rewarded.texts
+                worth = [
+                    advantage_of
+                    for row, of_image in zip(rewarded.advantages, texts, strict=True)
+                    for advantage_of, text in zip(row, of_image, strict=True)
+                    for _ in text.tokens[1:]
+                ]
+                advantage = torch.tensor(worth, device=pixels.device)
+            else:
+                advantage = torch.zeros(1, device=pixels.device)
+        return pixels, pack(texts).to(self.accelerator.device), advantage, real
+
+    def _stop_at_nonsense(self, loss: float, norm: Tensor | None) -> None:
+        """Stop before the weights are spoilt."""
+        steps = self.states.steps()
+        kept = f"the state after step {steps[-1]} is kept" if steps else "nothing was saved yet"
+        raise PicscribeError(
+            f"the loss became {loss} (gradient's norm {norm}) at step {self.step + 1}; {kept}: start anew in another "
+            "folder with a smaller learning rate or more warm-up"
+        )
+
+    @torch.no_grad()
+    def _update_ema(self) -> None:
+        """Move the average towards the weights, faster in the first steps."""
+        if self.ema is None:
+            return
+        decay = min(self.recipe.optimisation.ema_decay, (self.step + 1) / (self.step + 10))
+        for average, weight in zip(self.ema.parameters(), self.model.parameters(), strict=True):
+            if weight.requires_grad:
+                average.lerp_(weight, 1 - decay)
+
+    def _summed(self, value: float) -> float:
+        """The sum of every process's value."""
+        if self.processes == 1:
+            return value
+        return float(self.accelerator.reduce(torch.tensor(value, device=self.accelerator.device), "sum"))
+
+    def _anyone(self, asked: bool) -> bool:
+        return self._summed(float(asked)) > 0
+
+    def _say(self, text: str) -> None:
+        if self.accelerator.is_main_process:
+            self.report(text)
+
+    # Validation, and what is kept
+
+    def validate(self) -> dict[str, float]:
+        """Scores on the validation data, by the first process."""
+        row: dict[str, float] = {}
+        if self.accelerator.is_main_process:
+            mode = self.model.training
+            row = self.scores.take(self.ema if self.ema is not None else self.model, self.step)
+            self.model.train(mode)
+        self.accelerator.wait_for_everyone()
+        if self.processes > 1:
+            from accelerate.utils import broadcast_object_list
+
+            ((row, self.scores.waited),) = broadcast_object_list([(row, self.scores.waited)])
+        return row
+
+    def save(self) -> None:
+        """History, curves, and everything that `restore` needs."""
+        states = [self._random_state()]
+        if self.processes > 1:
+            from accelerate.utils import gather_object
+
+            states = gather_object(states)
+        if self.accelerator.is_main_process:
+            if self.history:
+                self.folder.write_history(self.history)
+                (self.folder.path / "curves.png").write_bytes(draw_curves(self.history))
+            if self.skipped:
+                write_whole(self.folder.path / "skipped.json", json.dumps(self.skipped, indent=1, ensure_ascii=False))
+                self._say(f"{len(self.skipped)} photos could not be read so far: skipped.json lists them")
+            scaler = self.accelerator.scaler
+            state = {
+                "model": self.model.state_dict(),
+                "ema": self.ema.state_dict() if self.ema is not None else {},
+                "optimiser": self.optimiser.state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else {},
+                "step": self.step,
+                "best": self.scores.best,
+                "waited": self.scores.waited,
+                "history": self.history,
+                "skipped": self.skipped,
+                "random": states,
+            }
+            self.states.save(self.step, state)
+        self.accelerator.wait_for_everyone()
+
+    def _random_state(self) -> dict[str, Tensor]:
+        state = {"cpu": torch.get_rng_state()}
+        if self.accelerator.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.accelerator.device)
+        return state
+
+    def restore(self) -> None:
+        """Go on exactly after the latest saved step. Raises CheckpointError for a state of another run."""
+        state = self.states.load()
+        try:
+            self.model.load_state_dict(state["model"])
+            if self.ema is not None:
+                self.ema.load_state_dict(state["ema"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            self.step, self.scores.best, self.scores.waited = state["step"], state["best"], state["waited"]
+            self.history, self.skipped = state["history"], state["skipped"]
+            own = state["random"][self.accelerator.process_index]
+            torch.set_rng_state(own["cpu"])
+            if "cuda" in own and self.accelerator.device.type == "cuda":
+                torch.cuda.set_rng_state(own["cuda"], self.accelerator.device)
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"{self.states.folder}: the state does not fit this recipe, data and number of processes ({reason}); "
+                "start the run anew in another folder"
+            ) from error
+
+
+@contextmanager
+def _stop_on_sigterm(tuner: FineTuner) -> Iterator[None]:
+    """SIGTERM asks for an end after the step that is being computed."""
+
+    def ask(*_: object) -> None:
+        tuner.stop_asked = True
+
+    try:
+        before = signal.signal(signal.SIGTERM, ask)
+    except ValueError:  # not the main thread, to which signals go
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def fine_tune(
+    recipe: FineTuningRecipe, output: Path, resume: bool = False, report: Report = print
+) -> list[dict[str, float]]:
+    """Run a recipe to its end, or until SIGTERM; returns the history. The best checkpoint is in `output`/best.
+
+    Raises ConfigurationError for a folder that holds another run, InputError for data that cannot be read.
+    """
+    tuner = FineTuner(recipe, output, report)
+    if tuner.accelerator.is_main_process:
+        tuner.folder.open(recipe, resume)
+    tuner.accelerator.wait_for_everyone()
+    if resume:
+        tuner.restore()
+        tuner._say(f"resumed after step {tuner.step}")
+    history = tuner.run()
+    best = tuner.folder.best
+    if best.is_dir():
+        tuner._say(f"the best checkpoint is in {best}: picscribe caption --model {best} PHOTO")
+    return history

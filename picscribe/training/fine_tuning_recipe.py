@@ -1,0 +1,221 @@
+"""Fine-tuning a checkpoint, as frozen dataclasses read from one YAML file."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from picscribe.errors import ConfigurationError
+from picscribe.generation import GenerationOptions
+from picscribe.training.augmentation import Augmentation
+
+TrainedPart = Literal["all", "decoder", "lora"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set, in any form that `picscribe data inspect` knows; paths are relative to where the command runs.
+
+    split: as the data set names it, several joined by "+"; "" for a data set that has but one. weight: how many times
+    an epoch goes over it; 0.5 takes half of it, another half each epoch.
+    """
+
+    path: str = ""
+    split: str = ""
+    images: str = ""
+    format: str = ""
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ConfigurationError("a data set needs a path: path=FOLDER or an annotation file")
+        if not 0 < self.weight <= 1000:
+            raise ConfigurationError(f"{self.path}: weight must be above 0 and at most 1000, not {self.weight!r}")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """What is learned from, and what is captioned to see how far it is.
+
+    validation: none leaves `held_out` of the training images, drawn by the seed, for that.
+    texts_an_image: of an image's captions or questions so many, drawn anew each epoch, over one image prefix.
+    max_tokens: the longest text, prefix and target together (FACTS of the original: 40).
+    """
+
+    train: tuple[Source, ...] = ()
+    validation: tuple[Source, ...] = ()
+    held_out: float = 0.1
+    texts_an_image: int = 5
+    max_tokens: int = 40
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise ConfigurationError("data.train is empty: name at least one data set")
+        if not 0 < self.held_out < 1:
+            raise ConfigurationError(f"data.held_out must be between 0 and 1, not {self.held_out!r}")
+        _at_least("data", self, texts_an_image=1, max_tokens=3)
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """Pixels: random views as in the paper; `sizes`, where several are named, are drawn anew for each batch."""
+
+    sizes: tuple[int, ...] = ()
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if any(size < 16 or size > 2048 for size in self.sizes):
+            raise ConfigurationError(f"image.sizes must be from 16 to 2048 pixels, not {list(self.sizes)}")
+
+
+@dataclass(frozen=True)
+class WeightSettings:
+    """Which weights learn. `decoder` leaves the image encoder as it is, `lora` trains low-rank additions to all
+    linear layers of what `lora_in` names, and merges them when a model is saved.
+
+    layer_decay: the image encoder's layers learn slower the nearer they are to the pixels, each by this factor.
+    activation_checkpointing: less memory for about a third more time.
+    """
+
+    train: TrainedPart = "all"
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    lora_in: Literal["decoder", "all"] = "decoder"
+    layer_decay: float = 1.0
+    dropout: float = 0.1
+    activation_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least("weights", self, lora_rank=1)
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigurationError(f"weights.layer_decay must be above 0 and at most 1, not {self.layer_decay!r}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigurationError(f"weights.dropout must be in [0, 1), not {self.dropout!r}")
+
+
+@dataclass(frozen=True)
+class OptimisationSettings:
+    """AdamW with warm-up and a cosine to 0; a batch is images, over all processes, in `accumulate` parts.
+
+    Either `epochs` or, where it is not 0, `steps` says how long. Learning rates are the paper's for pre-training.
+    """
+
+    epochs: int = 10
+    steps: int = 0
+    batch_images: int = 32
+    accumulate: int = 1
+    learning_rate: float = 5e-5
+    encoder_learning_rate: float = 1e-5
+    weight_decay: float = 0.05
+    warmup_steps: int = 500
+    clip_norm: float = 1.0
+    label_smoothing: float = 0.1
+    ema_decay: float = 0.0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        _at_least("optimisation", self, epochs=1, steps=0, batch_images=1, accumulate=1, warmup_steps=0)
+        _at_least("optimisation", self, learning_rate=0, encoder_learning_rate=0, weight_decay=0, clip_norm=1e-9)
+        for name in ("label_smoothing", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigurationError(f"optimisation.{name} must be in [0, 1), not {getattr(self, name)!r}")
+        if self.batch_images % self.accumulate:
+            raise ConfigurationError(
+                f"optimisation.batch_images ({self.batch_images}) must be a multiple of accumulate ({self.accumulate})"
+            )
+
+
+@dataclass(frozen=True)
+class SelfCriticalSettings:
+    """CIDEr optimisation (Rennie et al., 2017, arXiv 1612.00563): so many sampled captions an image, each held against
+    the mean of the others, or against the greedy caption. `document_frequencies` of CIDEr: a file from `picscribe data
+    frequencies`; "" for those of the training captions."""
+
+    samples: int = 5
+    baseline: Literal["others", "greedy"] = "others"
+    temperature: float = 1.0
+    max_new_tokens: int = 20
+    document_frequencies: str = ""
+
+    def __post_init__(self) -> None:
+        _at_least("self_critical", self, samples=2 if self.baseline == "others" else 1, max_new_tokens=1)
+        if not 0 < self.temperature <= 100:
+            raise ConfigurationError(f"self_critical.temperature must be above 0, not {self.temperature!r}")
+
+
+@dataclass(frozen=True)
+class ValidationSettings:
+    """Scores of `images` of the validation data every so many steps (0: every epoch), the best checkpoint kept.
+
+    patience: stop after so many validations without a better score; 0 never.
+    """
+
+    every_steps: int = 0
+    images: int = 1000
+    beams: int = 4
+    length_penalty: float = 0.6
+    max_new_tokens: int = 20
+    batch_images: int = 32
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least("validation", self, every_steps=0, images=1, batch_images=1, patience=0)
+        self.options()
+
+    def options(self) -> GenerationOptions:
+        """How images are captioned."""
+        return GenerationOptions(
+            beams=self.beams, length_penalty=self.length_penalty, max_new_tokens=self.max_new_tokens
+        )
+
+
+@dataclass(frozen=True)
+class SavingSettings:
+    """The state to go on from, every so many steps (0: with each validation), the last `keep` of them kept."""
+
+    every_steps: int = 0
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        _at_least("saving", self, every_steps=0, keep=1)
+
+
+@dataclass(frozen=True)
+class FineTuningRecipe:
+    """One run from a checkpoint on: everything that decides its result.
+
+    start: a name that `picscribe models` lists, or a folder. objective: "words", the next word of people's captions
+    and answers, or "cider", sampled captions by their CIDEr. trackers: "tensorboard", "wandb", "trackio".
+    """
+
+    start: str = "nano"
+    name: str = "run"
+    seed: int = 1
+    objective: Literal["words", "cider"] = "words"
+    trackers: tuple[str, ...] = ()
+    data: DataSettings = field(default_factory=lambda: DataSettings((Source("."),)))
+    image: ImageSettings = field(default_factory=ImageSettings)
+    weights: WeightSettings = field(default_factory=WeightSettings)
+    optimisation: OptimisationSettings = field(default_factory=OptimisationSettings)
+    self_critical: SelfCriticalSettings = field(default_factory=SelfCriticalSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    saving: SavingSettings = field(default_factory=SavingSettings)
+
+    def __post_init__(self) -> None:
+        if Path(self.name).name != self.name:
+            raise ConfigurationError(f"name must be a plain name, without folders, not {self.name!r}")
+        if unknown := set(self.trackers) - {"tensorboard", "wandb", "trackio"}:
+            raise ConfigurationError(f"trackers: {sorted(unknown)[0]!r} is none of tensorboard, wandb, trackio")
+        if self.weights.train == "lora" and self.optimisation.ema_decay:
+            raise ConfigurationError("optimisation.ema_decay and weights.train: lora do not go together: choose one")
+        if self.optimisation.steps and self.optimisation.warmup_steps >= self.optimisation.steps:
+            raise ConfigurationError(
+                f"optimisation.warmup_steps ({self.optimisation.warmup_steps}) must be fewer than steps "
+                f"({self.optimisation.steps})"
+            )
+
+
+def _at_least(section: str, settings: object, **bounds: float) -> None:
+    for name, bound in bounds.items():
+        value = getattr(settings, name)
+        if value < bound:
+            raise ConfigurationError(f"{section}.{name} must be at least {bound}, not {value!r}")

@@ -1,0 +1,52 @@
+"""The network as it is trained: pixels and packed texts in, a loss out; what data-parallel wrappers wrap."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from picscribe.model import Git
+from picscribe.training.loss import smoothed_loss
+from picscribe.training.packing import PackedTexts, predicted_logits
+
+
+class Objective(nn.Module):
+    """Sums, not means: what one process sums over its images adds up with what others do."""
+
+    def __init__(self, model: Git, label_smoothing: float, activation_checkpointing: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.label_smoothing = label_smoothing
+        if activation_checkpointing:
+            for name, module in model.named_modules():
+                if name.rpartition(".")[0] in ("image_encoder.blocks", "text_decoder.layers"):
+                    _checkpoint_activations(module)
+
+    def forward(self, pixels: Tensor, texts: PackedTexts, advantage: Tensor | None = None) -> Tensor:
+        """The loss summed over the predicted tokens of images (B, …) and their texts.
+
+        With `advantage` (N,), one a predicted token, the sum of advantage times minus the token's log-probability,
+        whose gradient is that of REINFORCE; without, the smoothed loss of people's words.
+        """
+        logits = predicted_logits(self.model, self.model.encode(pixels), texts)
+        if advantage is not None:
+            log_prob = logits.float().log_softmax(-1).gather(-1, texts.targets[:, None])[:, 0]
+            return -(advantage * log_prob).sum()
+        return smoothed_loss(logits, texts.targets, self.label_smoothing) * len(texts.targets)
+
+
+def _checkpoint_activations(module: nn.Module) -> None:
+    """Forget what is between the module's input and output, and compute it again when gradients are asked for."""
+    if hasattr(module, "finish"):  # a decoder layer, whose attention is called apart
+        module.finish = partial(_again, cast("Callable[..., Any]", module.finish))  # type: ignore[assignment]
+    else:
+        module.forward = partial(_again, module.forward)
+
+
+def _again(function: Callable[..., Any], *inputs: Tensor) -> Any:
+    if not torch.is_grad_enabled():
+        return function(*inputs)
+    return checkpoint(function, *inputs, use_reentrant=False)

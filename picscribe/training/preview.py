@@ -1,0 +1,64 @@
+"""What a run would do, without doing it: data, weights, steps, memory, and a batch read back as text."""
+
+import dataclasses
+from pathlib import Path
+
+from picscribe.training.fine_tuning import FineTuner
+from picscribe.training.fine_tuning_recipe import FineTuningRecipe
+from picscribe.training.recipe import dump_recipe
+
+FLOAT = 4
+SAVED = 16
+"""Numbers kept for the gradient, a token and layer, in widths: what attention and MLP take in and put out."""
+
+
+def preview(recipe: FineTuningRecipe, output: Path) -> str:
+    """The recipe with every setting, what it comes to, and the first batch with what the loss counts in [brackets].
+
+    Raises whatever would stop the run before its first step.
+    """
+    tuner = FineTuner(recipe, output, print)
+    model, data = tuner.model, tuner.data
+    parameters = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    images = sum(len(part.items) for part in data.parts)
+    lines = [
+        dump_recipe(recipe).rstrip(),
+        "",
+        f"data: {images:,} images, {data.epoch_size():,} an epoch; {len(data.validation):,} examples to validate on",
+        f"weights: {parameters:,}, of which {trained:,} are trained",
+        f"steps: {tuner.total:,}, {tuner.batches.steps_an_epoch:,} an epoch",
+        f"memory: about {_memory(tuner, parameters, trained) / 2**30:.1f} GiB a process",
+        "the first batch, what the loss counts in [brackets]:",
+    ]
+    prepared = tuner.prepare(0)
+    lines += [f"  {name}: {problem}" for name, problem in prepared.skipped]
+    for part in prepared.parts:
+        for item, texts in zip(part.items, part.texts, strict=True):
+            lines += [f"  {item.id}: {_shown(tuner, text)}" for text in texts]
+    return "\n".join(lines)
+
+
+def _shown(tuner: FineTuner, text: object) -> str:
+    words = []
+    tokens, predict = dataclasses.astuple(text)  # type: ignore[call-overload]
+    for token, counts in zip(tokens, predict, strict=True):
+        word = tuner.start.tokenizer.vocabulary[token]
+        words.append(f"[{word}]" if counts else word)
+    return " ".join(words)
+
+
+def _memory(tuner: FineTuner, parameters: int, trained: int) -> float:
+    """Bytes: weights, gradients, AdamW's two averages, the moving average, and what is kept for the gradient."""
+    recipe, config = tuner.recipe, tuner.model.config
+    images = recipe.optimisation.batch_images / recipe.optimisation.accumulate / tuner.processes
+    encoder, decoder = config.image_encoder, config.text_decoder
+    layers = getattr(encoder, "layers", 16)
+    text = recipe.data.texts_an_image * recipe.data.max_tokens / 2
+    kept: float = encoder.tokens * (layers if recipe.weights.train == "all" else 0) * encoder.width
+    kept += (encoder.tokens + text) * decoder.layers * decoder.width
+    if recipe.weights.activation_checkpointing:
+        kept /= SAVED
+    logits = 3 * text * decoder.vocabulary_size
+    averages = parameters if recipe.optimisation.ema_decay else 0
+    return FLOAT * (parameters + averages + 3 * trained + images * (SAVED * kept + logits))

@@ -1,0 +1,82 @@
+"""How good a run is so far: scores on the validation data, samples to look at, and the best checkpoint kept."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+
+import torch
+
+from picscribe.checkpoints import Checkpoint, save
+from picscribe.datasets import Example
+from picscribe.errors import InputError
+from picscribe.evaluation.answering import answer_batches, plan_batches
+from picscribe.evaluation.metric_choice import choose_metric, score
+from picscribe.model import Git
+from picscribe.scribe import Scribe
+from picscribe.training.fine_tuning_recipe import FineTuningRecipe
+from picscribe.training.low_rank import has_low_rank, merged
+from picscribe.training.mixture import Data
+from picscribe.training.run_folder import RunFolder
+from picscribe.versions import versions
+
+SHOWN = 8
+"""Images whose captions samples.jsonl holds."""
+
+
+class Scores:
+    """`best` is the best score so far, `waited` how many validations have passed since."""
+
+    def __init__(
+        self,
+        recipe: FineTuningRecipe,
+        data: Data,
+        start: Checkpoint,
+        folder: RunFolder,
+        say: Callable[[str], None],
+    ) -> None:
+        self.recipe, self.data, self.start, self.folder, self.say = recipe, data, start, folder, say
+        self.best, self.waited = -math.inf, 0
+
+    def take(self, model: Git, step: int) -> dict[str, float]:
+        """The model's scores on the validation data; what LoRA added is merged, and the best is kept."""
+        settings = self.recipe.validation
+        examples = self.data.validation[: settings.images]
+        whole = (merged(model) if has_low_rank(model) else model).eval()
+        checkpoint = replace(self.start, model=whole, name=self.recipe.name, folder=self.folder.best)
+        with torch.random.fork_rng(devices=[]):  # validating must not change what is learned after it
+            batches = plan_batches(examples, settings.batch_images)
+            answered = answer_batches(Scribe(checkpoint), batches, settings.options())
+            found = {answer.id: answer for batch in answered for answer in batch}
+        texts = {example.id: example.texts for example in examples if not found[example.id].error}
+        if not texts:
+            raise InputError(f"no photo of the validation data can be used: {next(iter(found.values())).error}")
+        said = {identity: found[identity].text for identity in texts}
+        metric = choose_metric(None, self.data.task, self.data.form, texts)
+        scores = {name: value.value for name, value in score(said, texts, metric).items()}
+        self._warn(said)
+        self._keep_samples(examples, said, step)
+        main = next(iter(scores.values()))
+        self.waited = 0 if main > self.best else self.waited + 1
+        if main > self.best:
+            self.best = main
+            record = {"recipe": asdict(self.recipe), "versions": versions(), "step": step, "scores": scores}
+            save(checkpoint, self.folder.best, torch.float32, record)
+        return scores
+
+    def _warn(self, said: Mapping[str, str]) -> None:
+        distinct = len(set(said.values())) / len(said)
+        if self.data.task == "captions" and len(said) >= 20 and distinct < 0.1:
+            self.say(
+                f"warning: only {distinct:.0%} of the captions differ: the model has stopped looking at its images; "
+                "lower optimisation.encoder_learning_rate, or set weights.train=decoder"
+            )
+
+    def _keep_samples(self, examples: Sequence[Example], said: Mapping[str, str], step: int) -> None:
+        """samples.jsonl: what is said of the first few images after every validation."""
+        shown = [example for example in examples if example.id in said][:SHOWN]
+        rows = [
+            {"step": step, "id": e.id, "question": e.question, "said": said[e.id], "people": e.texts[:1]} for e in shown
+        ]
+        with (self.folder.path / "samples.jsonl").open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

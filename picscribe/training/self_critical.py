@@ -1,0 +1,89 @@
+"""Captions sampled from the model and what each is worth: CIDEr above that of the others, or of the greedy caption.
+
+Source: self-critical sequence training, Rennie et al., 2017 (arXiv 1612.00563); the others' mean as baseline: Luo, 2020
+(arXiv 2003.09971).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from picscribe.evaluation.cider import CiderScorer
+from picscribe.evaluation.document_frequencies import DocumentFrequencies
+from picscribe.generation import GenerationOptions, Wording, generate
+from picscribe.generation.decoding import room_for
+from picscribe.model import Git
+from picscribe.text.prompts import TrainingExample
+from picscribe.text.tokenizer import Tokenizer
+from picscribe.training.fine_tuning_recipe import SelfCriticalSettings
+from picscribe.training.mixture import Item
+
+
+@dataclass(frozen=True)
+class Rewarded:
+    """Sampled texts of each image, as examples to learn from, and what each is worth."""
+
+    texts: list[list[TrainingExample]]
+    advantages: list[list[float]]
+    reward: float
+
+
+class Rewards:
+    """Samples captions of a batch and rewards them by CIDEr-D against the images' captions."""
+
+    def __init__(self, settings: SelfCriticalSettings, items: Sequence[Item], tokenizer: Tokenizer) -> None:
+        self.settings, self.tokenizer = settings, tokenizer
+        references = {str(item.example.source): [text for _, text in item.texts] for item in items}
+        path = settings.document_frequencies
+        frequencies = DocumentFrequencies.load(Path(path)) if path else None
+        self.scorer = CiderScorer(references, frequencies)
+
+    def draw(self, model: Git, pixels: Tensor, items: Sequence[Item], seed: int) -> Rewarded:
+        """Sampled captions of images (B, …), with their advantages; the model is left in the mode it was in."""
+        mode = model.training
+        model.eval()
+        settings = self.settings
+        sampling = GenerationOptions(
+            temperature=settings.temperature,
+            num_captions=settings.samples,
+            max_new_tokens=settings.max_new_tokens,
+            seed=seed,
+        )
+        greedy = GenerationOptions(beams=1, max_new_tokens=settings.max_new_tokens)
+        searches = [sampling, greedy] if settings.baseline == "greedy" else [sampling]
+        with torch.inference_mode():
+            room = room_for(1, 1, settings.samples, settings.max_new_tokens)
+            prefix = model.encode(pixels, room)
+            found = [
+                generate(
+                    model,
+                    prefix,
+                    [[[self.tokenizer.cls_id]]] * len(items),
+                    options,
+                    Wording(self.tokenizer.never_written),
+                )
+                for options in searches
+            ]
+        model.train(mode)
+        sampled = [[h.tokens for h in of_image[0]] for of_image in found[0]]
+        said = [[self.tokenizer.decode(tokens) for tokens in of_image] for of_image in sampled]
+        if settings.baseline == "greedy":
+            for texts, of_image in zip(said, found[1], strict=True):
+                texts.append(self.tokenizer.decode(of_image[0][0].tokens))
+        each = len(said[0])
+        ids = [str(item.example.source) for item in items for _ in range(each)]
+        flat = self.scorer.score_batch(ids, [text for texts in said for text in texts])
+        scores = torch.from_numpy(flat).view(len(items), each)
+        own = scores[:, : settings.samples]
+        others = (own.sum(1, keepdim=True) - own) / max(1, settings.samples - 1)
+        baseline = scores[:, -1:] if settings.baseline == "greedy" else others
+        # A sample that was cut at the limit is taught as ended there.
+        texts_of = [[self._example(tokens) for tokens in of_image] for of_image in sampled]
+        return Rewarded(texts_of, (own - baseline).tolist(), float(own.mean()))
+
+    def _example(self, tokens: Sequence[int]) -> TrainingExample:
+        tokens = (self.tokenizer.cls_id, *tokens, self.tokenizer.sep_id)
+        return TrainingExample(tokens, (False, *[True] * (len(tokens) - 1)))

@@ -1,0 +1,51 @@
+"""What a run stands on: accelerate's processes and device, and the checkpoint it starts from."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from picscribe import checkpoints
+from picscribe.checkpoints import Checkpoint
+from picscribe.errors import ConfigurationError, MissingPackageError
+from picscribe.training.fine_tuning_recipe import FineTuningRecipe
+from picscribe.training.low_rank import add_low_rank
+
+
+def make_accelerator(recipe: FineTuningRecipe, output: Path) -> Any:
+    """accelerate's view of the processes and the device. Raises MissingPackageError where it is not installed."""
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise MissingPackageError('training needs the package accelerate: pip install "picscribe[train]"') from error
+    precision = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[recipe.optimisation.precision]
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise ConfigurationError("optimisation.precision float16 needs a GPU: use bfloat16 or float32")
+    return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available(), project_dir=str(output))
+
+
+def load_start(recipe: FineTuningRecipe) -> Checkpoint:
+    """The checkpoint to start from, its weights trained or frozen as the recipe says."""
+    start = checkpoints.load(recipe.start)
+    if start.is_int8:
+        raise ConfigurationError(f"{recipe.start} holds int8 weights, which cannot be trained: start from the original")
+    model, settings = start.model, recipe.weights
+    longest = max(recipe.data.max_tokens + 2, recipe.validation.max_new_tokens + 1)
+    if longest > model.config.text_decoder.max_positions:
+        raise ConfigurationError(
+            f"texts of {longest} tokens are more than the {model.config.text_decoder.max_positions} positions of "
+            f"{recipe.start}: lower data.max_tokens or validation.max_new_tokens"
+        )
+    # Weights mapped from a file would be written to where they are trained.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    model.requires_grad_(True)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = settings.dropout
+    if settings.train == "decoder":
+        model.image_encoder.requires_grad_(False)
+    elif settings.train == "lora":
+        add_low_rank(model, settings)
+    return start

@@ -1,0 +1,61 @@
+"""The states that a run can go on from: written whole or not at all, the last few kept."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from picscribe.errors import CheckpointError, PicscribeError
+from picscribe.whole_files import PARTIAL, whole_file
+
+NAME = re.compile(r"step-(\d{8})\.pt")
+
+
+class States:
+    """step-00000100.pt and the like in a folder."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+
+    def steps(self) -> list[int]:
+        """The steps after which a state was saved, the latest last."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(match[1]) for file in self.folder.iterdir() if (match := NAME.fullmatch(file.name)))
+
+    def _file(self, step: int) -> Path:
+        return self.folder / f"step-{step:08}.pt"
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Write the state after `step`, then drop all but the last few.
+
+        Raises PicscribeError where the disk is full; what was saved before stays.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with whole_file(self._file(step)) as stream:
+                torch.save(dict(state), stream)
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError where a write fails
+            kept = self.steps()
+            still = f"the state after step {kept[-1]} is kept: make room and resume" if kept else "make room"
+            raise PicscribeError(f"{self._file(step)}: cannot be written ({error}); {still}") from error
+        for old in self.steps()[: -self.keep]:
+            self._file(old).unlink(missing_ok=True)
+        for left in self.folder.glob(f"*{PARTIAL}"):  # of a run that was killed while it wrote
+            left.unlink(missing_ok=True)
+
+    def load(self) -> dict[str, Any]:
+        """The latest state. Raises CheckpointError where there is none, or it is damaged."""
+        steps = self.steps()
+        if not steps:
+            raise CheckpointError(f"{self.folder}: holds no state to go on from: start the run without --resume")
+        file = self._file(steps[-1])
+        try:
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many types for a damaged file
+            raise CheckpointError(
+                f"{file}: damaged ({type(error).__name__}); remove it to go on from the one before"
+            ) from error
+        return state

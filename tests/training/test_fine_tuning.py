@@ -1,0 +1,535 @@
+"""Fine-tuning from a checkpoint: what is learned, and runs that were killed or shared out against one that was not."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import picscribe
+from picscribe.checkpoints import Checkpoint, save
+from picscribe.cli.main import app
+from picscribe.errors import CheckpointError, ConfigurationError, InputError, PicscribeError
+from picscribe.media.preprocessing import Preprocessing
+from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
+from picscribe.text.tokenizer import Tokenizer
+from picscribe.training import FineTuningRecipe, fine_tune, load_recipe
+from picscribe.training.fine_tuning import FineTuner
+from picscribe.training.fine_tuning_recipe import (
+    DataSettings,
+    ImageSettings,
+    OptimisationSettings,
+    SavingSettings,
+    SelfCriticalSettings,
+    Source,
+    ValidationSettings,
+    WeightSettings,
+)
+from picscribe.training.low_rank import merged
+from picscribe.training.mixture import group_by_image
+from picscribe.training.parameter_groups import depth_of
+from picscribe.training.recipe import dump_recipe, recipe_from
+
+pytest.importorskip("accelerate")
+
+COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 200, 30), "white": (240, 240, 240)}
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [*SPECIAL, "a", *COLOURS, "square", "on", "ground", "what", "colour", "is", "it", "the"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen photos with two captions each in text files beside them, and a tiny model to start from."""
+    folder = tmp_path_factory.mktemp("fine tuning")
+    (folder / "photos").mkdir()
+    names = list(COLOURS)
+    for number in range(16):
+        colour, ground = names[number % 4], names[(number // 4 + number + 1) % 4]
+        image = Image.new("RGB", (48, 40), COLOURS[ground])
+        image.paste(COLOURS[colour], (12, 8, 36, 32))
+        image.save(folder / "photos" / f"{number:02}.png")
+        (folder / "photos" / f"{number:02}.txt").write_text(
+            f"a {colour} square on {ground} ground\na {colour} square\n"
+        )
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(WORDS)
+    decoder = TextDecoderConfig(
+        vocabulary_size=len(WORDS), width=32, layers=2, heads=4, mlp_width=64, max_positions=48, tie_output=True,
+        pad_id=tokenizer.pad_id, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id,
+    )  # fmt: skip
+    encoder = ClipVitConfig(width=32, layers=2, heads=4, mlp_width=64, patch_size=16, image_size=32)
+    model = Git(GitConfig(encoder, decoder)).eval()
+    save(Checkpoint(model, tokenizer, Preprocessing(size=32), "start", folder), folder / "start")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(folder: Path) -> FineTuningRecipe:
+    """Twelve images to learn from, four a step."""
+    return FineTuningRecipe(
+        start=str(folder / "start"),
+        data=DataSettings((Source(str(folder / "photos")),), held_out=0.25),
+        optimisation=OptimisationSettings(
+            steps=9, batch_images=4, learning_rate=3e-3, encoder_learning_rate=1e-3, warmup_steps=2
+        ),
+        validation=ValidationSettings(every_steps=3, beams=2, max_new_tokens=8),
+        saving=SavingSettings(keep=2),
+    )
+
+
+def weights(run: Path) -> dict[str, Any]:
+    latest = sorted((run / "states").glob("step-*.pt"))[-1]
+    state: dict[str, Any] = torch.load(latest, weights_only=True)
+    return state
+
+
+def assert_same_state(one: Any, other: Any) -> None:
+    for key in ("model", "ema"):
+        assert one[key].keys() == other[key].keys()
+        for name, value in one[key].items():
+            assert torch.equal(value, other[key][name]), name
+    assert [row.get("CIDEr") for row in one["history"]] == [row.get("CIDEr") for row in other["history"]]
+    assert one["step"] == other["step"]
+
+
+def silent(text: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def whole_run(recipe: FineTuningRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run to its end, dropout and all."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    fine_tune(recipe, run, report=silent)
+    return run
+
+
+# What a run leaves, and that it learns
+
+
+def test_a_run_leaves_what_is_needed(whole_run: Path, recipe: FineTuningRecipe) -> None:
+    files = {file.name for file in whole_run.iterdir()}
+    assert files == {"best", "curves.png", "history.csv", "recipe.yaml", "samples.jsonl", "states", "versions.json"}
+    assert [file.name for file in sorted((whole_run / "states").iterdir())] == ["step-00000006.pt", "step-00000009.pt"]
+    rows = list(csv.DictReader((whole_run / "history.csv").open()))
+    assert [float(row["step"]) for row in rows] == [3, 6, 9]
+    assert load_recipe(whole_run / "recipe.yaml") == recipe
+    with Image.open(whole_run / "curves.png") as curves:
+        curves.load()
+    said = [json.loads(line) for line in (whole_run / "samples.jsonl").read_text().splitlines()]
+    assert {line["step"] for line in said} == {3, 6, 9}
+    assert picscribe.load(whole_run / "best").caption(Image.new("RGB", (40, 40), "red")).text is not None
+
+
+@pytest.mark.parametrize("part", ["all", "decoder", "lora"])
+def test_it_learns_its_images(part: Any, recipe: FineTuningRecipe, tmp_path: Path, folder: Path) -> None:
+    """The loss falls far; frozen weights stay; LoRA's additions are merged into what is saved."""
+    weights_settings = WeightSettings(train=part, lora_rank=8, lora_alpha=32, lora_in="all", dropout=0.0)
+    optimisation = replace(recipe.optimisation, steps=60, learning_rate=1e-2, label_smoothing=0.0)
+    validation = replace(recipe.validation, every_steps=20)
+    longer = replace(recipe, weights=weights_settings, optimisation=optimisation, validation=validation)
+    tuner = FineTuner(longer, tmp_path / "run", silent)
+    tuner.folder.open(longer, resume=False)
+    before = {name: value.clone() for name, value in tuner.model.state_dict().items()}
+    history = tuner.run()
+    # LoRA begins at nothing and has few weights here: what it must show is that it learns at all.
+    assert history[-1]["loss"] < history[0]["loss"] * (0.95 if part == "lora" else 0.5)
+    after = tuner.model.state_dict()
+    for name in before:
+        if (part == "decoder" and name.startswith("image_encoder.")) or (part == "lora" and "lora_" not in name):
+            assert torch.equal(before[name], after[name]), name
+    if part == "lora":
+        whole = merged(tuner.model).eval()
+        tuner.model.eval()
+        pixels, tokens = torch.randn(2, 3, 32, 32), torch.tensor([[[2, 5, 6, 10]]] * 2)
+        with torch.no_grad():
+            assert torch.allclose(whole(pixels, tokens), tuner.model(pixels, tokens), atol=1e-4)
+            plain = Git(whole.config).eval()
+            plain.load_state_dict(whole.state_dict())
+            assert torch.allclose(plain(pixels, tokens), whole(pixels, tokens), atol=1e-5)
+            assert not torch.allclose(
+                picscribe.load(folder / "start").model(pixels, tokens), whole(pixels, tokens), atol=1e-2
+            )
+
+
+def test_parts_of_a_batch_add_up(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    """Four images at once, or in two or four parts, with and without computing activations again: the same weights."""
+    found = []
+    for accumulate, again in ((1, False), (2, False), (4, True)):
+        settings = replace(recipe.weights, dropout=0.0, activation_checkpointing=again)
+        optimisation = replace(recipe.optimisation, steps=3, accumulate=accumulate)
+        tuner = FineTuner(replace(recipe, optimisation=optimisation, weights=settings), tmp_path, silent)
+        losses = [tuner.train_step(tuner.prepare(step)) for step in range(2)]
+        found.append((losses, tuner.model.state_dict()))
+    for losses, state in found[1:]:
+        assert losses == pytest.approx(found[0][0], rel=1e-4)
+        for name, value in state.items():
+            assert torch.allclose(value, found[0][1][name], atol=2e-4), name
+
+
+def test_layers_slow_towards_the_pixels(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    tuner = FineTuner(replace(recipe, weights=WeightSettings(layer_decay=0.5)), tmp_path, silent)
+    rates = {id(p): group["peak_lr"] for group in tuner.optimiser.param_groups for p in group["params"]}
+    for name, parameter in tuner.model.named_parameters():
+        expected = 1e-3 * 0.5 ** depth_of(tuner.model, name) if name.startswith("image_encoder.") else 3e-3
+        assert rates[id(parameter)] == pytest.approx(expected)
+    assert depth_of(tuner.model, "image_encoder.patch_embedding.weight") == 2
+    assert depth_of(tuner.model, "image_encoder.blocks.0.up.weight") == 1
+    assert depth_of(tuner.model, "image_encoder.blocks.1.up.weight") == 0
+
+
+def test_sizes_are_drawn_for_each_batch(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    tuner = FineTuner(replace(recipe, image=ImageSettings((32, 48, 64))), tmp_path, silent)
+    sizes = {tuner.prepare(step).parts[0].pixels.shape[-1] for step in range(9)}
+    assert sizes == {32, 48, 64}
+
+
+def test_sampled_captions_get_better(recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path) -> None:
+    """CIDEr optimisation raises the mean reward of what is drawn, with either baseline."""
+    for baseline in ("others", "greedy"):
+        settings = SelfCriticalSettings(samples=6, baseline=baseline, max_new_tokens=8)  # type: ignore[arg-type]
+        optimisation = replace(recipe.optimisation, steps=40, learning_rate=3e-3, warmup_steps=2)
+        scst = replace(
+            recipe, start=str(whole_run / "best"), objective="cider", self_critical=settings,
+            optimisation=optimisation, weights=WeightSettings(dropout=0.0),
+        )  # fmt: skip
+        tuner = FineTuner(scst, tmp_path / baseline, silent)
+        rewards = tuner.rewards
+        assert rewards is not None
+
+        def mean_reward(tuner: FineTuner = tuner) -> float:
+            part = tuner.prepare(0).parts[0]
+            drawn = [tuner.rewards.draw(tuner.model, part.pixels, part.items, seed) for seed in range(8)]  # type: ignore[union-attr]
+            return sum(one.reward for one in drawn) / len(drawn)
+
+        before = mean_reward()
+        for step in range(40):
+            tuner.train_step(tuner.prepare(step))
+            tuner.step += 1
+        assert mean_reward() > 1.2 * before
+
+
+def test_advantages_are_what_the_papers_say(recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path) -> None:
+    for baseline in ("others", "greedy"):
+        settings = SelfCriticalSettings(samples=4, baseline=baseline, max_new_tokens=8)  # type: ignore[arg-type]
+        scst = replace(recipe, start=str(whole_run / "best"), objective="cider", self_critical=settings)
+        tuner = FineTuner(scst, tmp_path, silent)
+        part = tuner.prepare(0).parts[0]
+        rewards = tuner.rewards
+        assert rewards is not None
+        drawn = rewards.draw(tuner.model, part.pixels, part.items, 5)
+        scribe = picscribe.Scribe(tuner.start)
+        tuner.model.eval()
+        greedy = scribe.caption(list(part.pixels), beams=1, max_new_tokens=8)
+        for item, texts, advantages, caption in zip(part.items, drawn.texts, drawn.advantages, greedy, strict=True):
+            said = [tuner.start.tokenizer.decode(text.tokens) for text in texts]
+            scores = rewards.scorer.score_captions(str(item.example.source), [*said, caption.text])
+            for place, advantage in enumerate(advantages):
+                others = [score for other, score in enumerate(scores[:-1]) if other != place]
+                expected = scores[place] - (scores[-1] if baseline == "greedy" else sum(others) / 3)
+                assert advantage == pytest.approx(expected, abs=1e-6)
+
+
+# Never lose a run
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process between two steps."""
+
+
+@pytest.mark.parametrize("at", [4, 6, 8])
+def test_a_resumed_run_is_the_same_run(at: int, recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path) -> None:
+    saving = replace(recipe, saving=SavingSettings(every_steps=2))
+    tuner = FineTuner(saving, tmp_path / "run", silent)
+    tuner.folder.open(saving, resume=False)
+    after = tuner._after_step
+
+    def killed(*arguments: Any) -> bool:
+        ended = after(*arguments)
+        if tuner.step == at:
+            raise Killed
+        return ended
+
+    tuner._after_step = killed  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        tuner.run()
+    fine_tune(saving, tmp_path / "run", resume=True, report=silent)
+    assert_same_state(weights(tmp_path / "run"), weights(whole_run))
+
+
+COMMAND = [sys.executable, "-m", "picscribe", "train"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def write_recipe(recipe: FineTuningRecipe, folder: Path) -> Path:
+    file = folder / "recipe.yaml"
+    file.write_text(dump_recipe(recipe))
+    return file
+
+
+def test_sigterm_saves_and_says_how_to_go_on(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    longer = replace(recipe, optimisation=replace(recipe.optimisation, steps=100_000))
+    longer = replace(longer, validation=replace(longer.validation, every_steps=100_000))
+    file, run = write_recipe(longer, tmp_path), tmp_path / "run"
+    process = subprocess.Popen(
+        [*COMMAND, str(file), "--output", str(run)], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("step 20/")
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "go on with --resume" in said
+    assert weights(run)["step"] >= 20
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    """kill -9 at 20 random moments of 300 steps, resumed each time: bit-identical, no state ever unreadable."""
+    longer = replace(
+        recipe,
+        optimisation=replace(recipe.optimisation, steps=300),
+        validation=replace(recipe.validation, every_steps=100),
+        saving=SavingSettings(every_steps=5, keep=2),
+    )
+    file, draw = write_recipe(longer, tmp_path), random.Random(0)
+    whole, run = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(
+        [*COMMAND, str(file), "--output", str(whole)], check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL
+    )
+    kills = 0
+    while kills < 20:
+        begun = bool(list((run / "states").glob("step-*.pt"))) if run.exists() else False
+        arguments = [*COMMAND, str(file), "--output", str(run), *(["--resume"] if begun else [])]
+        process = subprocess.Popen(arguments, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        time.sleep(draw.uniform(3.0, 6.0))
+        process.kill()
+        process.wait()
+        kills += 1
+        for state in (run / "states").glob("step-*.pt"):
+            torch.load(state, weights_only=True)
+        if run.exists() and weights_step(run) == 300:
+            break
+    if weights_step(run) < 300:
+        subprocess.run([*COMMAND, str(file), "--output", str(run), "--resume"], check=True, env=ENVIRONMENT)
+    assert kills == 20, "the run was over before it was killed often enough"
+    assert_same_state(weights(run), weights(whole))
+
+
+def weights_step(run: Path) -> int:
+    steps = [int(file.stem[5:]) for file in (run / "states").glob("step-*.pt")]
+    return max(steps, default=0)
+
+
+def test_two_processes_learn_what_one_does(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    """The same global batch over gloo; dropout apart, which every process draws for itself."""
+    gentle = replace(recipe.optimisation, learning_rate=1e-3, encoder_learning_rate=3e-4)
+    plain = replace(recipe, weights=WeightSettings(dropout=0.0), optimisation=gentle)
+    file = write_recipe(plain, tmp_path)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    result = subprocess.run(
+        [*launch, "-m", "picscribe", "train", str(file), "--output", str(tmp_path / "two")],
+        env={**ENVIRONMENT, "ACCELERATE_USE_CPU": "true"}, capture_output=True, text=True, timeout=180,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-2000:]
+    fine_tune(plain, tmp_path / "one", report=silent)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert [row["loss"] for row in two["history"]] == pytest.approx([row["loss"] for row in one["history"]], abs=1e-4)
+    assert [row["CIDEr"] for row in two["history"]] == pytest.approx([row["CIDEr"] for row in one["history"]], abs=1e-2)
+    assert len(two["random"]) == 2
+
+
+def test_a_photo_that_cannot_be_read_is_left_out_and_listed(
+    recipe: FineTuningRecipe, folder: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    photos = tmp_path / "photos"
+    shutil.copytree(folder / "photos", photos)
+    for number in (3, 4, 11):
+        (photos / f"{number:02}.png").write_bytes(b"no image")
+    broken = replace(recipe, data=replace(recipe.data, train=(Source(str(photos)),)))
+    broken = replace(broken, optimisation=replace(recipe.optimisation, batch_images=1, accumulate=1, steps=12))
+    fine_tune(broken, tmp_path / "run", report=silent)
+    listed = json.loads((tmp_path / "run" / "skipped.json").read_text())
+    assert listed
+    assert {Path(name).stem for name in listed} <= {"03", "04", "11"}
+
+
+def test_nonsense_stops_the_run(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    hot = replace(recipe, optimisation=replace(recipe.optimisation, learning_rate=1e30, clip_norm=1e30, warmup_steps=0))
+    with pytest.raises(PicscribeError, match=r"the loss became .* smaller learning rate"):
+        fine_tune(hot, tmp_path / "run", report=silent)
+
+
+def test_a_full_disk_leaves_the_last_state(
+    recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, real = [], torch.save
+
+    def full(state: Any, stream: Any) -> None:
+        saved.append(1)
+        if len(saved) == 2:
+            stream.write(b"half of it")
+            raise OSError(28, "No space left on device")
+        real(state, stream)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(PicscribeError, match=r"No space left.*the state after step 3 is kept"):
+        fine_tune(recipe, tmp_path / "run", report=silent)
+    monkeypatch.undo()
+    assert weights(tmp_path / "run")["step"] == 3
+    assert [file.suffix for file in (tmp_path / "run" / "states").iterdir()] == [".pt"]
+    fine_tune(recipe, tmp_path / "run", resume=True, report=silent)
+    assert weights(tmp_path / "run")["step"] == 9
+
+
+def test_patience_ends_a_run(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    settings = replace(recipe.optimisation, steps=200, learning_rate=0.0, encoder_learning_rate=0.0)
+    stuck = replace(recipe, optimisation=settings, validation=replace(recipe.validation, patience=2))
+    history = fine_tune(stuck, tmp_path / "run", report=silent)
+    assert [row["step"] for row in history] == [3, 6, 9]
+
+
+# Wrong recipes and broken data stop before the first step
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"data": {"train": []}}, "data.train is empty"),
+        ({"data": {"train": [{"path": ""}]}}, "needs a path"),
+        ({"data": {"train": [{"pth": "x"}]}}, "unknown setting 'data.train\\[0\\].pth'; did you mean 'path'"),
+        ({"data": {"train": "photos"}}, "data.train must be a list"),
+        ({"data": {"train": [{"path": "x", "weight": 0}]}}, "weight must be above 0"),
+        ({"data": {"train": [{"path": "x", "weight": "nan"}]}}, "weight must be of type float"),
+        ({"data": {"train": [{"path": "x"}], "held_out": 1}}, "held_out must be between 0 and 1"),
+        ({"data": {"train": [{"path": "x"}], "texts_an_image": 0}}, "texts_an_image must be at least 1"),
+        ({"image": {"sizes": [8]}}, "sizes must be from 16"),
+        ({"image": {"sizes": ["big"]}}, "image.sizes\\[0\\] must be of type int"),
+        ({"image": {"augmentation": {"min_area": 0}}}, "min_area"),
+        ({"weights": {"train": "none"}}, "weights.train must be one of"),
+        ({"weights": {"lora_rank": 0}}, "lora_rank must be at least 1"),
+        ({"weights": {"layer_decay": 0}}, "layer_decay must be above 0"),
+        ({"weights": {"dropout": 1}}, "dropout must be in"),
+        ({"optimisation": {"learning_rate": "nan"}}, "learning_rate must be of type float"),
+        ({"optimisation": {"learning_rate": -1}}, "learning_rate must be at least 0"),
+        ({"optimisation": {"batch_images": 5, "accumulate": 2}}, "must be a multiple of accumulate"),
+        ({"optimisation": {"steps": 10, "warmup_steps": 10}}, "must be fewer than steps"),
+        ({"optimisation": {"label_smoothing": 1}}, "label_smoothing must be in"),
+        ({"optimisation": {"precision": "int8"}}, "precision must be one of"),
+        ({"optimisation": {"ema_decay": 0.9}, "weights": {"train": "lora"}}, "do not go together"),
+        ({"self_critical": {"samples": 1}}, "samples must be at least 2"),
+        ({"self_critical": {"temperature": 0}}, "temperature must be above 0"),
+        ({"validation": {"beams": 0}}, "beams must be"),
+        ({"saving": {"keep": 0}}, "keep must be at least 1"),
+        ({"trackers": ["excel"]}, "none of tensorboard"),
+        ({"objective": "beauty"}, "objective must be one of"),
+        ({"name": "a/b"}, "plain name"),
+        ({"sed": 1}, "did you mean 'seed'"),
+    ],
+)
+def test_wrong_recipes_are_named(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        recipe_from({"start": "nano", **settings})
+
+
+def test_data_that_cannot_be_used_stop_a_run(recipe: FineTuningRecipe, folder: Path, tmp_path: Path) -> None:
+    def run(error: type[Exception], words: str, **changes: Any) -> None:
+        with pytest.raises(error, match=words):
+            fine_tune(replace(recipe, **changes), tmp_path / "run", report=silent)
+        assert not (tmp_path / "run" / "states").exists()
+
+    photos = str(folder / "photos")
+    run(InputError, "none", data=DataSettings((Source(str(tmp_path / "none")),)))
+    run(InputError, "val", data=DataSettings((Source(photos, "val"),)))
+    run(ConfigurationError, "positions of", data=replace(recipe.data, max_tokens=60))
+    run(CheckpointError, "nowhere", start="nowhere")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    Image.new("RGB", (20, 20)).save(bare / "1.png")
+    run(InputError, "", data=DataSettings((Source(str(bare)),)))
+    (bare / "1.txt").write_text("a square\n")
+    run(InputError, "single image", data=DataSettings((Source(str(bare)),)))
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(recipe: FineTuningRecipe, whole_run: Path) -> None:
+    with pytest.raises(ConfigurationError, match="holds a run already"):
+        fine_tune(recipe, whole_run, report=silent)
+    with pytest.raises(ConfigurationError, match="differs from the recipe"):
+        fine_tune(replace(recipe, seed=2), whole_run, resume=True, report=silent)
+
+
+def test_damaged_states_are_named(recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(whole_run, tmp_path / "run")
+    latest = sorted((tmp_path / "run" / "states").iterdir())[-1]
+    latest.write_bytes(latest.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"damaged.*go on from the one before"):
+        fine_tune(recipe, tmp_path / "run", resume=True, report=silent)
+    latest.unlink()
+    fine_tune(recipe, tmp_path / "run", resume=True, report=silent)
+    assert_same_state(weights(tmp_path / "run"), weights(whole_run))
+
+
+# The mixture
+
+
+def test_questions_and_captions_of_an_image_stand_together(folder: Path) -> None:
+    from picscribe.datasets import Example
+
+    photo = folder / "photos" / "00.png"
+    asked = [Example("1", photo, ("red",), "what colour is it"), Example("2", photo, ("a", "the"), "what is it")]
+    (item,) = group_by_image(asked)
+    assert item.texts == (("what colour is it", "red"), ("what is it", "a"), ("what is it", "the"))
+    with pytest.raises(InputError, match="no text to learn"):
+        group_by_image([Example("1", photo, (" ",))])
+
+
+def test_a_weight_says_how_often(recipe: FineTuningRecipe, tmp_path: Path, folder: Path) -> None:
+    from picscribe.training.mixture import Data, Part
+
+    tuner = FineTuner(recipe, tmp_path, silent)
+    items = tuner.data.parts[0].items
+    data = Data((Part(items[:8], 0.5), Part(items[8:], 2.0)), (), "captions", "x")
+    epochs = [[item.id for item in data.epoch(3, epoch)] for epoch in range(4)]
+    assert [len(epoch) for epoch in epochs] == [12] * 4
+    halves = {item.id for item in items[:8]}
+    first, second = ({name for name in epoch if name in halves} for epoch in epochs[:2])
+    assert first | second == halves
+    assert not first & second
+    assert all(epoch.count(item.id) == 2 for epoch in epochs for item in items[8:])
+    assert epochs[0] != epochs[2]
+    assert epochs == [[item.id for item in data.epoch(3, epoch)] for epoch in range(4)]
+
+
+# The command line
+
+
+def test_a_folder_of_photos_is_enough(folder: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+    settings = ["optimisation.steps=2", "optimisation.warmup_steps=1", "optimisation.batch_images=4"]
+    chosen = ["--data", str(folder / "photos"), "--from", str(folder / "start"), *settings]
+    dry = runner.invoke(app, ["train", *chosen, "--dry-run", "--output", str(tmp_path / "run")])
+    assert dry.exit_code == 0, dry.output
+    assert "[CLS] [a]" in dry.output
+    assert "14 images" in dry.output
+    assert "steps: 2" in dry.output
+    assert not (tmp_path / "run").exists()
+    result = runner.invoke(app, ["train", *chosen, "--output", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert "the best checkpoint is in" in result.output
+    assert runner.invoke(app, ["train"]).exit_code == 2
+    assert runner.invoke(app, ["train", "recipe.yaml", "--from", "nano"]).exit_code == 2
