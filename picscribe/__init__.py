@@ -15,6 +15,7 @@ from picscribe.errors import CheckpointError, ConfigurationError, InputError, Mi
 
 if TYPE_CHECKING:
     from picscribe.generation import GenerationOptions
+    from picscribe.media.video import Video
     from picscribe.results import Caption, Classification, TextScore
     from picscribe.scribe import Scribe, load
 
@@ -31,6 +32,7 @@ __all__ = [
     "PicscribeError",
     "Scribe",
     "TextScore",
+    "Video",
     "load",
 ]
 
@@ -40,6 +42,7 @@ _HOMES = {
     "GenerationOptions": "picscribe.generation",
     "Scribe": "picscribe.scribe",
     "TextScore": "picscribe.results",
+    "Video": "picscribe.media.video",
     "load": "picscribe.scribe",
 }
 

@@ -16,8 +16,10 @@ from picscribe.errors import ConfigurationError, InputError, PicscribeError
 from picscribe.generation import GenerationOptions
 from picscribe.generation.label_trie import LabelTrie
 from picscribe.jobs import Jobs
+from picscribe.media.frames import pixels_of
 from picscribe.media.images import ImageSource
 from picscribe.media.preprocessing import Preprocessing, resized
+from picscribe.media.video import Video
 from picscribe.model import Git
 from picscribe.results import Caption, TextScore
 from picscribe.text.labels import Labels
@@ -27,8 +29,10 @@ from picscribe.text.tokenizer import Tokenizer
 BATCH = 16
 """Images computed at a time on a CPU, unless told otherwise."""
 
-Image: TypeAlias = ImageSource | torch.Tensor
-"""What can be captioned: whatever `open_image` opens, or the pixels that `Preprocessing.read` made of it."""
+Image: TypeAlias = ImageSource | torch.Tensor | Video
+"""What can be captioned: whatever `open_image` opens, pixels that `Scribe.pixels` made of it, or a `Video`.
+
+A checkpoint for videos takes files with videos and animations as they are."""
 
 Errors: TypeAlias = Literal["raise", "return"]
 Result = TypeVar("Result")
@@ -294,8 +298,11 @@ class Scribe:
         return self._jobs.stream(self.pixels(image), ids, chosen)
 
     def pixels(self, image: Image) -> torch.Tensor:
-        """What the network is given of an image: (3, height, width). Raises InputError for one that cannot be used."""
-        return self.preprocessing.read(image)
+        """What the network is given of an image, (3, height, width), or of a video, (F, 3, height, width).
+
+        Raises InputError for one that cannot be used.
+        """
+        return pixels_of(image, self.preprocessing, self.model.config.frames, self.name)
 
     def fitting_batch_size(self, options: GenerationOptions | None = None) -> int:
         """Images computed at a time unless told otherwise: 16 on a CPU, on a GPU as many as its free memory holds."""

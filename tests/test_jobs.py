@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from picscribe import ConfigurationError, InputError, Scribe
+from picscribe import ConfigurationError, InputError, Scribe, Video
 from picscribe.batches import fitting_batch_size
 from picscribe.checkpoints import Checkpoint
 from picscribe.media.preprocessing import Preprocessing, resized
@@ -285,3 +286,74 @@ def test_images_of_mixed_shapes_are_answered_as_one_by_one() -> None:
     assert len(shapes) == 3
     for (image, texts), answers in zip(asked, scribe.answers(asked, batch_size=9), strict=True):
         assert [one.tokens for one in answers] == [one.tokens for one in scribe.ask(image, texts)]
+
+
+# Videos
+
+
+def make_video_scribe() -> Scribe:
+    """A tiny network that takes up to four frames."""
+    tokenizer = Tokenizer(WORDS)
+    torch.manual_seed(5)
+    decoder = TextDecoderConfig(
+        vocabulary_size=len(WORDS), width=16, layers=2, heads=2, mlp_width=32, max_positions=64,
+        pad_id=tokenizer.pad_id, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id,
+    )  # fmt: skip
+    encoder = ClipVitConfig(width=16, layers=1, heads=2, mlp_width=32, patch_size=16, image_size=32)
+    model = Git(GitConfig(encoder, decoder, frames=4)).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.mul_(12)
+    torch.nn.init.normal_(model.temporal_embedding, std=3.0)  # type: ignore[arg-type]
+    return Scribe(Checkpoint(model, tokenizer, Preprocessing(size=32), "tiny video", Path("nowhere")))
+
+
+def frames_of(count: int, seed: int) -> list[Image.Image]:
+    return [Image.fromarray(photo) for photo in photos(count, seed)]
+
+
+def test_videos_and_photos_are_captioned_as_one_by_one(tmp_path: Path) -> None:
+    """An animation, folders, lists of one to nine images and photos, in one batch; as pixels stacked by hand."""
+    scribe = make_video_scribe()
+    gif = tmp_path / "moving.gif"
+    first, *others = frames_of(6, 20)
+    first.save(gif, save_all=True, append_images=others, duration=100)
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, frame in enumerate(frames_of(3, 21)):
+        frame.save(folder / f"{number}.png")
+    sources: list[Any] = [gif, Video(folder), *(Video(frames_of(n, 30 + n)) for n in (1, 2, 4, 9)), photos(1, 3)[0]]
+    sources.append(Video(gif, frames=2, start=0.2))
+    shapes = [tuple(scribe.pixels(source).shape[:-2]) for source in sources]
+    assert shapes == [(4, 3), (3, 3), (1, 3), (2, 3), (4, 3), (4, 3), (3,), (2, 3)]
+    together = scribe.caption(sources, beams=3, max_new_tokens=6)
+    for source, caption in zip(sources, together, strict=True):
+        assert scribe.caption(source, beams=3, max_new_tokens=6).tokens == caption.tokens
+        assert scribe.caption(scribe.pixels(source), beams=3, max_new_tokens=6).tokens == caption.tokens
+        (answer,) = scribe.ask(source, ["the dog"], beams=3)
+        ((again,),) = scribe.answers([(source, ["the dog"])], beams=3)
+        assert answer == again
+    by_hand = torch.stack([scribe.preprocessing(frame) for frame in frames_of(4, 34)])
+    assert torch.equal(scribe.pixels(Video(frames_of(4, 34))), by_hand)
+
+
+def test_the_order_of_frames_counts() -> None:
+    scribe = make_video_scribe()
+    frames = frames_of(4, 8)
+    one, other = (scribe.score(Video(f), ["the red dog runs"])[0] for f in (frames, frames[::-1]))
+    assert one.log_likelihood != pytest.approx(other.log_likelihood, abs=1e-3)
+
+
+def test_what_a_network_of_photos_sees_of_a_video(scribe: Scribe) -> None:
+    frames = frames_of(5, 9)
+    assert scribe.caption(Video(frames, frames=1)).tokens == scribe.caption(frames[2]).tokens
+    with pytest.raises(InputError, match="video of 5 images is a video, and tiny takes photos: ask for 1 frame"):
+        scribe.caption(Video(frames))
+
+
+def test_more_frames_than_embeddings_are_refused_and_long_videos_picked_from() -> None:
+    scribe = make_video_scribe()
+    with pytest.raises(InputError, match="7 frames, but tiny video takes at most 4"):
+        scribe.caption(Video(frames_of(9, 1), frames=7))
+    found = scribe.caption([Video([]), Video(b"nothing"), photos(1)[0]], errors="return")
+    assert [isinstance(one, InputError) for one in found] == [True, True, False]

@@ -1,7 +1,8 @@
 """`picscribe ask`: questions about photos in, answers out; a file of questions becomes a results file for EvalAI."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from picscribe.cli.loading_options import BatchSize, Compile, Device, Dtype, Model, Quantize, Resize, Revision
 from picscribe.cli.search_options import UNCERTAIN, Beams, MaxWords, MinConfidence, options_of
 from picscribe.cli.terminal import Bar, report, write_line
+from picscribe.cli.video_options import End, Frames, Start, find_videos
 from picscribe.errors import ConfigurationError, PicscribeError
 
 if TYPE_CHECKING:
@@ -42,6 +44,9 @@ def ask(
     max_words: MaxWords = None,
     min_confidence: MinConfidence = 0,
     json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object a question.")] = False,
+    frames: Frames = None,
+    start: Start = None,
+    end: End = None,
     device: Device = "cpu",
     batch_size: BatchSize = None,
     dtype: Dtype = "float32",
@@ -74,7 +79,8 @@ def ask(
     answers: list[dict[str, Any]] = []
     failures = 0
     with Bar(len(asked)) as bar:
-        for question, result in _answers(scribe, asked, options, batch_size):
+        part = partial(_source, from_file=questions_file is not None, frames=frames, start=start, end=end)
+        for question, result in _answers(scribe, asked, options, batch_size, part):
             failures += isinstance(result, PicscribeError)
             with bar.advance(1):
                 if isinstance(result, PicscribeError):
@@ -100,26 +106,36 @@ def _asked(photo: str | None, questions: list[str], file: Path | None) -> "list[
 
 
 def _answers(
-    scribe: "Scribe", asked: "list[ImageText]", options: "GenerationOptions", batch_size: int | None
+    scribe: "Scribe",
+    asked: "list[ImageText]",
+    options: "GenerationOptions",
+    batch_size: int | None,
+    source: "Callable[[str], Any]",
 ) -> "Iterator[tuple[ImageText, Caption | PicscribeError]]":
     """Each question with its answer, in order; questions about one image that follow each other share it."""
     from itertools import groupby
 
-    from picscribe.cli.photos import source_of
-
     groups = [list(group) for _, group in groupby(asked, key=lambda question: question.image)]
-    pairs = ((source_of(group[0].image), [question.text for question in group]) for group in groups)
+    pairs = ((source(group[0].image), [question.text for question in group]) for group in groups)
     found = scribe.answers(pairs, options=options, batch_size=batch_size, errors="return")
     for group, answers in zip(groups, found, strict=True):
         if isinstance(answers, PicscribeError) and len(group) > 1:
             # One question that cannot be asked must not take the others about its image with it.
-            alone = ((question.image, [question.text]) for question in group)
+            alone = ((source(question.image), [question.text]) for question in group)
             answers = [
                 one if isinstance(one, PicscribeError) else one[0]
                 for one in scribe.answers(alone, options=options, errors="return")
             ]
         each = [answers] if isinstance(answers, PicscribeError) else answers
         yield from zip(group, each, strict=True)
+
+
+def _source(image: str, from_file: bool, frames: int | None, start: str | None, end: str | None) -> Any:
+    """What to look at for a name on the command line, where `-` is standard input, or in a file."""
+    from picscribe.cli.photos import Photo, source_of
+
+    photo = Photo(image, image if from_file else source_of(image))
+    return find_videos([photo], frames, start, end, None)[0].source
 
 
 def _show(

@@ -26,6 +26,7 @@ from picscribe.cli.search_options import (
     options_of,
 )
 from picscribe.cli.terminal import Bar, report, write_line, write_piece
+from picscribe.cli.video_options import AsVideo, End, Every, Frames, Start, clock, find_videos, subtitles
 from picscribe.errors import ConfigurationError, PicscribeError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def caption(
         typer.Argument(
             metavar="PHOTO|FOLDER|-",
             show_default=False,
-            help="Images, folders of images, or - to read one image from standard input.",
+            help="Images, videos, folders of images, or - to read one image from standard input.",
         ),
     ],
     model: Annotated[
@@ -73,6 +74,14 @@ def caption(
         bool, typer.Option("--stream", help="Write one photo's caption word by word: greedy, or a sample.")
     ] = False,
     json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object a photo.")] = False,
+    frames: Frames = None,
+    start: Start = None,
+    end: End = None,
+    every: Every = None,
+    as_video: AsVideo = False,
+    form: Annotated[
+        str | None, typer.Option("--subtitles", show_default=False, help="With --every: print SRT or WebVTT: srt, vtt.")
+    ] = None,
     device: Device = "cpu",
     batch_size: BatchSize = None,
     dtype: Dtype = "float32",
@@ -105,7 +114,12 @@ def caption(
         require=require,
         ban=ban,
     )
-    found, names = find_photos(photos), model or ["nano"]
+    if form not in (None, "srt", "vtt") or (form and (every is None or json_lines)):
+        raise ConfigurationError("--subtitles srt or vtt goes with --every, without --json")
+    found = find_videos(find_photos(photos, as_video), frames, start, end, every)
+    names = model or ["nano"]
+    if form and (len({photo.path for photo in found}) != 1 or len(names) != 1):
+        raise ConfigurationError("--subtitles is for one video and one model")
     if stream and (len(found) != 1 or len(names) != 1 or json_lines):
         raise ConfigurationError("--stream is for one photo and one model, without --json")
     if len(names) > 1 and any(photo.path == "-" for photo in found):
@@ -117,7 +131,7 @@ def caption(
     if stream:
         _stream(scribes[0], found[0], prompt, options)
         return
-    failures = 0
+    failures, spoken = 0, list[tuple[tuple[float, float], str]]()
     with ExitStack() as stack:
         captions = [
             scribe.captions(
@@ -133,11 +147,25 @@ def caption(
         for photo, results in zip(found, zip(*captions, strict=True), strict=True):
             failures += any(isinstance(result, PicscribeError) for result in results)
             with bar.advance(1):
+                if form:
+                    spoken += _subtitle(photo, results[0])
+                    continue
                 for name, result in zip(names, results, strict=True):
-                    labels = [photo.path] * (len(found) > 1 or len(names) > 1) + [name] * (len(names) > 1)
+                    labels = _labels(photo, name, len(found) > 1, len(names) > 1)
                     _show(photo, name if len(names) > 1 else None, result, json_lines, labels, min_confidence)
+    if form:
+        write_line(subtitles(spoken, form), end=False)
     if failures:
         raise typer.Exit(1)
+
+
+def _subtitle(photo: "Photo", result: "Caption | PicscribeError") -> "list[tuple[tuple[float, float], str]]":
+    """When it is to be shown and what; nothing, but for a report, where it failed."""
+    if isinstance(result, PicscribeError):
+        report(result)
+        return []
+    assert photo.times is not None
+    return [(photo.times, result.text)]
 
 
 def _stream(scribe: "Scribe", photo: "Photo", prompt: str | None, options: "GenerationOptions") -> None:
@@ -146,6 +174,12 @@ def _stream(scribe: "Scribe", photo: "Photo", prompt: str | None, options: "Gene
     for piece in scribe.stream(photo.source, prompt=prompt, options=options):
         write_piece(piece)
     write_line("")
+
+
+def _labels(photo: "Photo", model: str, several: bool, several_models: bool) -> list[str]:
+    """What stands before a caption: the photo, the stretch of a video, the model, as far as there are several."""
+    times = [f"{clock(photo.times[0])} to {clock(photo.times[1])}"] if photo.times else []
+    return [photo.path] * (several or several_models) + times + [model] * several_models
 
 
 def _show(
@@ -160,7 +194,9 @@ def _show(
     if isinstance(result, PicscribeError):
         report(result)
     if as_json:
-        named = {"model": model} if model else {}
+        named: dict[str, Any] = {"model": model} if model else {}
+        if photo.times:
+            named |= {"start": photo.times[0], "end": photo.times[1]}
         write_line(json.dumps({"path": photo.path, **named, **_fields(result, min_confidence)}))
     elif not isinstance(result, PicscribeError):
         for caption in result.alternatives or (result,):

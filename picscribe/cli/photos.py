@@ -12,6 +12,7 @@ import typer
 from picscribe.cli.terminal import report
 from picscribe.errors import InputError
 from picscribe.media.images import IMAGE_SUFFIXES, find_images
+from picscribe.media.video import Video
 
 STANDARD_INPUT = "-"
 
@@ -21,7 +22,9 @@ class Photo:
     """One photo to caption, under the name that the output gives it, or why there is none."""
 
     path: str
-    source: str | Path | BinaryIO | InputError
+    source: str | Path | BinaryIO | Video | InputError
+    times: tuple[float, float] | None = None
+    """Of a video cut into stretches, from when to when."""
 
 
 def _photos_in(folder: Path) -> list[Photo]:
@@ -54,8 +57,10 @@ def _left_out(files: int, links: int) -> str:
     return " and ".join(parts)
 
 
-def find_photos(arguments: Sequence[str]) -> list[Photo]:
+def find_photos(arguments: Sequence[str], as_video: bool = False) -> list[Photo]:
     """The photos that `arguments` (files, folders, `-`) name, in order; folders in natural order, recursively.
+
+    With `as_video` a folder is one video.
 
     What can be told to hold no photo (an empty folder, an empty name, a closed standard input) is a Photo with an
     InputError. Raises typer.BadParameter for more than one `-`.
@@ -68,6 +73,8 @@ def find_photos(arguments: Sequence[str]) -> list[Photo]:
             photos.append(Photo(STANDARD_INPUT, _standard_input()))
         elif not argument:
             photos.append(Photo(argument, InputError("a photo's name is empty: name a file, a folder or -")))
+        elif os.path.isdir(argument) and as_video:
+            photos.append(Photo(argument, Video(argument)))
         elif os.path.isdir(argument):
             photos.extend(_photos_in(Path(argument)))
         else:

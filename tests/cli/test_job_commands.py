@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 import picscribe
-from picscribe import Scribe
+from picscribe import Scribe, Video
 from picscribe.checkpoints.registry import answers_questions
 from picscribe.cli.main import app
 
@@ -240,3 +241,69 @@ def test_wrong_usage_exits_with_2(
     (photos / "photo.png").unlink()
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.stderr
+
+
+# videos
+
+
+@pytest.fixture(scope="module")
+def clip(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three photos of a second each, as an animation."""
+    frames = [Image.open(photos / f"photo{number}.png").convert("RGB").resize((64, 64)) for number in (1, 2, 3)]
+    path = tmp_path_factory.mktemp("clips") / "clip.webp"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=1000, lossless=True)
+    return path
+
+
+def test_a_video_for_a_model_of_photos(run: Any, scribe: Scribe, clip: Path) -> None:
+    expected = [scribe.caption(Video(clip, frames=1, start=s, end=s + 1)).text for s in range(3)]
+    assert run("caption", "--frames", 1, clip).stdout == expected[1] + "\n"
+    assert run("caption", "--frames", 1, "--start", "0:02", clip).stdout == expected[2] + "\n"
+    assert (
+        run("ask", "--frames", 1, "--end", 1, clip, "a").stdout
+        == scribe.ask(Video(clip, 1, end=1), ["a"])[0].text + "\n"
+    )
+    timed = lines(run("caption", "--frames", 1, "--every", "1s", "--json", clip))
+    assert [(line["start"], line["end"], line["caption"]) for line in timed] == [
+        (float(s), float(s + 1), expected[s]) for s in range(3)
+    ]
+    printed = run("caption", "--frames", 1, "--every", "1", clip).stdout.splitlines()
+    assert printed[1] == f"{clip}\t00:00:01.000 to 00:00:02.000\t{expected[1]}"
+    srt = run("caption", "--frames", 1, "--every", "1s", "--subtitles", "srt", clip).stdout
+    assert srt.startswith(f"1\n00:00:00,000 --> 00:00:01,000\n{expected[0]}\n\n2\n00:00:01,000 --> ")
+    vtt = run("caption", "--frames", 1, "--every", "1s", "--subtitles", "vtt", clip).stdout
+    assert vtt.startswith(f"WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n{expected[0]}\n\n")
+
+
+def test_a_folder_as_a_video(run: Any, scribe: Scribe, photos: Path) -> None:
+    result = run("caption", "--as-video", "--frames", 1, photos)
+    assert result.stdout == scribe.caption(Video(photos, frames=1)).text + "\n"
+
+
+def test_a_video_that_cannot_be_used_leaves_the_others(run: Any, clip: Path, photos: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(64))
+    result = run("caption", "--frames", 1, broken, clip, photos / "photo1.png")
+    assert result.exit_code == 1
+    assert "broken.mp4" in result.stderr
+    assert len(result.stdout.splitlines()) == 2
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--every", "0s"], "no stretch of time"),
+        (["--every", "10 parsecs"], "no stretch of time"),
+        (["--start", "soon"], "no time"),
+        (["--start", "2", "--end", "1"], "must come after start"),
+        (["--start", "-1"], "no time"),
+        (["--frames", "0"], "frames"),
+        (["--subtitles", "srt"], "goes with --every"),
+        (["--every", "1s", "--subtitles", "ass"], "srt or vtt"),
+    ],
+)
+def test_wrong_parts_of_a_video(run: Any, clip: Path, arguments: list[str], words: str) -> None:
+    result = run("caption", *arguments, clip)
+    assert result.exit_code == 2
+    assert words in result.stderr

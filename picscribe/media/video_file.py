@@ -1,0 +1,228 @@
+"""Video files through PyAV: the frames that are shown at given times, by seeking; nothing but the file is opened."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from picscribe.errors import InputError, MissingPackageError
+
+# How a file begins → FFmpeg's name of its format. Named, FFmpeg guesses nothing: playlists and the like, which name
+# other files and addresses, are never taken for a video.
+FORMATS = (
+    (re.compile(rb"....(ftyp|moov|mdat|wide|free|skip|pnot)", re.S), "mov"),
+    (re.compile(rb"\x1aE\xdf\xa3"), "matroska"),
+    (re.compile(rb"RIFF....AVI ", re.S), "avi"),
+    (re.compile(rb"\x47.{187}\x47.{187}\x47", re.S), "mpegts"),
+    (re.compile(rb".{4}\x47.{191}\x47.{191}\x47", re.S), "mpegts"),
+    (re.compile(rb"\0\0\x01\xba"), "mpeg"),
+    (re.compile(rb"\0\0\x01\xb3"), "mpegvideo"),
+    (re.compile(rb"\0\0\0?\x01[\x67\x27\x47\x09]", re.S), "h264"),
+    (re.compile(rb"FLV\x01"), "flv"),
+    (re.compile(rb"OggS"), "ogg"),
+    (re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11"), "asf"),
+    (re.compile(rb"DKIF\0\0"), "ivf"),
+    (re.compile(rb"YUV4MPEG2 "), "yuv4mpegpipe"),
+)
+
+STILLS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"crx ")
+"""Brands of photos in MP4's clothing."""
+
+NEAR = 2.0
+"""Seconds that are decoded rather than sought."""
+
+THREADS = 2
+
+
+def container_format(head: bytes) -> str | None:
+    """FFmpeg's name of the format that a file begins with; None for what is no video."""
+    if head[4:8] == b"ftyp" and head[8:12] in STILLS:
+        return None
+    return next((form for begins, form in FORMATS if begins.match(head)), None)
+
+
+class VideoFile:
+    """The frames of a video file by time, in seconds from its first on; a `Clip`."""
+
+    def __init__(self, stream: BinaryIO, form: str, name: str, max_pixels: int) -> None:
+        """Raises InputError for a file that cannot be read, holds no picture, or frames beyond `max_pixels`."""
+        self.av = _av()
+        self.name, self.max_pixels, self.file, self.form = name, max_pixels, stream, form
+        try:
+            self.container = self.av.open(stream, format=form)
+        except Exception as error:  # PyAV's, and OSError and ValueError of the stream
+            raise InputError(f"{name} cannot be read: it is damaged, or was cut off ({_reason(error)})") from error
+        try:
+            self.stream = self._find_stream()
+            self.base = float(self.stream.time_base or 1 / 1000)
+            self.origin = float((self.stream.start_time or 0) * self.base)
+            self.duration = self._declared() or self._measured()
+        except BaseException:
+            self.container.close()
+            raise
+
+    def _find_stream(self) -> Any:
+        pictures = [s for s in self.container.streams.video if not _is_cover(s)]
+        if not pictures:
+            what = "sound, but no picture" if self.container.streams.audio else "no picture"
+            raise InputError(f"{self.name} holds {what}: give a video")
+        stream = pictures[0]
+        if stream.codec_context is None:
+            raise InputError(f"{self.name}: this build of PyAV has no decoder for its video: convert it to H.264")
+        self._check_size(stream.codec_context.width, stream.codec_context.height)
+        stream.codec_context.thread_count = THREADS
+        return stream
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self.max_pixels:
+            raise InputError(
+                f"{self.name} has frames of {width}×{height} pixels, over the limit of {self.max_pixels}: shrink it"
+            )
+
+    def _declared(self) -> float:
+        """Seconds that the file says its picture lasts; 0 where it does not."""
+        if self.stream.duration:
+            return float(self.stream.duration * self.stream.time_base)
+        if self.container.duration:
+            return float(self.container.duration / self.av.time_base)
+        return 0.0
+
+    def _measured(self) -> float:
+        """Seconds, from the times of the packets, none of which is decoded or kept."""
+        last, step, count = 0.0, 0.0, 0
+        for packet in self._packets():
+            count += 1
+            if packet.pts is not None:
+                time = float(packet.pts * packet.time_base) - self.origin
+                if time > last:
+                    last = time
+                step = float((packet.duration or 0) * packet.time_base) or step
+        self._restart()
+        return last + (step or 1 / self._rate()) if last else count / self._rate()
+
+    def _rate(self) -> float:
+        """Frames a second, as far as that is known."""
+        return float(self.stream.average_rate or self.stream.guessed_rate or 25)
+
+    def _packets(self) -> Iterator[Any]:
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.size:
+                    yield packet
+        except self.av.FFmpegError:  # it breaks off here
+            return
+
+    def _restart(self) -> None:
+        """Back to the first frame."""
+        self.container.close()
+        self.file.seek(0)
+        self.container = self.av.open(self.file, format=self.form)
+        self.stream = self._find_stream()
+
+    def frames_at(self, times: Sequence[float]) -> list[Image.Image]:
+        """The frames that are shown at ascending times, each once; where the file breaks off, `duration` becomes
+        what there is."""
+        images: list[Image.Image] = []
+        taken = -math.inf
+        frames, before, after = self._from(times[0]), None, None
+        for time in times:
+            if before is not None and after is not None and time >= after[0] and time - before[0] > NEAR:
+                frames, before, after = self._from(time), None, None
+            while after is None or after[0] <= time:
+                if after is not None:
+                    before = after
+                after = next(frames, None)
+                if after is None:
+                    break
+            shown = before or after
+            if shown is None:
+                break
+            if after is None and self.duration - shown[0] > 3 / self._rate():  # it ends before it says
+                self.duration = max(shown[0], 0.0) + 1 / self._rate()
+            if shown[0] > taken:
+                images.append(self._image(shown[1]))
+                taken = shown[0]
+        return images
+
+    def _from(self, time: float) -> Iterator[tuple[float, Any]]:
+        """Frames with their times, from one at or before `time` on."""
+        # Without its index, which stands at its end, an AVI file is sought wrongly.
+        lost = self.form == "avi" and len(getattr(self.stream, "index_entries", ())) < 2
+        if time > NEAR and not lost and self._seek(time):
+            frames = self._decoded()
+            first = next(frames, None)
+            if first is not None and first[0] <= time:
+                return _chain(first, frames)
+        self._restart()
+        return self._decoded()
+
+    def _seek(self, time: float) -> bool:
+        try:
+            self.container.seek(int((time + self.origin) / self.base), stream=self.stream, backward=True)
+        except (self.av.FFmpegError, OSError):
+            return False
+        return True
+
+    def _decoded(self) -> Iterator[tuple[float, Any]]:
+        """Frames that can be decoded, with their times; damaged ones are left out, and a broken end is the end."""
+        last: float | None = None
+        packets = iter(self.container.demux(self.stream))
+        while True:
+            try:
+                packet = next(packets, None)
+            except (self.av.FFmpegError, OSError):
+                return
+            if packet is None:
+                return
+            try:
+                decoded = packet.decode()
+            except self.av.FFmpegError:
+                continue
+            for frame in decoded:
+                if frame.pts is not None:
+                    last = float(frame.pts * frame.time_base) - self.origin
+                else:  # raw streams have no times: count
+                    last = 0.0 if last is None else last + 1 / self._rate()
+                yield last, frame
+
+    def _image(self, frame: Any) -> Image.Image:
+        """A frame as it is meant to be seen: upright, with square pixels."""
+        self._check_size(frame.width, frame.height)
+        image: Image.Image = frame.to_image()
+        aspect = self.stream.sample_aspect_ratio
+        if aspect and aspect != 1 and 0.1 < aspect < 10:
+            image = image.resize((max(1, round(image.width * float(aspect))), image.height), Image.Resampling.BICUBIC)
+        turn = int(getattr(frame, "rotation", 0) or 0) % 360
+        return image.rotate(turn, expand=True) if turn else image
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.container.close()
+        self.file.close()
+
+
+def _chain(first: tuple[float, Any], rest: Iterator[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
+    yield first
+    yield from rest
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a stream is a still beside sound."""
+    disposition = getattr(stream, "disposition", 0)
+    return "attached_pic" in str(disposition)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
+
+
+def _av() -> Any:
+    try:
+        import av
+        import av.logging
+    except ImportError as error:
+        raise MissingPackageError('videos need the package PyAV: pip install "picscribe[video]"') from error
+    av.logging.set_level(av.logging.PANIC)
+    return av
