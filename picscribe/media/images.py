@@ -65,7 +65,10 @@ KNOWN_OTHERS = (
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer; run `git lfs pull`"),
     (re.compile(rb"....ftyp(heic|heix|hevc|heim|heis|mif1|msf1)", re.S), "a HEIC photo; convert it to JPEG"),
     (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "a JPEG XL photo; convert it to JPEG"),
-    (re.compile(rb"....ftyp(?!avi[fs])|\x1aE\xdf\xa3|RIFF....AVI ", re.S), "a video; caption it with a model for videos, or ask for 1 frame of it"),
+    (
+        re.compile(rb"....ftyp(?!avi[fs])|\x1aE\xdf\xa3|RIFF....AVI ", re.S),
+        "a video; caption it with a model for videos, or ask for 1 frame of it",
+    ),
     (re.compile(rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!"), "an archive; unpack it first"),
 )
 

@@ -259,10 +259,8 @@ def test_a_video_for_a_model_of_photos(run: Any, scribe: Scribe, clip: Path) -> 
     expected = [scribe.caption(Video(clip, frames=1, start=s, end=s + 1)).text for s in range(3)]
     assert run("caption", "--frames", 1, clip).stdout == expected[1] + "\n"
     assert run("caption", "--frames", 1, "--start", "0:02", clip).stdout == expected[2] + "\n"
-    assert (
-        run("ask", "--frames", 1, "--end", 1, clip, "a").stdout
-        == scribe.ask(Video(clip, 1, end=1), ["a"])[0].text + "\n"
-    )
+    (answer,) = scribe.ask(Video(clip, 1, end=1), ["a"])
+    assert run("ask", "--frames", 1, "--end", 1, clip, "a").stdout == answer.text + "\n"
     timed = lines(run("caption", "--frames", 1, "--every", "1s", "--json", clip))
     assert [(line["start"], line["end"], line["caption"]) for line in timed] == [
         (float(s), float(s + 1), expected[s]) for s in range(3)

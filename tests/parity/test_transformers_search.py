@@ -191,3 +191,29 @@ def test_the_real_base_size() -> None:
             options = GenerationOptions(beams=beams, max_new_tokens=8, length_penalty=1.0, scoring="transformers")
             hypotheses += assert_same_search(pair, pixels, [prompt], options)
     assert_varied(hypotheses, 8)
+
+
+VQA = GitConfig(ClipVitConfig(image_size=480), TextDecoderConfig(cls_id=CLS, sep_id=SEP))
+LARGE_NARROW = GitConfig(
+    ClipVitConfig(width=128, layers=24, heads=16, mlp_width=256, patch_size=14, image_size=224),
+    TextDecoderConfig(width=96, heads=12, mlp_width=192, vocabulary_size=3000, cls_id=CLS, sep_id=SEP),
+)
+SIX_FRAMES = GitConfig(
+    ClipVitConfig(width=192, layers=4, heads=12, mlp_width=384, patch_size=16, image_size=224),
+    TextDecoderConfig(width=96, heads=12, mlp_width=192, vocabulary_size=3000, cls_id=CLS, sep_id=SEP),
+    frames=6,
+)
+GEOMETRIES = {"base, 480 pixels": VQA, "large, patches of 14": LARGE_NARROW, "6 frames": SIX_FRAMES}
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_the_released_geometries_answer_questions(name: str) -> None:
+    """A question's answer, greedy and with beams."""
+    config = GEOMETRIES[name]
+    narrow = config.text_decoder.width < 768
+    spread = (0.1, 0.2, 3.0) if narrow else (0.02, 0.1, 9.5)
+    pair, pixels = random_pair(config, 3, *spread), seeded_pixels(3, config, 1)
+    for beams in (1, 4):
+        options = GenerationOptions(beams=beams, max_new_tokens=5, length_penalty=1.0, scoring="transformers")
+        found = assert_same_search(pair, pixels, [[CLS, 2054, 2003, 1999]], options)
+        assert any(len(hypothesis.tokens) > 1 for hypothesis in found)
