@@ -16,7 +16,7 @@ from picscribe.errors import CheckpointError, ConfigurationError, InputError, Mi
 if TYPE_CHECKING:
     from picscribe.generation import GenerationOptions
     from picscribe.media.video import Video
-    from picscribe.results import Caption, Classification, TextScore
+    from picscribe.results import Caption, Classification, Explanation, TextScore
     from picscribe.scribe import Scribe, load
 
 __version__ = "0.1.0"
@@ -26,6 +26,7 @@ __all__ = [
     "CheckpointError",
     "Classification",
     "ConfigurationError",
+    "Explanation",
     "GenerationOptions",
     "InputError",
     "MissingPackageError",
@@ -39,6 +40,7 @@ __all__ = [
 _HOMES = {
     "Caption": "picscribe.results",
     "Classification": "picscribe.results",
+    "Explanation": "picscribe.results",
     "GenerationOptions": "picscribe.generation",
     "Scribe": "picscribe.scribe",
     "TextScore": "picscribe.results",

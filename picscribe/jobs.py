@@ -12,12 +12,15 @@ from picscribe.checkpoints.checkpoint import Checkpoint
 from picscribe.errors import ConfigurationError, InputError, PicscribeError
 from picscribe.generation import GenerationOptions, Hypothesis, Wording, generate, stream
 from picscribe.generation.decoding import decode, room_for
+from picscribe.generation.explanation import Method, explain
 from picscribe.generation.greedy_search import GreedySearch
 from picscribe.generation.label_trie import LabelTrie, continue_labels
 from picscribe.generation.likelihood import rank_labels, score_texts
 from picscribe.model import ImagePrefix
 from picscribe.results import Caption, Classification, RankedLabel, TextScore
 from picscribe.text.labels import Labels
+from picscribe.text.prompts import prompt_ids
+from picscribe.text.vocabulary import CONTINUATION
 
 QUESTIONS = 16
 """Questions of an image answered at a time."""
@@ -54,6 +57,21 @@ class Jobs:
             return [self._caption_of(*pair) for pair in zip(found, prompts, strict=True)]
         except PicscribeError as error:
             return error
+
+    def explain(
+        self, pixels: torch.Tensor, prompt: Sequence[int], caption: Caption, method: Method
+    ) -> tuple[tuple[str, ...], torch.Tensor]:
+        """The words of a caption of one image or video, and for each its map, (words, F, rows, columns)."""
+        maps = explain(self.model, pixels, prompt, caption.tokens, method).cpu()
+        words, joined = list[str](), list[list[torch.Tensor]]()
+        for token, of_token in zip(caption.tokens, maps, strict=True):
+            if joined and self.tokenizer.word_pieces[token]:
+                words[-1] += self.tokenizer.vocabulary[token].removeprefix(CONTINUATION)
+                joined[-1].append(of_token)
+            else:
+                words.append(self.tokenizer.vocabulary[token].removeprefix(CONTINUATION))
+                joined.append([of_token])
+        return tuple(words), torch.stack([torch.stack(parts).mean(0) for parts in joined])
 
     @torch.inference_mode()
     def classify(
@@ -100,8 +118,14 @@ class Jobs:
             )
         return results
 
-    def text_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """The ids of texts, [SEP] last. Raises InputError for what is no text or holds no word."""
+    def prompts_of(self, questions: Sequence[str]) -> list[list[int]]:
+        """What questions begin a text with. Raises InputError for none, and for one that cannot be asked."""
+        if isinstance(questions, str) or not questions:
+            raise InputError(f"questions must be a list of at least one text, not {questions!r}")
+        return [prompt_ids(self.tokenizer, question) for question in questions]
+
+    def texts_of(self, texts: Sequence[str]) -> tuple[Sequence[str], list[tuple[int, ...]]]:
+        """Texts and their ids, [SEP] last. Raises InputError for what is no text or holds no word."""
         if isinstance(texts, str) or not texts:
             raise InputError(f"texts must be a list of at least one text, not {texts!r}")
         results = []
@@ -110,7 +134,7 @@ class Jobs:
             if not ids or self.tokenizer.sep_id in ids:
                 raise InputError(f"the text {text!r} cannot be scored: it must hold a word, and no [SEP]")
             results.append((*ids, self.tokenizer.sep_id))
-        return results
+        return texts, results
 
     def stream(self, pixels: torch.Tensor, prompt: Sequence[int], options: GenerationOptions) -> Iterator[str]:
         """What comes after the prompt of one image, (…, 3, height, width), piece by piece as it is found."""

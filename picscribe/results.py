@@ -1,6 +1,13 @@
 """What a `Scribe` says: captions and answers, classes, scores of given texts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from picscribe.media.heat_maps import draw_heat_maps
 
 
 @dataclass(frozen=True)
@@ -56,3 +63,21 @@ class TextScore:
     confidence: float
     tokens: tuple[int, ...]
     log_probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where a network looked for each word of a caption.
+
+    maps: (words, frames, rows, columns), each word's not below 0 and with a sum of 1; of a photo there is one frame.
+    frames: what the network saw, RGB. A word of several pieces has the mean of their maps.
+    """
+
+    caption: Caption
+    words: tuple[str, ...]
+    maps: NDArray[np.float32]
+    frames: Sequence[Image.Image]
+
+    def draw(self) -> Image.Image:
+        """The maps over what the network saw, a tile a word."""
+        return draw_heat_maps(self.frames, self.words, self.maps)

@@ -1,7 +1,7 @@
 """A loaded checkpoint that turns photos and videos into words: the Python API."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from picscribe.batches import Batches, fitting_batch_size
 from picscribe.checkpoints.checkpoint import Checkpoint
 from picscribe.errors import ConfigurationError, InputError, PicscribeError
 from picscribe.generation import GenerationOptions
+from picscribe.generation.explanation import Method
 from picscribe.generation.label_trie import LabelTrie
 from picscribe.jobs import Jobs
 from picscribe.media.frames import pixels_of
@@ -21,7 +22,7 @@ from picscribe.media.images import ImageSource
 from picscribe.media.preprocessing import Preprocessing, resized
 from picscribe.media.video import Video
 from picscribe.model import Git
-from picscribe.results import Caption, TextScore
+from picscribe.results import Caption, Explanation, TextScore
 from picscribe.text.labels import Labels
 from picscribe.text.prompts import prompt_ids
 from picscribe.text.tokenizer import Tokenizer
@@ -167,7 +168,7 @@ class Scribe:
         drawn, by the caller's thread. An error among the images stands for one that could not be got.
         Arguments and errors are those of `caption`; options are checked at once, images as their turn comes.
         """
-        chosen, ids = _options(options, fields), prompt_ids(self.tokenizer, prompt)
+        chosen, ids = GenerationOptions.choose(options, fields), prompt_ids(self.tokenizer, prompt)
         tasks = ((image, [ids]) for image in images)
         found = self._each(tasks, partial(self._jobs.caption, options=chosen), batch_size, errors, chosen)
         return (one if isinstance(one, PicscribeError) else one[0] for one in found)
@@ -201,8 +202,8 @@ class Scribe:
         one by one. With errors="return" the error of an image, or of its questions, comes in place of its list.
         Other arguments and errors are those of `captions`.
         """
-        chosen = _options(options, fields)
-        tasks = (self._asked(image, questions) for image, questions in asked)
+        chosen = GenerationOptions.choose(options, fields)
+        tasks = _tasks(asked, self._jobs.prompts_of)
         return self._each(tasks, partial(self._jobs.caption, options=chosen), batch_size, errors, chosen)
 
     def classify(
@@ -276,14 +277,8 @@ class Scribe:
         With errors="return" the error of an image, or of its texts, comes in place of its list.
         """
         ids = prompt_ids(self.tokenizer, prompt)
-
-        def task(image: Image | PicscribeError, texts: Sequence[str]) -> tuple[Any, Sequence[tuple[int, ...]]]:
-            try:
-                return image, (texts, self._jobs.text_ids(texts))  # type: ignore[return-value]
-            except PicscribeError as error:
-                return error, ()
-
-        return self._each((task(*pair) for pair in pairs), partial(self._jobs.score, prompt=ids), batch_size, errors)
+        tasks = _tasks(pairs, self._jobs.texts_of)
+        return self._each(tasks, partial(self._jobs.score, prompt=ids), batch_size, errors)
 
     def stream(
         self, image: Image, *, prompt: str | None = None, options: GenerationOptions | None = None, **fields: Any
@@ -294,8 +289,29 @@ class Scribe:
         """
         if options is None and "temperature" not in fields:
             fields = {"beams": 1, **fields}
-        chosen, ids = _options(options, fields), prompt_ids(self.tokenizer, prompt)
+        chosen, ids = GenerationOptions.choose(options, fields), prompt_ids(self.tokenizer, prompt)
         return self._jobs.stream(self.pixels(image), ids, chosen)
+
+    def explain(
+        self,
+        image: Image,
+        *,
+        prompt: str | None = None,
+        method: Method = "gradient",
+        options: GenerationOptions | None = None,
+        **fields: Any,
+    ) -> Explanation:
+        """Caption an image or video, and show where the network looked for each word.
+
+        method: "gradient", attention times its gradient, or "rollout", attention alone; see `generation.explanation`.
+        Other arguments and errors are those of `caption`; ConfigurationError also for gradients of int8 weights.
+        """
+        pixels, ids = self.pixels(image), prompt_ids(self.tokenizer, prompt)
+        caption = self.caption(pixels, prompt=prompt, options=options, **fields)
+        if not caption.tokens:
+            raise InputError("the caption holds no word to explain: ask for min_new_tokens=1")
+        words, maps = self._jobs.explain(pixels, ids, caption, method)
+        return Explanation(caption, words, maps.numpy(), self.preprocessing.images_of(pixels))
 
     def pixels(self, image: Image) -> torch.Tensor:
         """What the network is given of an image, (3, height, width), or of a video, (F, 3, height, width).
@@ -341,24 +357,14 @@ class Scribe:
                 raise result
             yield result
 
-    def _asked(self, image: Image | PicscribeError, questions: Sequence[str]) -> tuple[Any, list[list[int]]]:
-        """An image and its prompts, or the error that its questions are."""
+
+def _tasks(given: Iterable[tuple[Any, Any]], read: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
+    """Images with what `read` makes of what is given beside them, or with the error that it raises in their place."""
+    for image, beside in given:
         try:
-            if isinstance(questions, str) or not questions:
-                raise InputError(f"questions must be a list of at least one text, not {questions!r}")
-            return image, [prompt_ids(self.tokenizer, question) for question in questions]
-        except InputError as error:
-            return error, []
-
-
-def _options(options: GenerationOptions | None, fields: dict[str, Any]) -> GenerationOptions:
-    if options is not None and not isinstance(options, GenerationOptions):
-        raise ConfigurationError(f"options must be a GenerationOptions, not {type(options).__name__}")
-    unknown = sorted(set(fields) - set(GenerationOptions.names()))
-    if unknown:
-        known = ", ".join(GenerationOptions.names())
-        raise ConfigurationError(f"unknown option {', '.join(unknown)}; known are {known}")
-    return replace(options or GenerationOptions(), **fields)
+            yield image, read(beside)
+        except PicscribeError as error:
+            yield error, None
 
 
 def load(
@@ -374,23 +380,19 @@ def load(
     """Load a checkpoint: "nano" (bundled), a name that `picscribe models` lists, a hub name, or a folder.
 
     A `Path` is a folder always, a string only where it is no known name.
-
     device: "cpu", "cuda", "cuda:1", "mps", "xpu". revision: of a hub repository.
     dtype, quantize, compile: what changes numbers for speed, see `picscribe.checkpoints.load`: "bfloat16" or "float16"
     weights; "int8" weights in linear layers; torch.compile.
-    resize: "center-crop", "keep-aspect" or "square" instead of what the checkpoint says; with "keep-aspect" the longer
-    edge is at most 4/3 of the checkpoint's size, as in the original's test transform (480 and 640, 420 and 560).
+    resize: "center-crop", "keep-aspect" or "square" instead of what the checkpoint says; see `resized`.
     Hub downloads go through huggingface_hub: HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are honoured. VQA and TextVQA
     checkpoints, loaded by their registered names, keep the photo's aspect as the original code does.
     On a CPU the network is laid out for inference (`Git.pack`): what its linear layers hold is in its `state_dict()`;
     to train it, load it with `picscribe.checkpoints.load`.
-    Raises CheckpointError where it cannot be found or read, ConfigurationError for a device that is not there or a
-    revision of what has none.
+    Raises CheckpointError where it cannot be found or read, ConfigurationError for options that cannot be.
     """
     where = name_or_folder if isinstance(name_or_folder, str) else Path(name_or_folder)
-    checkpoint = checkpoints.load(
-        where, revision=revision, device=device, dtype=dtype, quantize=quantize, compile=compile
-    )
+    settings: dict[str, Any] = {"device": device, "dtype": dtype, "quantize": quantize, "compile": compile}
+    checkpoint = checkpoints.load(where, revision=revision, **settings)
     if resize is not None:
         checkpoint = replace(checkpoint, preprocessing=resized(checkpoint.preprocessing, resize))
     if not compile:  # a compiler lays weights out itself

@@ -14,6 +14,7 @@ from picscribe.cli.compare import compare
 from picscribe.cli.convert import convert
 from picscribe.cli.data import data
 from picscribe.cli.evaluate import evaluate
+from picscribe.cli.explain import explain
 from picscribe.cli.info import info
 from picscribe.cli.models import models
 from picscribe.cli.score import score
@@ -52,7 +53,8 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    caption, ask, classify, score, models, info, convert, train, evaluate, compare, score_captions, score_answers,
+    caption, ask, classify, score, explain, models, info, convert, train, evaluate, compare,
+    score_captions, score_answers,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

@@ -1,7 +1,7 @@
 """What to generate, as one frozen object that command line, server and bulk captioning all build."""
 
-from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 from picscribe.errors import ConfigurationError
 
@@ -128,3 +128,12 @@ class GenerationOptions:
     def names(cls) -> tuple[str, ...]:
         """Every option's name."""
         return tuple(field.name for field in fields(cls))
+
+    @classmethod
+    def choose(cls, options: "GenerationOptions | None", fields: dict[str, Any]) -> "GenerationOptions":
+        """`options`, or the defaults, with `fields` on top. Raises ConfigurationError for a name that is none."""
+        if options is not None and not isinstance(options, cls):
+            raise ConfigurationError(f"options must be a GenerationOptions, not {type(options).__name__}")
+        if unknown := sorted(set(fields) - set(cls.names())):
+            raise ConfigurationError(f"unknown option {', '.join(unknown)}; known are {', '.join(cls.names())}")
+        return replace(options or cls(), **fields)

@@ -105,6 +105,13 @@ class Preprocessing:
         pixels /= np.array(self.std, np.float32)[:, None, None]
         return torch.from_numpy(pixels)
 
+    def images_of(self, pixels: Tensor) -> list[Image.Image]:
+        """What a network sees in pixels (3, height, width), or in each frame of (F, 3, height, width), as RGB."""
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        frames = pixels if pixels.dim() == 4 else pixels[None]
+        levels = ((frames * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
+        return [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in levels]
+
     def resize(self, image: Image.Image) -> Image.Image:
         """The image at the size that `__call__` gives, before normalisation."""
         if self.mode == "square":

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -305,3 +306,39 @@ def test_wrong_parts_of_a_video(run: Any, clip: Path, arguments: list[str], word
     result = run("caption", *arguments, clip)
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+# explain
+
+
+def test_an_explanation_is_drawn_and_written(run: Any, scribe: Scribe, photo: Path, clip: Path, tmp_path: Path) -> None:
+    picture, numbers = tmp_path / "out.png", tmp_path / "out.json"
+    result = run("explain", photo, "-o", picture, "-o", numbers)
+    found = scribe.explain(photo)
+    assert result.stdout == found.caption.text + "\n"
+    content = json.loads(numbers.read_text())
+    assert [one["word"] for one in content["words"]] == list(found.words)
+    assert np.array([one["map"] for one in content["words"]]) == pytest.approx(found.maps, abs=1e-4)
+    with Image.open(picture) as drawn:
+        assert drawn.size == found.draw().size
+    assert run("explain", clip, "--frames", 1, "--method", "rollout", "-o", tmp_path / "clip.jpg").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["-o", "out.tiff"], 2),
+        (["-o", "out.png", "--method", "magic"], 2),
+        ([], 2),
+        (["-o", "no/such/folder/out.png"], 1),
+        (["-o", "out.png", "--quantize", "int8"], 2),
+    ],
+)
+def test_explanations_that_cannot_be(
+    run: Any, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("explain", photo, *arguments)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())

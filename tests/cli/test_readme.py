@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import picscribe
 
@@ -31,6 +32,9 @@ def test_the_python_of_the_readme_runs(
     code, _ = python_blocks()
     for name in ("photo.jpg", "one.jpg", "two.jpg"):
         shutil.copy(photos / "photo1.png", tmp_path / name)
+    # A video is told by what it holds, not by its name.
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "clip.mp4", "WEBP", save_all=True, append_images=frames[1:], duration=10_000)
     (tmp_path / "broken.jpg").write_text("not an image")
     monkeypatch.chdir(tmp_path)
     load = picscribe.load
