@@ -45,7 +45,7 @@ def answer_batches(
     """
 
     def read(example: Example) -> "Tensor":
-        return scribe.preprocessing.read(example.image())
+        return scribe.pixels(example.image())
 
     # Questions of a batch are all about one image.
     seen = (batch[:1] if batch[0].question else batch for batch in batches)

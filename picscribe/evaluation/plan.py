@@ -52,8 +52,6 @@ class Evaluation:
                 f"{silent.where or silent.id}: nothing to compare with: this split of {self.dataset.path} holds no "
                 "reference texts"
             )
-        if self.dataset.medium == "videos":
-            raise InputError(f"{self.dataset.path}: is a data set of videos, which cannot be evaluated on yet")
         self.chosen_metric  # noqa: B018 - raises where the metric does not fit
         if not 1 <= self.processes <= MOST_PROCESSES:
             raise ConfigurationError(f"processes must be 1 to {MOST_PROCESSES}, not {self.processes}")

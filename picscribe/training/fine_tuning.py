@@ -17,6 +17,7 @@ from torch import Tensor
 from picscribe.errors import CheckpointError, ConfigurationError, PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.reading import read_ahead
+from picscribe.media.video import read_frames
 from picscribe.text.prompts import TrainingExample
 from picscribe.training.augmentation import draw_square, draw_view
 from picscribe.training.curves import draw_curves
@@ -72,6 +73,10 @@ class FineTuner:
         torch.manual_seed(recipe.seed)
         self.start = load_start(recipe)
         self.model = self.start.model
+        if self.data.has_videos and not self.model.config.frames:
+            raise ConfigurationError(
+                f"the data are videos, and {recipe.start} takes photos: set image.frames, such as 6"
+            )
         self.objective = Objective(self.model, optimisation.label_smoothing, recipe.weights.activation_checkpointing)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False) if optimisation.ema_decay else None
         optimiser = make_optimiser(self.model, recipe)
@@ -111,16 +116,23 @@ class FineTuner:
                 except PicscribeError as error:
                     skipped.append((item.id, str(error)))
             texts = [draw_texts(item, self.start.tokenizer, self.recipe.data, self.recipe.seed, epoch) for item in good]
-            parts.append(Part(torch.stack(pixels) if pixels else torch.zeros(0, 3, size, size), tuple(good), texts))
+            shape = (self.model.config.frames, 3, size, size) if self.data.has_videos else (3, size, size)
+            parts.append(Part(torch.stack(pixels) if pixels else torch.zeros(0, *shape), tuple(good), texts))
         return Prepared(epoch, tuple(parts), tuple(skipped))
 
     def _pixels(self, item: Item, size: int, epoch: int) -> Tensor:
         preprocessing = replace(self.start.preprocessing, size=size, mode="square", longer_edge=None)
-        draw = random.Random(f"{self.recipe.seed}/{epoch}/{item.id}/view")
+        most = self.model.config.frames if self.data.has_videos else 0
+        source = item.example.image()
+        frames = read_frames(source, most) if most else [open_image(source)]
         may_mirror = not any(SIDED.search(text) for pair in item.texts for text in pair)
         view = draw_view if self.start.preprocessing.mode == "square" else draw_square
-        image = open_image(item.example.image())
-        return preprocessing(view(image, size, self.recipe.image.augmentation, draw, may_mirror))
+        seen = []
+        for frame in frames:  # all of a video's in one view
+            draw = random.Random(f"{self.recipe.seed}/{epoch}/{item.id}/view")
+            seen.append(preprocessing(view(frame, size, self.recipe.image.augmentation, draw, may_mirror)))
+        seen += seen[-1:] * (most - len(seen))  # a video of few frames rests on its last
+        return torch.stack(seen) if most else seen[0]
 
     # Steps
 

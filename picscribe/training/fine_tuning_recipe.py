@@ -57,12 +57,17 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """Pixels: random views as in the paper; `sizes`, where several are named, are drawn anew for each batch."""
+    """Pixels: random views as in the paper; `sizes`, where several are named, are drawn anew for each batch.
+
+    frames: of videos; a start without temporal embeddings is given so many.
+    """
 
     sizes: tuple[int, ...] = ()
+    frames: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
+        _at_least("image", self, frames=0)
         if any(size < 16 or size > 2048 for size in self.sizes):
             raise ConfigurationError(f"image.sizes must be from 16 to 2048 pixels, not {list(self.sizes)}")
 

@@ -59,6 +59,7 @@ class Data:
     validation: tuple[Example, ...]
     task: str
     form: str
+    has_videos: bool
 
     def epoch_size(self) -> int:
         """Images an epoch."""
@@ -99,14 +100,13 @@ def read_data(settings: DataSettings, seed: int) -> Data:
     else:
         parts[0], validation = _hold_out(parts[0], settings.held_out, seed)
         dataset = trained[0][0]
-    return Data(tuple(parts), validation, dataset.task, dataset.format)
+    videos = any(one.medium == "videos" for one, _ in trained)
+    return Data(tuple(parts), validation, dataset.task, dataset.format, videos)
 
 
 def _read(source: Source) -> tuple[Dataset, tuple[Example, ...]]:
     images = Path(source.images) if source.images else None
     dataset, examples = load_examples(Path(source.path), images, source.split or None, format=source.format or None)
-    if dataset.medium == "videos":
-        raise InputError(f"{source.path}: is a data set of videos, which cannot be trained on yet")
     if not examples:
         raise InputError(f"{source.path}: split {source.split!r} is empty")
     return dataset, examples

@@ -1,5 +1,6 @@
 """What a run stands on: accelerate's processes and device, and the checkpoint it starts from."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ def make_accelerator(recipe: FineTuningRecipe, output: Path) -> Any:
     """accelerate's view of the processes and the device. Raises MissingPackageError where it is not installed."""
     try:
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
     except ImportError as error:
         raise MissingPackageError('training needs the package accelerate: pip install "picscribe[train]"') from error
     precision = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[recipe.optimisation.precision]
     if precision == "fp16" and not torch.cuda.is_available():
         raise ConfigurationError("optimisation.precision float16 needs a GPU: use bfloat16 or float32")
+    # A second run in one process may compute in another type; accelerate would keep to the first one's.
+    AcceleratorState._reset_state(reset_partial_state=False)
     return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available(), project_dir=str(output))
 
 
@@ -36,6 +40,14 @@ def load_start(recipe: FineTuningRecipe) -> Checkpoint:
         raise ConfigurationError(
             f"texts of {longest} tokens are more than the {model.config.text_decoder.max_positions} positions of "
             f"{recipe.start}: lower data.max_tokens or validation.max_new_tokens"
+        )
+    frames = recipe.image.frames
+    if frames and not model.config.frames:
+        model.config = replace(model.config, frames=frames)
+        model.temporal_embedding = nn.Parameter(torch.zeros(frames, model.config.image_encoder.width))
+    elif frames and frames != model.config.frames:
+        raise ConfigurationError(
+            f"image.frames is {frames}, but {recipe.start} has {model.config.frames}: leave it out"
         )
     # Weights mapped from a file would be written to where they are trained.
     for parameter in model.parameters():

@@ -503,7 +503,7 @@ def test_a_weight_says_how_often(recipe: FineTuningRecipe, tmp_path: Path, folde
 
     tuner = FineTuner(recipe, tmp_path, silent)
     items = tuner.data.parts[0].items
-    data = Data((Part(items[:8], 0.5), Part(items[8:], 2.0)), (), "captions", "x")
+    data = Data((Part(items[:8], 0.5), Part(items[8:], 2.0)), (), "captions", "x", False)
     epochs = [[item.id for item in data.epoch(3, epoch)] for epoch in range(4)]
     assert [len(epoch) for epoch in epochs] == [12] * 4
     halves = {item.id for item in items[:8]}
