@@ -26,6 +26,7 @@ from picscribe.training.mixture import Batches, Item, draw_texts, read_data, sha
 from picscribe.training.objective import Objective
 from picscribe.training.packing import PackedTexts, pack
 from picscribe.training.parameter_groups import learning_rate_factor, make_optimiser
+from picscribe.training.recipe import dump_recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.training.scores import Scores
 from picscribe.training.self_critical import Rewards
@@ -140,6 +141,8 @@ class FineTuner:
         """Every step that is left, with validations and saved states between; returns the history, a row each."""
         self.model.train()
         started, seen, losses = time.monotonic(), 0, list[float]()
+        if self.recipe.trackers:
+            self.accelerator.init_trackers(self.recipe.name, config={"recipe": dump_recipe(self.recipe)})
         read = read_ahead(range(self.step, self.total), self.prepare, ahead=2)
         with _stop_on_sigterm(self):
             for prepared in read:
@@ -155,6 +158,7 @@ class FineTuner:
                 if ended:
                     read.close()
                     break
+        self.accelerator.end_training()
         return self.history
 
     def _progress(self, losses: Sequence[float], rate: float) -> None:
@@ -176,6 +180,7 @@ class FineTuner:
             losses.clear()
             row |= self.validate()
             self.history.append(row)
+            self.accelerator.log(row, step=self.step)
             self._say("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
             self.save()
         elif stopping or (self.recipe.saving.every_steps and self.step % self.recipe.saving.every_steps == 0):

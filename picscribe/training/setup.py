@@ -26,7 +26,16 @@ def make_accelerator(recipe: FineTuningRecipe, output: Path) -> Any:
         raise ConfigurationError("optimisation.precision float16 needs a GPU: use bfloat16 or float32")
     # A second run in one process may compute in another type; accelerate would keep to the first one's.
     AcceleratorState._reset_state(reset_partial_state=False)
-    return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available(), project_dir=str(output))
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        cpu=not torch.cuda.is_available(),
+        project_dir=str(output),
+        log_with=list(recipe.trackers) or None,
+    )
+    if missing := set(recipe.trackers) - {str(getattr(tracker, "value", tracker)) for tracker in accelerator.log_with}:
+        name = sorted(missing)[0]
+        raise MissingPackageError(f"trackers: {name} is not installed: pip install {name}, or leave it out")
+    return accelerator
 
 
 def load_start(recipe: FineTuningRecipe) -> Checkpoint:

@@ -20,7 +20,13 @@ from typer.testing import CliRunner
 import picscribe
 from picscribe.checkpoints import Checkpoint, save
 from picscribe.cli.main import app
-from picscribe.errors import CheckpointError, ConfigurationError, InputError, PicscribeError
+from picscribe.errors import (
+    CheckpointError,
+    ConfigurationError,
+    InputError,
+    MissingPackageError,
+    PicscribeError,
+)
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.text.tokenizer import Tokenizer
@@ -393,6 +399,29 @@ def test_a_full_disk_leaves_the_last_state(
     assert [file.suffix for file in (tmp_path / "run" / "states").iterdir()] == [".pt"]
     fine_tune(recipe, tmp_path / "run", resume=True, report=silent)
     assert weights(tmp_path / "run")["step"] == 9
+
+
+def test_trackers_are_told(recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate import Accelerator
+
+    told: list[Any] = []
+    monkeypatch.setattr(Accelerator, "log", lambda self, row, step: told.append((step, row["CIDEr"])))
+    history = fine_tune(recipe, tmp_path / "run", report=silent)
+    assert told == [(int(row["step"]), row["CIDEr"]) for row in history]
+
+
+def test_a_tracker_writes_its_files(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    fine_tune(replace(recipe, trackers=("tensorboard",)), tmp_path / "run", report=silent)
+    assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
+
+
+def test_a_tracker_that_is_not_there(recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import accelerate.tracking
+
+    monkeypatch.setattr(accelerate.tracking, "get_available_trackers", lambda: [])
+    with pytest.raises(MissingPackageError, match="tensorboard is not installed"):
+        fine_tune(replace(recipe, trackers=("tensorboard",)), tmp_path / "run", report=silent)
 
 
 def test_patience_ends_a_run(recipe: FineTuningRecipe, tmp_path: Path) -> None:
