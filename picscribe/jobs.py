@@ -26,6 +26,10 @@ QUESTIONS = 16
 """Questions of an image answered at a time."""
 
 
+OPEN = 0.001
+"""Share of the labels' probability that classification may leave uncomputed."""
+
+
 class Jobs:
     """What a checkpoint does with pixels (B, 3, height, width), or of videos (B, F, 3, height, width)."""
 
@@ -80,7 +84,7 @@ class Jobs:
         """The classes of images of one shape; greedy where `top_k` is 0."""
         prefix = self.model.encode(self._on_device(pixels), room_for(1, max(map(len, prompts)), 1, trie.longest))
         if top_k:
-            found = rank_labels(self.model, prefix, prompts, trie, top_k, tolerance=0.0)
+            found = rank_labels(self.model, prefix, prompts, trie, top_k, OPEN)
             columns = (found.label.tolist(), found.log_likelihood.tolist(), found.probability().tolist())
             rows: Iterable[Any] = zip(*columns, strict=True)
         else:

@@ -219,9 +219,9 @@ class Scribe:
     ) -> Any:
         """The class of an image, or of each of a list, among `labels`: generation that can write nothing else.
 
-        exact: every label's log-likelihood, common beginnings computed once; `top_k` of them, best first, with
-        probabilities that are normalised over all labels. Else greedy, as the original code: the one label that is
-        found word by word, its probability not known (nan).
+        exact: the `top_k` likeliest labels, best first, common beginnings computed once, with probabilities among all
+        labels to a thousandth: labels that begin so unlikely that together they hold less are not gone through. Else
+        greedy, as the original code: the one label that is found word by word, its probability not known (nan).
         `Labels.of(scribe.tokenizer, names).notes` tells what is odd about labels, and which are left out.
         Raises InputError for an image or labels that cannot be used.
         """

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from picscribe.cli.photos import Photo
     from picscribe.results import Classification
 
+NOTES = 5
+"""Of what is odd about labels, so much is told one by one."""
+
 
 def classify(
     photos: Annotated[
@@ -51,8 +54,10 @@ def classify(
         model, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile, resize=resize
     )
     known = Labels.of(scribe.tokenizer, names, str(labels))
-    for note in known.notes:
+    for note in known.notes[:NOTES]:
         report(note)
+    if len(known.notes) > NOTES:
+        report(f"{labels}: {len(known.notes) - NOTES} more lines like these")
     found = find_photos(photos)
     results = scribe.classifications(
         (photo.source for photo in found),

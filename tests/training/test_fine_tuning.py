@@ -488,7 +488,7 @@ def test_data_that_cannot_be_used_stop_a_run(recipe: FineTuningRecipe, folder: P
     bare = tmp_path / "bare"
     bare.mkdir()
     Image.new("RGB", (20, 20)).save(bare / "1.png")
-    run(InputError, "", data=DataSettings((Source(str(bare)),)))
+    run(InputError, "bare", data=DataSettings((Source(str(bare)),)))
     (bare / "1.txt").write_text("a square\n")
     run(InputError, "single image", data=DataSettings((Source(str(bare)),)))
 
