@@ -44,6 +44,13 @@ def with_encoder(model: Git, run: Callable[[Tensor], Tensor]) -> Git:
     return changed
 
 
+def traceable(model: Git) -> Any:
+    """A copy of the image encoder whose positions are those of its own size: tracing cannot work them out."""
+    encoder: Any = copy.deepcopy(model).image_encoder.eval()
+    encoder.positions = lambda rows, columns: encoder.position_embedding
+    return encoder
+
+
 def torchao(model: Git, pixels: Tensor) -> Git:
     """Dynamic int8 activations, int8 weights, in all linear layers."""
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
@@ -60,7 +67,7 @@ def openvino(model: Git, pixels: Tensor, int8: bool) -> Git:
     """The image encoder by OpenVINO; with `int8` its weights and activations quantised after training by nncf."""
     import openvino as ov
 
-    encoder = copy.deepcopy(model).image_encoder.eval()
+    encoder = traceable(model)
     network = ov.convert_model(encoder, example_input=pixels)
     if int8:
         import nncf
@@ -80,7 +87,7 @@ def onnx_runtime(model: Git, pixels: Tensor) -> Git:
 
     with tempfile.TemporaryDirectory() as folder:
         plain, small = str(Path(folder) / "plain.onnx"), str(Path(folder) / "int8.onnx")
-        encoder = copy.deepcopy(model).image_encoder.eval()
+        encoder = traceable(model)
         torch.onnx.export(encoder, (pixels,), plain, input_names=["pixels"], dynamo=False, opset_version=17)
         quantize_dynamic(plain, small, weight_type=QuantType.QInt8, per_channel=True)
         options = onnxruntime.SessionOptions()
