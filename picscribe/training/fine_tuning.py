@@ -8,31 +8,38 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from picscribe.errors import CheckpointError, ConfigurationError, PicscribeError
-from picscribe.media.images import open_image
 from picscribe.media.reading import read_ahead
-from picscribe.media.video import read_frames
 from picscribe.text.prompts import TrainingExample
-from picscribe.training.augmentation import draw_square, draw_view
+from picscribe.training.allocator import keep_freed_memory
 from picscribe.training.curves import draw_curves
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
-from picscribe.training.mixture import Batches, Item, draw_texts, read_data, share_of, steps_of
+from picscribe.training.mixture import Batches, read_data, steps_of
 from picscribe.training.objective import Objective
 from picscribe.training.packing import PackedTexts, pack
 from picscribe.training.parameter_groups import learning_rate_factor, make_optimiser
+from picscribe.training.reading import Part, Prepared, Reader
 from picscribe.training.recipe import dump_recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.training.scores import Scores
 from picscribe.training.self_critical import Rewards
 from picscribe.training.setup import load_start, make_accelerator
+from picscribe.training.sharding import (
+    averages_of,
+    gathered,
+    load_averages,
+    load_weights,
+    shard,
+    weights_of,
+    whole_number,
+)
 from picscribe.training.states import States
-from picscribe.training.views import SIDED
 from picscribe.whole_files import write_whole
 
 Report = Callable[[str], None]
@@ -40,21 +47,23 @@ REPORT_EVERY = 20
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one process computes at a time: pixels (B, 3, size, size), the images, and their texts."""
+class Work:
+    """A part on the device: images, packed texts, and where they were sampled what each token is worth.
+
+    features: the image encoder's, where it learns nothing and they are known from sampling. real: 0 for a part
+    without an image, for which one stands in that counts nothing.
+    """
 
     pixels: Tensor
-    items: tuple[Item, ...]
-    texts: list[list[TrainingExample]]
+    texts: PackedTexts
+    advantage: Tensor | None = None
+    features: Tensor | None = None
+    real: float = 1.0
 
-
-@dataclass(frozen=True)
-class Prepared:
-    """A step's parts, read and shaped, and what could not be."""
-
-    epoch: int
-    parts: tuple[Part, ...]
-    skipped: tuple[tuple[str, str], ...]
+    @property
+    def count(self) -> int:
+        """Tokens that are predicted."""
+        return int(self.texts.predicts.sum() * self.real)
 
 
 class FineTuner:
@@ -67,10 +76,8 @@ class FineTuner:
         self.processes = self.accelerator.num_processes
         self.data = read_data(recipe.data, recipe.seed)
         optimisation = recipe.optimisation
-        self.batches = Batches(
-            self.data, recipe.seed, optimisation.batch_images, self.processes * optimisation.accumulate
-        )
-        self.total = steps_of(optimisation.epochs, optimisation.steps, self.batches.steps_an_epoch)
+        batches = Batches(self.data, recipe.seed, optimisation.batch_images, self.processes * optimisation.accumulate)
+        self.total = steps_of(optimisation.epochs, optimisation.steps, batches.steps_an_epoch)
         torch.manual_seed(recipe.seed)
         self.start = load_start(recipe)
         self.model = self.start.model
@@ -79,61 +86,39 @@ class FineTuner:
                 f"the data are videos, and {recipe.start} takes photos: set image.frames, such as 6"
             )
         self.objective = Objective(self.model, optimisation.label_smoothing, recipe.weights.activation_checkpointing)
-        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False) if optimisation.ema_decay else None
-        optimiser = make_optimiser(self.model, recipe)
-        self.wrapped, self.optimiser = self.accelerator.prepare(self.objective, optimiser)
-        if self.ema is not None:
-            self.ema.to(self.accelerator.device)
+        self.ema = copy.deepcopy(self.objective).eval().requires_grad_(False) if optimisation.ema_decay else None
+        self.validated = self.model if self.ema is None else self.ema.model
+        self._prepare()
         torch.manual_seed(recipe.seed + self.accelerator.process_index)
         self.rewards = self._rewards() if recipe.objective == "cider" else None
         self.scores = Scores(recipe, self.data, self.start, self.folder, self._say)
+        self.reader = Reader(recipe, self.start, batches, self.processes, self.accelerator.process_index)
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.skipped: dict[str, str] = {}
         self.stop_asked = False
+
+    def _prepare(self) -> None:
+        """Put the network and its optimiser where they compute: on the device, wrapped or shared out."""
+        device, sharded = self.accelerator.device, self.recipe.weights.sharded and self.processes > 1
+        if sharded:
+            self.validated = copy.deepcopy(self.model)  # filled anew for every validation
+            shard(self.objective, device, self.processes)
+        optimiser = make_optimiser(self.model, self.recipe)
+        if sharded:
+            self.wrapped, self.optimiser = self.objective, self.accelerator.prepare(optimiser)
+        else:
+            self.wrapped, self.optimiser = self.accelerator.prepare(self.objective, optimiser)
+        if self.ema is not None:
+            if sharded:
+                shard(self.ema, device, self.processes)
+            self.ema.to(device)
 
     def _rewards(self) -> Rewards:
         if self.data.task != "captions":
             raise ConfigurationError(f"objective cider is for captions, but the data are {self.data.task}")
         items = [item for part in self.data.parts for item in part.items]
         return Rewards(self.recipe.self_critical, items, self.start.tokenizer)
-
-    # Reading
-
-    def prepare(self, step: int) -> Prepared:
-        """What this process learns from in a step. A photo that cannot be read is left out and told of."""
-        optimisation, draw = self.recipe.optimisation, random.Random(f"{self.recipe.seed}/{step}/size")
-        epoch, items = self.batches.of_step(step)
-        size = draw.choice(self.recipe.image.sizes or (self.start.preprocessing.size,))
-        shares = self.processes * optimisation.accumulate
-        parts, skipped = [], []
-        for number in range(optimisation.accumulate):
-            share = self.accelerator.process_index * optimisation.accumulate + number
-            pixels, good = [], []
-            for item in share_of(items, share, shares):
-                try:
-                    pixels.append(self._pixels(item, size, epoch))
-                    good.append(item)
-                except PicscribeError as error:
-                    skipped.append((item.id, str(error)))
-            texts = [draw_texts(item, self.start.tokenizer, self.recipe.data, self.recipe.seed, epoch) for item in good]
-            shape = (self.model.config.frames, 3, size, size) if self.data.has_videos else (3, size, size)
-            parts.append(Part(torch.stack(pixels) if pixels else torch.zeros(0, *shape), tuple(good), texts))
-        return Prepared(epoch, tuple(parts), tuple(skipped))
-
-    def _pixels(self, item: Item, size: int, epoch: int) -> Tensor:
-        preprocessing = replace(self.start.preprocessing, size=size, mode="square", longer_edge=None)
-        most = self.model.config.frames if self.data.has_videos else 0
-        source = item.example.image()
-        frames = read_frames(source, most) if most else [open_image(source)]
-        may_mirror = not any(SIDED.search(text) for pair in item.texts for text in pair)
-        view = draw_view if self.start.preprocessing.mode == "square" else draw_square
-        seen = []
-        for frame in frames:  # all of a video's in one view
-            draw = random.Random(f"{self.recipe.seed}/{epoch}/{item.id}/view")
-            seen.append(preprocessing(view(frame, size, self.recipe.image.augmentation, draw, may_mirror)))
-        seen += seen[-1:] * (most - len(seen))  # a video of few frames rests on its last
-        return torch.stack(seen) if most else seen[0]
 
     # Steps
 
@@ -143,7 +128,7 @@ class FineTuner:
         started, seen, losses = time.monotonic(), 0, list[float]()
         if self.recipe.trackers:
             self.accelerator.init_trackers(self.recipe.name, config={"recipe": dump_recipe(self.recipe)})
-        read = read_ahead(range(self.step, self.total), self.prepare, ahead=2)
+        read = read_ahead(range(self.step, self.total), self.reader.prepare, ahead=2)
         with _stop_on_sigterm(self):
             for prepared in read:
                 if isinstance(prepared, PicscribeError):
@@ -163,19 +148,23 @@ class FineTuner:
 
     def _progress(self, losses: Sequence[float], rate: float) -> None:
         left = (self.total - self.step) * self.recipe.optimisation.batch_images / rate
-        recent = losses[-REPORT_EVERY:]
+        name, values = ("loss", losses) if self.rewards is None else ("reward", self.rewards.drawn)
+        recent = values[-REPORT_EVERY:]
         self._say(
-            f"step {self.step}/{self.total}  loss {sum(recent) / len(recent):.4f}  learning rate "
+            f"step {self.step}/{self.total}  {name} {sum(recent) / len(recent):.4f}  learning rate "
             f"{self.optimiser.param_groups[-1]['lr']:.3g}  {rate:.1f} images a second  {left / 60:.0f} min left"
         )
 
     def _after_step(self, losses: list[float], started: float) -> bool:
         """Validate and save where it is time; whether the run is to end here."""
-        every = self.recipe.validation.every_steps or self.batches.steps_an_epoch
+        every = self.recipe.validation.every_steps or self.reader.batches.steps_an_epoch
         last = self.step == self.total
         stopping = self._anyone(self.stop_asked)
         if last or (self.step % every == 0 and not stopping):
             row = {"step": float(self.step), "loss": sum(losses) / len(losses)}
+            if self.rewards is not None:
+                row["reward"] = sum(self.rewards.drawn) / len(self.rewards.drawn)
+                self.rewards.drawn.clear()
             row |= {"learning_rate": self.optimiser.param_groups[-1]["lr"], "seconds": time.monotonic() - started}
             losses.clear()
             row |= self.validate()
@@ -199,19 +188,21 @@ class FineTuner:
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak_lr"] * factor
         self.optimiser.zero_grad(set_to_none=True)
-        work = [self._packed(part) for part in prepared.parts]
-        count = self._summed(float(sum(int(texts.predicts.sum()) * real for _, texts, _, real in work)))
+        work = [self._work(part) for part in prepared.parts]
+        count = self._summed(float(sum(part.count for part in work)))
         lost = 0.0
-        for number, (pixels, texts, advantage, real) in enumerate(work):
+        for number, part in enumerate(work):
             last = number + 1 == len(work)
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped), self.accelerator.autocast():
                 # Data-parallel training averages over processes what has to be summed.
-                loss = self.wrapped(pixels, texts, advantage) * (real * self.processes / max(1.0, count))
+                summed = self.wrapped(part.pixels, part.texts, part.advantage, part.features)
+                loss = summed * (part.real * self.processes / max(1.0, count))
             self.accelerator.backward(loss)
             lost += loss.item() / self.processes
         norm = self.accelerator.clip_grad_norm_(
             [p for p in self.model.parameters() if p.requires_grad], self.recipe.optimisation.clip_norm
         )
+        norm = None if norm is None else whole_number(norm)
         total = self._summed(lost)
         if not math.isfinite(total) or (norm is not None and not torch.isfinite(norm) and not self._scales()):
             self._stop_at_nonsense(total, norm)
@@ -223,30 +214,33 @@ class FineTuner:
         """Whether float16's gradients are scaled, where an infinite one only skips a step."""
         return self.accelerator.scaler is not None
 
-    def _packed(self, part: Part) -> tuple[Tensor, PackedTexts, Tensor | None, float]:
-        """A part on the device; the last is 0 where there is no image, and one that counts nothing stands in."""
-        texts, pixels, real = part.texts, part.pixels, 1.0
-        advantage: Tensor | None = None
+    def _work(self, part: Part) -> Work:
+        """A part on the device, its texts packed, or sampled where the objective is CIDEr."""
+        device = self.accelerator.device
+        pixels = part.pixels.to(device, non_blocking=True)
         if not part.items:
             tokenizer = self.start.tokenizer
-            texts = [[TrainingExample((tokenizer.cls_id, tokenizer.sep_id), (False, True))]]
-            pixels, real = pixels.new_zeros((1, *pixels.shape[1:])), 0.0
-        pixels = pixels.to(self.accelerator.device, non_blocking=True)
-        if self.rewards is not None:
-            if part.items:
-                seed = random.Random(f"{self.recipe.seed}/{self.step}/samples").getrandbits(62)
-                rewarded = self.rewards.draw(self.model, pixels, part.items, seed)
-                texts = rewarded.texts
-                worth = [
-                    advantage_of
-                    for row, of_image in zip(rewarded.advantages, texts, strict=True)
-                    for advantage_of, text in zip(row, of_image, strict=True)
-                    for _ in text.tokens[1:]
-                ]
-                advantage = torch.tensor(worth, device=pixels.device)
-            else:
-                advantage = torch.zeros(1, device=pixels.device)
-        return pixels, pack(texts).to(self.accelerator.device), advantage, real
+            nothing = pack([[TrainingExample((tokenizer.cls_id, tokenizer.sep_id), (False, True))]])
+            none = torch.zeros(1, device=device) if self.rewards is not None else None
+            return Work(pixels.new_zeros((1, *pixels.shape[1:])), nothing.to(device), none, real=0.0)
+        if self.rewards is None:
+            return Work(pixels, pack(part.texts).to(device))
+        seed = random.Random(f"{self.recipe.seed}/{self.step}/samples").getrandbits(62)
+        with gathered(self.objective):
+            sampled = self.rewards.draw(self.model, pixels, part.items, seed)
+        worth = [
+            advantage
+            for of_image, texts in zip(sampled.advantages, sampled.texts, strict=True)
+            for advantage, text in zip(of_image, texts, strict=True)
+            for _ in text.tokens[1:]
+        ]
+        features = None if self._sees_anew() else sampled.features
+        return Work(pixels, pack(sampled.texts).to(device), torch.tensor(worth, device=device), features)
+
+    def _sees_anew(self) -> bool:
+        """Whether anything before the projection learns."""
+        names = ("image_encoder.", "temporal_embedding")
+        return any(p.requires_grad for name, p in self.model.named_parameters() if name.startswith(names))
 
     def _stop_at_nonsense(self, loss: float, norm: Tensor | None) -> None:
         """Stop before the weights are spoilt."""
@@ -263,7 +257,7 @@ class FineTuner:
         if self.ema is None:
             return
         decay = min(self.recipe.optimisation.ema_decay, (self.step + 1) / (self.step + 10))
-        for average, weight in zip(self.ema.parameters(), self.model.parameters(), strict=True):
+        for average, weight in zip(self.ema.parameters(), self.objective.parameters(), strict=True):
             if weight.requires_grad:
                 average.lerp_(weight, 1 - decay)
 
@@ -285,9 +279,14 @@ class FineTuner:
     def validate(self) -> dict[str, float]:
         """Scores on the validation data, by the first process."""
         row: dict[str, float] = {}
+        kept = self.objective if self.ema is None else self.ema
+        if self.recipe.weights.sharded and self.processes > 1:
+            weights = weights_of(kept)
+            if weights:
+                self.validated.load_state_dict({name.removeprefix("model."): weights[name] for name in weights})
         if self.accelerator.is_main_process:
             mode = self.model.training
-            row = self.scores.take(self.ema if self.ema is not None else self.model, self.step)
+            row = self.scores.take(self.validated, self.step)
             self.model.train(mode)
         self.accelerator.wait_for_everyone()
         if self.processes > 1:
@@ -303,6 +302,8 @@ class FineTuner:
             from accelerate.utils import gather_object
 
             states = gather_object(states)
+        weights, averages = weights_of(self.objective), averages_of(self.objective, self.optimiser.optimizer)
+        moving = {} if self.ema is None else weights_of(self.ema)
         if self.accelerator.is_main_process:
             if self.history:
                 self.folder.write_history(self.history)
@@ -312,9 +313,9 @@ class FineTuner:
                 self._say(f"{len(self.skipped)} photos could not be read so far: skipped.json lists them")
             scaler = self.accelerator.scaler
             state = {
-                "model": self.model.state_dict(),
-                "ema": self.ema.state_dict() if self.ema is not None else {},
-                "optimiser": self.optimiser.state_dict(),
+                "model": weights,
+                "ema": moving,
+                "optimiser": averages,
                 "scaler": scaler.state_dict() if scaler is not None else {},
                 "step": self.step,
                 "best": self.scores.best,
@@ -336,10 +337,10 @@ class FineTuner:
         """Go on exactly after the latest saved step. Raises CheckpointError for a state of another run."""
         state = self.states.load()
         try:
-            self.model.load_state_dict(state["model"])
+            load_weights(self.objective, state["model"])
             if self.ema is not None:
-                self.ema.load_state_dict(state["ema"])
-            self.optimiser.load_state_dict(state["optimiser"])
+                load_weights(self.ema, state["ema"])
+            load_averages(self.objective, self.optimiser.optimizer, state["optimiser"])
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.step, self.scores.best, self.scores.waited = state["step"], state["best"], state["waited"]
@@ -381,6 +382,7 @@ def fine_tune(
 
     Raises ConfigurationError for a folder that holds another run, InputError for data that cannot be read.
     """
+    keep_freed_memory()
     tuner = FineTuner(recipe, output, report)
     if tuner.accelerator.is_main_process:
         tuner.folder.open(recipe, resume)

@@ -16,7 +16,8 @@ class Source:
     """One data set, in any form that `picscribe data inspect` knows; paths are relative to where the command runs.
 
     split: as the data set names it, several joined by "+"; "" for a data set that has but one. weight: how many times
-    an epoch goes over it; 0.5 takes half of it, another half each epoch.
+    an epoch goes over it; 0.5 takes half of it, another half each epoch. stream: WebDataset tars, of which a few are
+    known at a time, for more captions than memory holds; all are read through once before the first step.
     """
 
     path: str = ""
@@ -24,6 +25,7 @@ class Source:
     images: str = ""
     format: str = ""
     weight: float = 1.0
+    stream: bool = False
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -77,20 +79,27 @@ class WeightSettings:
     """Which weights learn. `decoder` leaves the image encoder as it is, `lora` trains low-rank additions to all
     linear layers of what `lora_in` names, and merges them when a model is saved.
 
-    layer_decay: the image encoder's layers learn slower the nearer they are to the pixels, each by this factor.
-    activation_checkpointing: less memory for about a third more time.
+    frozen_blocks: so many blocks of the image encoder, from the pixels on, stay as they are. layer_decay: its layers
+    learn slower the nearer they are to the pixels, each by this factor. activation_checkpointing: less memory for
+    about a third more time. sharded: of several processes each keeps its share of weights and of the optimiser (FSDP).
     """
 
     train: TrainedPart = "all"
     lora_rank: int = 8
     lora_alpha: float = 16.0
     lora_in: Literal["decoder", "all"] = "decoder"
+    frozen_blocks: int = 0
     layer_decay: float = 1.0
     dropout: float = 0.1
     activation_checkpointing: bool = False
+    sharded: bool = False
 
     def __post_init__(self) -> None:
-        _at_least("weights", self, lora_rank=1)
+        _at_least("weights", self, lora_rank=1, frozen_blocks=0)
+        if self.frozen_blocks and self.train != "all":
+            raise ConfigurationError(f"weights.frozen_blocks is for weights.train: all, not {self.train}")
+        if self.sharded and self.train == "lora":
+            raise ConfigurationError("weights.sharded is for weights.train: all or decoder; LoRA's additions are small")
         if not 0 < self.layer_decay <= 1:
             raise ConfigurationError(f"weights.layer_decay must be above 0 and at most 1, not {self.layer_decay!r}")
         if not 0 <= self.dropout < 1:

@@ -7,48 +7,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from picscribe.datasets import Dataset, Example, load_examples
-from picscribe.errors import InputError
-from picscribe.text.prompts import TrainingExample, training_example
-from picscribe.text.tokenizer import Tokenizer
+import numpy as np
+
+from picscribe.datasets import Dataset, Example, load_examples, read_dataset
+from picscribe.errors import ConfigurationError, InputError
 from picscribe.training.fine_tuning_recipe import DataSettings, Source
-
-
-@dataclass(frozen=True)
-class Item:
-    """One image with everything that is learned about it: pairs of a question, or "", and what people said."""
-
-    example: Example
-    texts: tuple[tuple[str, str], ...]
-
-    @property
-    def id(self) -> str:
-        """The first example's id."""
-        return self.example.id
-
-
-def group_by_image(examples: Sequence[Example]) -> tuple[Item, ...]:
-    """Examples of one image together, in the order of their first; a question is learned with each of its answers.
-
-    Raises InputError for an example without any text.
-    """
-    groups: dict[object, list[Example]] = {}
-    for example in examples:
-        if not any(text.strip() for text in example.texts):
-            raise InputError(f"{example.where or example.id}: has no text to learn: leave it out")
-        groups.setdefault(example.source, []).append(example)
-    return tuple(
-        Item(group[0], tuple((e.question, text) for e in group for text in e.texts if text.strip()))
-        for group in groups.values()
-    )
+from picscribe.training.items import Item, group_by_image
+from picscribe.training.shards import ShardItems, shards_of
 
 
 @dataclass(frozen=True)
 class Part:
     """One data set of a mixture, and how many times an epoch goes over it."""
 
-    items: tuple[Item, ...]
+    items: Sequence[Item]
     weight: float
+
+    @property
+    def size(self) -> int:
+        """Images an epoch."""
+        return max(1, round(self.weight * len(self.items)))
 
 
 @dataclass(frozen=True)
@@ -63,45 +41,67 @@ class Data:
 
     def epoch_size(self) -> int:
         """Images an epoch."""
-        return sum(max(1, round(part.weight * len(part.items))) for part in self.parts)
+        return sum(part.size for part in self.parts)
 
-    def epoch(self, seed: int, epoch: int) -> list[Item]:
-        """The images of an epoch, in its order; a part of weight 0.5 gives another half each epoch."""
-        chosen: list[Item] = []
+    def epoch(self, seed: int, epoch: int) -> np.ndarray:
+        """The order of an epoch, (images, 2): of which part, and which image of it.
+
+        Parts come as they fall, each in its own order; one of weight 0.5 gives another half each epoch.
+        """
+        order = np.empty((self.epoch_size(), 2), np.int64)
+        order[:, 0] = np.repeat(np.arange(len(self.parts)), [part.size for part in self.parts])
+        _generator(f"{seed}/{epoch}").shuffle(order[:, 0])
         for number, part in enumerate(self.parts):
-            size = max(1, round(part.weight * len(part.items)))
-            start = epoch * size
-            for place in range(start, start + size):
-                turn, index = divmod(place, len(part.items))
-                chosen.append(part.items[_order(f"{seed}/{number}/{turn}", len(part.items))[index]])
-        random.Random(f"{seed}/{epoch}").shuffle(chosen)
-        return chosen
+            order[order[:, 0] == number, 1] = _of_part(part, number, seed, epoch)
+        return order
+
+    def item(self, part: int, index: int) -> Item:
+        """An image by the numbers that `epoch` gives."""
+        return self.parts[part].items[index]
 
 
-@lru_cache(maxsize=64)
-def _order(key: str, length: int) -> tuple[int, ...]:
+def _of_part(part: Part, number: int, seed: int, epoch: int) -> np.ndarray:
+    """What an epoch takes of a part: from where the last one stopped, pass after pass."""
+    length, start = len(part.items), epoch * part.size
+    turns = range(start // length, (start + part.size - 1) // length + 1)
+    passes = [_order(part.items, f"{seed}/{number}/{turn}") for turn in turns]
+    return np.concatenate(passes)[start % length :][: part.size]
+
+
+def _order(items: Sequence[Item], key: str) -> np.ndarray:
     """A permutation that the key decides."""
-    order = list(range(length))
-    random.Random(key).shuffle(order)
-    return tuple(order)
+    draw = _generator(key)
+    return items.order(draw) if isinstance(items, ShardItems) else draw.permutation(len(items))
+
+
+def _generator(key: str) -> np.random.Generator:
+    return np.random.default_rng(random.Random(key).getrandbits(64))
 
 
 def read_data(settings: DataSettings, seed: int) -> Data:
     """Read all data sets. Raises InputError for one that cannot be used, is empty, or is not of the others' task."""
-    trained = [_read(source) for source in settings.train]
-    parts = [
-        Part(group_by_image(examples), source.weight)
-        for source, (_, examples) in zip(settings.train, trained, strict=True)
-    ]
+    sources = [_train(source) for source in settings.train]
+    trained = [dataset for dataset, _ in sources]
+    parts = [part for _, part in sources]
     if settings.validation:
         validated = [_read(source) for source in settings.validation]
         validation = tuple(example for _, examples in validated for example in examples)
         dataset = validated[0][0]
+    elif isinstance(parts[0].items, ShardItems):
+        raise ConfigurationError(f"{settings.train[0].path} is streamed: name the data to validate on, data.validation")
     else:
         parts[0], validation = _hold_out(parts[0], settings.held_out, seed)
-        dataset = trained[0][0]
-    videos = any(one.medium == "videos" for one, _ in trained)
+        dataset = trained[0]
+    videos = any(one.medium == "videos" for one in trained)
     return Data(tuple(parts), validation, dataset.task, dataset.format, videos)
+
+
+def _train(source: Source) -> tuple[Dataset, Part]:
+    if not source.stream:
+        dataset, examples = _read(source)
+        return dataset, Part(group_by_image(examples), source.weight)
+    shards = shards_of(Path(source.path), source.split)
+    return read_dataset(shards[0], None, format="webdataset"), Part(ShardItems(shards), source.weight)
 
 
 def _read(source: Source) -> tuple[Dataset, tuple[Example, ...]]:
@@ -117,8 +117,7 @@ def _hold_out(part: Part, share: float, seed: int) -> tuple[Part, tuple[Example,
     count = max(1, round(share * len(part.items)))
     if count >= len(part.items):
         raise InputError("a single image cannot be learned from and validated on: give more, or data.validation")
-    order = _order(f"{seed}/held out", len(part.items))
-    held = set(order[:count])
+    held = set(_order(part.items, f"{seed}/held out")[:count].tolist())
     validation = tuple(_whole(part.items[index]) for index in sorted(held))
     return Part(tuple(item for index, item in enumerate(part.items) if index not in held), part.weight), validation
 
@@ -127,16 +126,6 @@ def _whole(item: Item) -> Example:
     question = item.texts[0][0]
     texts = tuple(text for asked, text in item.texts if asked == question)
     return Example(item.example.id, item.example.source, texts, question, item.example.split, item.example.where)
-
-
-def draw_texts(
-    item: Item, tokenizer: Tokenizer, settings: DataSettings, seed: int, epoch: int
-) -> list[TrainingExample]:
-    """The texts that an epoch learns about an image: all of them, or `texts_an_image`, drawn."""
-    texts = list(item.texts)
-    if len(texts) > settings.texts_an_image:
-        texts = random.Random(f"{seed}/{epoch}/{item.id}/texts").sample(texts, settings.texts_an_image)
-    return [training_example(tokenizer, question, text, settings.max_tokens) for question, text in texts]
 
 
 class Batches:
@@ -154,10 +143,11 @@ class Batches:
     def of_step(self, step: int) -> tuple[int, list[Item]]:
         """The epoch of a step, from 0 on, and the images of its batch."""
         epoch, place = divmod(step, self.steps_an_epoch)
-        return epoch, self._epoch(epoch)[place * self.batch : (place + 1) * self.batch]
+        chosen = self._epoch(epoch)[place * self.batch : (place + 1) * self.batch]
+        return epoch, [self.data.item(part, index) for part, index in chosen.tolist()]
 
     @lru_cache(maxsize=2)  # noqa: B019 - lives as long as the run
-    def _epoch(self, epoch: int) -> list[Item]:
+    def _epoch(self, epoch: int) -> np.ndarray:
         return self.data.epoch(self.seed, epoch)
 
 

@@ -25,13 +25,18 @@ class Objective(nn.Module):
                 if name.rpartition(".")[0] in ("image_encoder.blocks", "text_decoder.layers"):
                     _checkpoint_activations(module)
 
-    def forward(self, pixels: Tensor, texts: PackedTexts, advantage: Tensor | None = None) -> Tensor:
+    def forward(
+        self, pixels: Tensor, texts: PackedTexts, advantage: Tensor | None = None, features: Tensor | None = None
+    ) -> Tensor:
         """The loss summed over the predicted tokens of images (B, …) and their texts.
+
+        `features` (B, I, D), where they are known already, are what the image encoder makes of the pixels.
 
         With `advantage` (N,), one a predicted token, the sum of advantage times minus the token's log-probability,
         whose gradient is that of REINFORCE; without, the smoothed loss of people's words.
         """
-        logits = predicted_logits(self.model, self.model.encode(pixels), texts)
+        features = self.model.visual_features(pixels) if features is None else features
+        logits = predicted_logits(self.model, self.model.prefix_of(features), texts)
         if advantage is not None:
             log_prob = logits.float().log_softmax(-1).gather(-1, texts.targets[:, None])[:, 0]
             return -(advantage * log_prob).sum()

@@ -6,19 +6,27 @@ import torch
 from torch import nn
 
 from picscribe.errors import ConfigurationError
-from picscribe.model import ClipVitConfig, Git
+from picscribe.model import Git
+from picscribe.model.clip_vit import ClipVit
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 
 
 def depth_of(model: Git, name: str) -> int:
     """How many layers of the image encoder stand between a parameter of it and its output; 0 elsewhere."""
-    config = model.config.image_encoder
-    if not name.startswith("image_encoder.") or not isinstance(config, ClipVitConfig):
+    encoder, parts = model.image_encoder, name.split(".")
+    if parts[0] != "image_encoder":
         return 0
-    parts = name.split(".")
     if parts[1] == "blocks":
-        return config.layers - 1 - int(parts[2])
-    return 0 if parts[1] == "post_norm" else config.layers
+        return len(encoder.blocks) - 1 - int(parts[2])
+    last = ("post_norm",) if isinstance(encoder, ClipVit) else ("head", "position_embedding")
+    return 0 if parts[1] in last else len(encoder.blocks)
+
+
+def freeze_lowest(model: Git, blocks: int) -> None:
+    """Leave the image encoder's first `blocks` blocks, and what is before them, as they are."""
+    for name, parameter in model.named_parameters():
+        if depth_of(model, name) >= len(model.image_encoder.blocks) - blocks:
+            parameter.requires_grad_(False)
 
 
 def make_optimiser(model: Git, recipe: FineTuningRecipe) -> torch.optim.AdamW:

@@ -27,11 +27,11 @@ def preview(recipe: FineTuningRecipe, output: Path) -> str:
         "",
         f"data: {images:,} images, {data.epoch_size():,} an epoch; {len(data.validation):,} examples to validate on",
         f"weights: {parameters:,}, of which {trained:,} are trained",
-        f"steps: {tuner.total:,}, {tuner.batches.steps_an_epoch:,} an epoch",
+        f"steps: {tuner.total:,}, {tuner.reader.batches.steps_an_epoch:,} an epoch",
         f"memory: about {_memory(tuner, parameters, trained) / 2**30:.1f} GiB a process",
         "the first batch, what the loss counts in [brackets]:",
     ]
-    prepared = tuner.prepare(0)
+    prepared = tuner.reader.prepare(0)
     lines += [f"  {name}: {problem}" for name, problem in prepared.skipped]
     for part in prepared.parts:
         for item, texts in zip(part.items, part.texts, strict=True):

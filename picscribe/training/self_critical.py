@@ -19,23 +19,28 @@ from picscribe.model import Git
 from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.fine_tuning_recipe import SelfCriticalSettings
-from picscribe.training.mixture import Item
+from picscribe.training.items import Item
 
 
 @dataclass(frozen=True)
 class Rewarded:
-    """Sampled texts of each image, as examples to learn from, and what each is worth."""
+    """Sampled texts of each image, as examples to learn from, what each is worth, and the images' features."""
 
     texts: list[list[TrainingExample]]
     advantages: list[list[float]]
     reward: float
+    features: Tensor
 
 
 class Rewards:
-    """Samples captions of a batch and rewards them by CIDEr-D against the images' captions."""
+    """Samples captions of a batch and rewards them by CIDEr-D against the images' captions.
+
+    `drawn` are the mean rewards of the batches since it was last emptied.
+    """
 
     def __init__(self, settings: SelfCriticalSettings, items: Sequence[Item], tokenizer: Tokenizer) -> None:
         self.settings, self.tokenizer = settings, tokenizer
+        self.drawn: list[float] = []
         references = {str(item.example.source): [text for _, text in item.texts] for item in items}
         path = settings.document_frequencies
         frequencies = DocumentFrequencies.load(Path(path)) if path else None
@@ -54,9 +59,11 @@ class Rewards:
         )
         greedy = GenerationOptions(beams=1, max_new_tokens=settings.max_new_tokens)
         searches = [sampling, greedy] if settings.baseline == "greedy" else [sampling]
+        with torch.no_grad():  # not inference mode: a frozen image encoder's features are learned over
+            features = model.visual_features(pixels)
         with torch.inference_mode():
             room = room_for(1, 1, settings.samples, settings.max_new_tokens)
-            prefix = model.encode(pixels, room)
+            prefix = model.prefix_of(features, room)
             found = [
                 generate(
                     model,
@@ -82,7 +89,8 @@ class Rewards:
         baseline = scores[:, -1:] if settings.baseline == "greedy" else others
         # A sample that was cut at the limit is taught as ended there.
         texts_of = [[self._example(tokens) for tokens in of_image] for of_image in sampled]
-        return Rewarded(texts_of, (own - baseline).tolist(), float(own.mean()))
+        self.drawn.append(float(own.mean()))
+        return Rewarded(texts_of, (own - baseline).tolist(), float(own.mean()), features)
 
     def _example(self, tokens: Sequence[int]) -> TrainingExample:
         tokens = (self.tokenizer.cls_id, *tokens, self.tokenizer.sep_id)

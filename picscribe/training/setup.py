@@ -12,6 +12,7 @@ from picscribe.checkpoints import Checkpoint
 from picscribe.errors import ConfigurationError, MissingPackageError
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.low_rank import add_low_rank
+from picscribe.training.parameter_groups import freeze_lowest
 
 
 def make_accelerator(recipe: FineTuningRecipe, output: Path) -> Any:
@@ -69,4 +70,11 @@ def load_start(recipe: FineTuningRecipe) -> Checkpoint:
         model.image_encoder.requires_grad_(False)
     elif settings.train == "lora":
         add_low_rank(model, settings)
+    elif settings.frozen_blocks:
+        blocks = len(model.image_encoder.blocks)
+        if settings.frozen_blocks > blocks:
+            raise ConfigurationError(
+                f"weights.frozen_blocks is {settings.frozen_blocks}, but {recipe.start}'s image encoder has {blocks}"
+            )
+        freeze_lowest(model, settings.frozen_blocks)
     return start

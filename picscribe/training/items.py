@@ -1,0 +1,50 @@
+"""An image with all that is learned about it."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from picscribe.datasets import Example
+from picscribe.errors import InputError
+from picscribe.text.prompts import TrainingExample, training_example
+from picscribe.text.tokenizer import Tokenizer
+from picscribe.training.fine_tuning_recipe import DataSettings
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image with everything that is learned about it: pairs of a question, or "", and what people said."""
+
+    example: Example
+    texts: tuple[tuple[str, str], ...]
+
+    @property
+    def id(self) -> str:
+        """The first example's id."""
+        return self.example.id
+
+
+def group_by_image(examples: Sequence[Example]) -> tuple[Item, ...]:
+    """Examples of one image together, in the order of their first; a question is learned with each of its answers.
+
+    Raises InputError for an example without any text.
+    """
+    groups: dict[object, list[Example]] = {}
+    for example in examples:
+        if not any(text.strip() for text in example.texts):
+            raise InputError(f"{example.where or example.id}: has no text to learn: leave it out")
+        groups.setdefault(example.source, []).append(example)
+    return tuple(
+        Item(group[0], tuple((e.question, text) for e in group for text in e.texts if text.strip()))
+        for group in groups.values()
+    )
+
+
+def draw_texts(
+    item: Item, tokenizer: Tokenizer, settings: DataSettings, seed: int, epoch: int
+) -> list[TrainingExample]:
+    """The texts that an epoch learns about an image: all of them, or `texts_an_image`, drawn."""
+    texts = list(item.texts)
+    if len(texts) > settings.texts_an_image:
+        texts = random.Random(f"{seed}/{epoch}/{item.id}/texts").sample(texts, settings.texts_an_image)
+    return [training_example(tokenizer, question, text, settings.max_tokens) for question, text in texts]

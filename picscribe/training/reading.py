@@ -1,0 +1,80 @@
+"""What a step learns from, read: which images, in which views and size, with which of their texts."""
+
+import random
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from picscribe.checkpoints import Checkpoint
+from picscribe.errors import PicscribeError
+from picscribe.media.images import open_image
+from picscribe.media.video import read_frames
+from picscribe.text.prompts import TrainingExample
+from picscribe.training.augmentation import draw_square, draw_view
+from picscribe.training.fine_tuning_recipe import FineTuningRecipe
+from picscribe.training.items import Item, draw_texts
+from picscribe.training.mixture import Batches, share_of
+from picscribe.training.views import SIDED
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process computes at a time: pixels (B, 3, size, size), the images, and their texts."""
+
+    pixels: Tensor
+    items: tuple[Item, ...]
+    texts: list[list[TrainingExample]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A step's parts, read and shaped, and what could not be."""
+
+    epoch: int
+    parts: tuple[Part, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+class Reader:
+    """Reads one process's share of each step; everything drawn is drawn from seed, epoch and image alone."""
+
+    def __init__(
+        self, recipe: FineTuningRecipe, start: Checkpoint, batches: Batches, processes: int, process: int
+    ) -> None:
+        self.recipe, self.start, self.batches = recipe, start, batches
+        self.processes, self.process = processes, process
+        self.frames = start.model.config.frames if batches.data.has_videos else 0
+
+    def prepare(self, step: int) -> Prepared:
+        """What this process learns from in a step. A photo that cannot be read is left out and told of."""
+        accumulate, draw = self.recipe.optimisation.accumulate, random.Random(f"{self.recipe.seed}/{step}/size")
+        epoch, items = self.batches.of_step(step)
+        size = draw.choice(self.recipe.image.sizes or (self.start.preprocessing.size,))
+        parts, skipped = [], []
+        for number in range(accumulate):
+            share = self.process * accumulate + number
+            pixels, good = [], []
+            for item in share_of(items, share, self.processes * accumulate):
+                try:
+                    pixels.append(self._pixels(item, size, epoch))
+                    good.append(item)
+                except PicscribeError as error:
+                    skipped.append((item.id, str(error)))
+            texts = [draw_texts(item, self.start.tokenizer, self.recipe.data, self.recipe.seed, epoch) for item in good]
+            shape = (self.frames, 3, size, size) if self.frames else (3, size, size)
+            parts.append(Part(torch.stack(pixels) if pixels else torch.zeros(0, *shape), tuple(good), texts))
+        return Prepared(epoch, tuple(parts), tuple(skipped))
+
+    def _pixels(self, item: Item, size: int, epoch: int) -> Tensor:
+        preprocessing = replace(self.start.preprocessing, size=size, mode="square", longer_edge=None)
+        source = item.example.image()
+        frames = read_frames(source, self.frames) if self.frames else [open_image(source)]
+        may_mirror = not any(SIDED.search(text) for pair in item.texts for text in pair)
+        view = draw_view if self.start.preprocessing.mode == "square" else draw_square
+        seen = []
+        for frame in frames:  # all of a video's in one view
+            draw = random.Random(f"{self.recipe.seed}/{epoch}/{item.id}/view")
+            seen.append(preprocessing(view(frame, size, self.recipe.image.augmentation, draw, may_mirror)))
+        seen += seen[-1:] * (self.frames - len(seen))  # a video of few frames rests on its last
+        return torch.stack(seen) if self.frames else seen[0]
