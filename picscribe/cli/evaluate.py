@@ -36,6 +36,10 @@ def evaluate(
             "classes, scene-text.",
         ),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(show_default=False, help="Classes: answer with one of these names alone, a name a line."),
+    ] = None,
     beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.")] = 4,
     length_penalty: Annotated[float, typer.Option(help="Higher favours longer captions.")] = 0.6,
     max_words: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 20,
@@ -71,6 +75,7 @@ def evaluate(
     from picscribe.evaluation.plan import Evaluation
     from picscribe.evaluation.run import run
     from picscribe.generation.options import GenerationOptions
+    from picscribe.text.labels import read_labels
 
     options = GenerationOptions(beams=beams, length_penalty=length_penalty, max_new_tokens=max_words)
     dataset, examples = load_examples(data, images, split, format=data_format)
@@ -83,6 +88,7 @@ def evaluate(
         options=options,
         batch_size=batch_size,
         metric=metric,
+        labels=tuple(name for name in read_labels(labels) if name.strip()) if labels else (),
         resampling=Resampling(samples=samples, seed=seed),
         revision=revision,
         device=device,

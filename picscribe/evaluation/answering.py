@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from picscribe.generation import GenerationOptions
-    from picscribe.results import Caption
+    from picscribe.results import Caption, Classification
     from picscribe.scribe import Scribe
 
 Batch = tuple[Example, ...]
@@ -31,8 +31,16 @@ def plan_batches(examples: Sequence[Example], size: int) -> list[Batch]:
     return [tuple(group[start : start + size]) for group in groups.values() for start in range(0, len(group), size)]
 
 
-def answer_batch(scribe: "Scribe", batch: Batch, options: "GenerationOptions") -> list[Answer]:
-    """An answer for each example; one that cannot be used has an error and the others go on."""
+def answer_batch(
+    scribe: "Scribe", batch: Batch, options: "GenerationOptions", labels: Sequence[str] = ()
+) -> list[Answer]:
+    """An answer for each example, one of `labels` where there are any; one that cannot be used has an error and the
+    others go on.
+    """
+    if labels:
+        photos = [example.image() for example in batch]
+        found = scribe.classifications(photos, labels, top_k=1, batch_size=len(batch), errors="return")
+        return [_answer(example, said) for example, said in zip(batch, found, strict=True)]
     return next(answer_batches(scribe, [batch], options))
 
 
@@ -80,7 +88,7 @@ def _ask(
     return [_answer(example, answer) for example, answer in zip(batch, answers, strict=True)]
 
 
-def _answer(example: Example, said: "Caption | PicscribeError") -> Answer:
-    if not isinstance(said, PicscribeError):
-        return Answer(example.id, said.text)
-    return Answer(example.id, "", str(said))
+def _answer(example: Example, said: "Caption | Classification | PicscribeError") -> Answer:
+    if isinstance(said, PicscribeError):
+        return Answer(example.id, "", str(said))
+    return Answer(example.id, said.text if hasattr(said, "text") else said.label)

@@ -18,13 +18,14 @@ USUAL: dict[str, AnswerMetric] = {"textvqa": "textvqa-accuracy"}
 def choose_metric(name: str | None, task: str, form: str, texts: Mapping[str, Sequence[str]]) -> MetricName:
     """The metric of a name, or where the name is None the usual one for a data set's task, format and texts by example.
 
-    Questions are scored by VQA accuracy where one has several annotators' answers, else by exact match. Raises
-    ConfigurationError for a name that there is not, or that does not go with the task.
+    Captions may be asked to equal one of people's, too. Questions are scored by VQA accuracy where one has several
+    annotators' answers, else by exact match. Raises ConfigurationError for a name that there is not, or that does not
+    go with the task.
     """
     if task == "captions":
-        if name not in (None, "captions"):
-            raise ConfigurationError(f"{name!r} cannot score captions; leave the metric out")
-        return "captions"
+        if name not in (None, "captions", "exact-match"):
+            raise ConfigurationError(f"{name!r} cannot score captions; leave the metric out, or take exact-match")
+        return "exact-match" if name == "exact-match" else "captions"
     if name is None and form in USUAL:
         return USUAL[form]
     if name is None:

@@ -24,8 +24,8 @@ class Evaluation:
     """What is evaluated, on what, and how.
 
     model: a name or folder. images: the folder that was named for the photos, for the report. metric: None for the
-    usual one of the data set. batch_size: photos, or questions of one photo, computed at a time. dtype, quantize and
-    compile: as `picscribe.load` takes them.
+    usual one of the data set. labels: photos are classified among them, where there are any. batch_size: photos, or
+    questions of one photo, computed at a time. dtype, quantize and compile: as `picscribe.load` takes them.
     """
 
     model: str
@@ -36,6 +36,7 @@ class Evaluation:
     options: GenerationOptions = field(default_factory=GenerationOptions)
     batch_size: int = 32
     metric: str | None = None
+    labels: tuple[str, ...] = ()
     resampling: Resampling = field(default_factory=Resampling)
     revision: str | None = None
     device: str = "cpu"
@@ -53,6 +54,8 @@ class Evaluation:
                 "reference texts"
             )
         self.chosen_metric  # noqa: B018 - raises where the metric does not fit
+        if self.labels and self.dataset.task != "labels":
+            raise ConfigurationError(f"labels are for classes, but {self.dataset.path} has {self.dataset.task}")
         if not 1 <= self.processes <= MOST_PROCESSES:
             raise ConfigurationError(f"processes must be 1 to {MOST_PROCESSES}, not {self.processes}")
 
@@ -88,6 +91,7 @@ class Evaluation:
             "model": fingerprint(scribe.checkpoint),
             "data": hash_examples(self.examples),
             "generation": asdict(self.options),
+            "labels": list(self.labels),
             "batch_size": self.batch_size,
             "device": torch.device(self.device).type,
             "dtype": self.dtype,

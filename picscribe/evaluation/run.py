@@ -72,7 +72,7 @@ def _answer(evaluation: Evaluation, folder: Path, left: Sequence[int], scribe: S
     with Journal(folder).writer(rank()) as writer:
         for place, number in enumerate(left, start=1):
             started = time.monotonic()
-            answers = answer_batch(scribe, batches[number], evaluation.options)
+            answers = answer_batch(scribe, batches[number], evaluation.options, evaluation.labels)
             writer.write(number, answers, time.monotonic() - started)
             progress(done + place)
 
@@ -128,7 +128,11 @@ def _finish(
             "examples": len(evaluation.examples),
             "sha256": identity["data"],
         },
-        generation={**asdict(evaluation.options), "batch_size": evaluation.batch_size},
+        generation={
+            **asdict(evaluation.options),
+            "labels": len(evaluation.labels) or None,
+            "batch_size": evaluation.batch_size,
+        },
         resampling=asdict(evaluation.resampling),
         versions=versions(),
         seconds=sum(batch.seconds for batch in done.values()),

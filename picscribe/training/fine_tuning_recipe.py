@@ -59,7 +59,8 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """Pixels: random views as in the paper; `sizes`, where several are named, are drawn anew for each batch.
+    """Pixels: random views as in the paper. Of several `sizes` each batch takes one; a single one is the model's from
+    then on, also where it is used.
 
     frames: of videos; a start without temporal embeddings is given so many.
     """

@@ -10,7 +10,8 @@ from torch import nn
 from picscribe import checkpoints
 from picscribe.checkpoints import Checkpoint
 from picscribe.errors import ConfigurationError, MissingPackageError
-from picscribe.training.fine_tuning_recipe import FineTuningRecipe
+from picscribe.model import Git
+from picscribe.training.fine_tuning_recipe import FineTuningRecipe, WeightSettings
 from picscribe.training.low_rank import add_low_rank
 from picscribe.training.parameter_groups import freeze_lowest
 
@@ -59,9 +60,17 @@ def load_start(recipe: FineTuningRecipe) -> Checkpoint:
         raise ConfigurationError(
             f"image.frames is {frames}, but {recipe.start} has {model.config.frames}: leave it out"
         )
+    if len(recipe.image.sizes) == 1:
+        start = replace(start, preprocessing=replace(start.preprocessing, size=recipe.image.sizes[0]))
     # Weights mapped from a file would be written to where they are trained.
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
+    choose_weights(model, settings)
+    return start
+
+
+def choose_weights(model: Git, settings: WeightSettings) -> None:
+    """Set which weights learn, and the dropout. Raises ConfigurationError for more frozen blocks than there are."""
     model.requires_grad_(True)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -74,7 +83,6 @@ def load_start(recipe: FineTuningRecipe) -> Checkpoint:
         blocks = len(model.image_encoder.blocks)
         if settings.frozen_blocks > blocks:
             raise ConfigurationError(
-                f"weights.frozen_blocks is {settings.frozen_blocks}, but {recipe.start}'s image encoder has {blocks}"
+                f"weights.frozen_blocks is {settings.frozen_blocks}, but the image encoder has {blocks}"
             )
         freeze_lowest(model, settings.frozen_blocks)
-    return start

@@ -364,6 +364,48 @@ def test_classes_are_scored_by_the_papers_readings(
 # What cannot be done
 
 
+def test_classes_may_be_the_only_words(runner: CliRunner, tiny_model: Path, photos: Path, tmp_path: Path) -> None:
+    """With --labels every answer is a label: the one that `classify` finds likeliest."""
+    names = ["red dog", "cat", "the grass"]
+    for name, photo in zip(names, ("photo1.png", "photo2.png", "photo3.png"), strict=True):
+        (tmp_path / "classes" / name).mkdir(parents=True)
+        shutil.copy(photos / photo, tmp_path / "classes" / name)
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(names) + "\n\n")
+    command = ["evaluate", str(tiny_model), str(tmp_path / "classes"), "--output", str(tmp_path / "out")]
+    result = runner.invoke(app, [*command, "--labels", str(labels), "--batch-size", "2"])
+    assert result.exit_code == 0, result.output
+    scribe = picscribe.load(tiny_model)
+    items = json.loads((tmp_path / "out" / "items.json").read_text())
+    assert len(items) == 3
+    for item in items:
+        photo = tmp_path / "classes" / item["references"][0] / Path(item["image"]).name
+        assert item["prediction"] == scribe.classify(photo, names).label
+    assert report_of(tmp_path / "out")["generation"]["labels"] == 3
+    again = runner.invoke(app, command)
+    assert again.exit_code == 2
+    assert "another evaluation" in again.output
+
+
+def test_labels_are_for_classes(evaluate: Any, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("cat\n")
+    result = evaluate("--labels", tmp_path / "labels.txt")
+    assert result.exit_code == 2
+    assert "labels are for classes" in result.output
+
+
+def test_captions_may_have_to_be_equal(evaluate: Any, tiny_model: Path, data: Path) -> None:
+    result = evaluate("--metric", "exact-match", "--beams", 1)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("exact-match")
+    dataset = json.loads((data / "dataset.json").read_text())
+    said = picscribe.load(tiny_model).caption(data / "images" / "photo1.png", beams=1).text
+    dataset["images"][0]["sentences"][0]["raw"] = said.upper()
+    (data / "dataset.json").write_text(json.dumps(dataset))
+    value = float(evaluate("--metric", "exact-match", "--beams", 1).stdout.split()[1])
+    assert value >= 0.125 > float(result.stdout.split()[1])
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -245,6 +245,13 @@ def test_sizes_are_drawn_for_each_batch(recipe: FineTuningRecipe, tmp_path: Path
     tuner = FineTuner(replace(recipe, image=ImageSettings((32, 48, 64))), tmp_path, silent)
     sizes = {tuner.reader.prepare(step).parts[0].pixels.shape[-1] for step in range(9)}
     assert sizes == {32, 48, 64}
+    assert tuner.start.preprocessing.size == 32
+
+
+def test_a_single_size_is_the_models_own(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    small = replace(recipe, image=ImageSettings((48,)), optimisation=replace(recipe.optimisation, steps=3))
+    fine_tune(small, tmp_path / "run", report=silent)
+    assert picscribe.load(tmp_path / "run" / "best").pixels(Image.new("RGB", (90, 70))).shape[-1] == 48
 
 
 def test_sampled_captions_get_better(recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path) -> None:

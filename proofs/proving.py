@@ -1,0 +1,52 @@
+"""What every proof does: a data set written once, a recipe trained, held-out examples scored."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+RUNS = Path("runs/proofs")
+
+
+def make_data(name: str, write: Callable[[Path], None]) -> Path:
+    """The folder of a proof's data, written by `write` where it is not there as a whole."""
+    folder = RUNS / name / "data"
+    if not folder.exists():
+        half = folder.with_name("data-being-written")
+        shutil.rmtree(half, ignore_errors=True)
+        half.mkdir(parents=True)
+        write(half)
+        half.rename(folder)
+    return folder
+
+
+def train(name: str, recipe: str | None = None) -> Path:
+    """Train recipes/proofs/NAME.yaml, or go on with it; the best checkpoint's folder."""
+    run = RUNS / name / "run"
+    if not (run / "curves.png").exists() or len(sys.argv) > 1:
+        resume = ["--resume"] if (run / "states").exists() else []
+        picscribe("train", recipe or f"recipes/proofs/{name}.yaml", "--output", str(run), *resume, *sys.argv[1:])
+    return run / "best"
+
+
+def evaluate(name: str, model: Path, data: Path, figure: str, *options: str) -> dict[str, float]:
+    """Score a model on the split `test`; the scores, which `picscribe evaluate` prints too."""
+    output = RUNS / name / f"evaluation-{figure}"
+    picscribe("evaluate", str(model), str(data), "--split", "test", "--output", str(output), *options)
+    scores: dict[str, float] = json.loads((output / "report.json").read_text())["scores"]
+    return scores
+
+
+def picscribe(*arguments: str) -> None:
+    """Run a command of picscribe's, and show it."""
+    print("$ picscribe", *arguments, flush=True)
+    subprocess.run([sys.executable, "-m", "picscribe", *arguments], check=True)
+
+
+def write_lines(file: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """A metadata.jsonl: a row a line, `file_name` beside what is said of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
