@@ -118,6 +118,8 @@ class FineTuner:
         if self.data.task != "captions":
             raise ConfigurationError(f"objective cider is for captions, but the data are {self.data.task}")
         items = [item for part in self.data.parts for item in part.items]
+        if asking := next((item for item in items if any(question for question, _ in item.texts)), None):
+            raise ConfigurationError(f"objective cider is for captions, but data.train asks about {asking.id}")
         return Rewards(self.recipe.self_critical, items, self.start.tokenizer)
 
     # Steps

@@ -16,8 +16,9 @@ class Source:
     """One data set, in any form that `picscribe data inspect` knows; paths are relative to where the command runs.
 
     split: as the data set names it, several joined by "+"; "" for a data set that has but one. weight: how many times
-    an epoch goes over it; 0.5 takes half of it, another half each epoch. stream: WebDataset tars, of which a few are
-    known at a time, for more captions than memory holds; all are read through once before the first step.
+    an epoch goes over it; 0.5 takes half of it, another half each epoch; what several of one weight say of an image is
+    learned together. stream: WebDataset tars, of which a few are known at a time, for more captions than memory holds;
+    all are read through once before the first step.
     """
 
     path: str = ""

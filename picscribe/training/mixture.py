@@ -80,9 +80,7 @@ def _generator(key: str) -> np.random.Generator:
 
 def read_data(settings: DataSettings, seed: int) -> Data:
     """Read all data sets. Raises InputError for one that cannot be used, is empty, or is not of the others' task."""
-    sources = [_train(source) for source in settings.train]
-    trained = [dataset for dataset, _ in sources]
-    parts = [part for _, part in sources]
+    trained, parts = _train(settings.train)
     if settings.validation:
         validated = [_read(source) for source in settings.validation]
         validation = tuple(example for _, examples in validated for example in examples)
@@ -96,12 +94,21 @@ def read_data(settings: DataSettings, seed: int) -> Data:
     return Data(tuple(parts), validation, dataset.task, dataset.format, videos)
 
 
-def _train(source: Source) -> tuple[Dataset, Part]:
-    if not source.stream:
-        dataset, examples = _read(source)
-        return dataset, Part(group_by_image(examples), source.weight)
-    shards = shards_of(Path(source.path), source.split)
-    return read_dataset(shards[0], None, format="webdataset"), Part(ShardItems(shards), source.weight)
+def _train(sources: Sequence[Source]) -> tuple[list[Dataset], list[Part]]:
+    """The data sets, and the parts that they make: those of one weight are one, so that what several of them say of an
+    image is learned over one pass of the image encoder.
+    """
+    datasets, together, streamed = list[Dataset](), dict[float, list[Example]](), list[Part]()
+    for source in sources:
+        if source.stream:
+            shards = shards_of(Path(source.path), source.split)
+            datasets.append(read_dataset(shards[0], None, format="webdataset"))
+            streamed.append(Part(ShardItems(shards), source.weight))
+        else:
+            dataset, examples = _read(source)
+            datasets.append(dataset)
+            together.setdefault(source.weight, []).extend(examples)
+    return datasets, [*(Part(group_by_image(examples), weight) for weight, examples in together.items()), *streamed]
 
 
 def _read(source: Source) -> tuple[Dataset, tuple[Example, ...]]:

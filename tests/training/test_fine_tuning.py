@@ -618,6 +618,21 @@ def test_questions_and_captions_of_an_image_stand_together(folder: Path) -> None
         group_by_image([Example("1", photo, (" ",))])
 
 
+def test_data_sets_of_one_weight_stand_together(recipe: FineTuningRecipe, folder: Path, tmp_path: Path) -> None:
+    """What a second data set asks about the same photos is learned with their captions; of another weight, apart."""
+    rows = [{"file_name": f"{n:02}.png", "question": "what is it", "answer": "square"} for n in range(16)]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    captions = Source(str(folder / "photos"))
+    for weight, parts, texts in ((1.0, 1, 3), (2.0, 2, 2)):
+        asked = Source(str(tmp_path), images=str(folder / "photos"), weight=weight)
+        mixed = replace(recipe, data=replace(recipe.data, train=(captions, asked), validation=(captions,)))
+        tuner = FineTuner(mixed, tmp_path / "run", silent)
+        assert [len(part.items) for part in tuner.data.parts] == [16] * parts
+        assert {len(item.texts) for item in tuner.data.parts[0].items} == {texts}
+    with pytest.raises(ConfigurationError, match=r"data\.train asks about"):
+        FineTuner(replace(mixed, objective="cider"), tmp_path / "run", silent)
+
+
 def test_a_weight_says_how_often(recipe: FineTuningRecipe, tmp_path: Path, folder: Path) -> None:
     from picscribe.training.mixture import Data, Part
 

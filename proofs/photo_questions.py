@@ -1,0 +1,186 @@
+"""Questions about photos, made by rules from what people said of them: what colour, how many, which animal, what is it
+doing, where, is there one.
+
+    python -m proofs.photo_questions FLICKR8K_JSON IMAGES OUTPUT
+
+The rules are those of COCO-QA in spirit (Ren, Kiros and Zemel, 2015, arXiv 1505.02074): a word of a caption becomes the
+answer, and the caption the question. All captions of a photo must agree, so that an answer is what most would give.
+OUTPUT gets a metadata.jsonl a kind, with the splits of the captions; the photos stay where they are.
+"""
+
+import itertools
+import random
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from picscribe.datasets import read_dataset
+from proofs.proving import write_lines
+
+Pair = tuple[str, str]
+"""A question and its answer."""
+
+COLOURS = {
+    "red", "blue", "green", "yellow", "orange", "purple", "pink", "black", "white", "brown", "grey", "gray", "tan",
+}  # fmt: skip
+COLOURED = {
+    "dog", "shirt", "jacket", "coat", "hat", "dress", "ball", "car", "bike", "bicycle", "boat", "umbrella", "helmet",
+    "cap", "vest", "uniform", "pants", "shorts", "suit", "sweater", "toy", "frisbee", "kayak", "horse", "bird", "slide",
+}  # fmt: skip
+NUMBERS = {"two": "two", "three": "three", "four": "four", "five": "five", "2": "two", "3": "three", "4": "four"}
+COUNTED = {
+    "dogs": "dog", "men": "man", "women": "woman", "boys": "boy", "girls": "girl", "children": "child",
+    "kids": "kid", "people": "person", "horses": "horse", "players": "player", "bikers": "biker", "adults": "adult",
+}  # fmt: skip
+ANIMALS = {
+    "dog": "dog", "dogs": "dog", "puppy": "dog", "puppies": "dog", "greyhound": "dog", "poodle": "dog",
+    "horse": "horse", "horses": "horse", "bird": "bird", "birds": "bird", "seagull": "bird", "seagulls": "bird",
+    "cat": "cat", "cats": "cat", "cow": "cow", "cows": "cow", "sheep": "sheep", "camel": "camel", "camels": "camel",
+    "elephant": "elephant", "bull": "bull", "goat": "goat", "monkey": "monkey", "pig": "pig", "rabbit": "rabbit",
+}  # fmt: skip
+PERSONS = ("man", "woman", "boy", "girl", "child", "person", "dog", "biker", "skier", "surfer", "player", "climber")
+ACTIONS = {
+    "running", "jumping", "standing", "sitting", "playing", "walking", "riding", "climbing", "swimming", "surfing",
+    "skiing", "skateboarding", "snowboarding", "sleeping", "eating", "dancing", "singing", "smiling", "swinging",
+    "sliding", "fishing", "kayaking", "digging", "splashing", "catching", "throwing", "kicking", "posing",
+}  # fmt: skip
+PLACES = {
+    "water": "in the water", "snow": "in the snow", "grass": "on the grass", "beach": "on the beach",
+    "street": "on the street", "pool": "in the pool", "sand": "on the sand", "field": "in a field",
+    "park": "in a park", "rock": "on a rock", "mountain": "on a mountain", "bench": "on a bench",
+    "ocean": "in the ocean", "lake": "in a lake", "river": "in a river", "sidewalk": "on the sidewalk",
+    "forest": "in the woods", "woods": "in the woods", "stage": "on a stage", "court": "on a court",
+}  # fmt: skip
+THINGS = {
+    "dog": {"dog", "dogs", "puppy", "puppies"}, "man": {"man", "men", "guy", "guys", "male"},
+    "woman": {"woman", "women", "lady", "ladies", "female"}, "boy": {"boy", "boys"}, "girl": {"girl", "girls"},
+    "ball": {"ball", "balls", "football", "soccer", "basketball", "baseball", "volleyball"},
+    "horse": {"horse", "horses"}, "bike": {"bike", "bikes", "bicycle", "bicycles", "motorcycle", "biker"},
+    "car": {"car", "cars"}, "skateboard": {"skateboard", "skateboarder", "skateboarding"},
+    "frisbee": {"frisbee"}, "boat": {"boat", "boats", "kayak", "canoe"}, "bird": {"bird", "birds", "seagull"},
+    "hat": {"hat", "hats", "cap", "helmet"}, "tree": {"tree", "trees", "forest", "woods"},
+    "bench": {"bench"}, "guitar": {"guitar"}, "camera": {"camera"}, "swing": {"swing", "swings", "swinging"},
+    "snow": {"snow", "snowy", "ski", "skier", "skiing", "snowboarder", "snowboarding"},
+    "beach": {"beach", "ocean", "sea", "surfer", "surfing", "wave", "waves", "sand"},
+    "pool": {"pool"}, "crowd": {"crowd", "group", "people", "audience"},
+}  # fmt: skip
+
+
+def words_of(caption: str) -> list[str]:
+    """Lower-case words and numbers."""
+    return re.findall(r"[a-z]+|\d+", caption.lower())
+
+
+def agreed(found: Sequence[str], least: int = 1) -> str:
+    """The one answer that all captions with an answer give, and at least so many; "" otherwise."""
+    kinds = set(found)
+    return found[0] if len(kinds) == 1 and len(found) >= least else ""
+
+
+def ask_colour(captions: list[list[str]]) -> Iterator[Pair]:
+    """A colour word right before a thing."""
+    colours: dict[str, list[str]] = {}
+    for words in captions:
+        for colour, thing in itertools.pairwise(words):
+            if colour in COLOURS and thing in COLOURED:
+                colours.setdefault(thing, []).append(colour.replace("gray", "grey"))
+    mixed = {thing for words in captions for a, b, thing in zip(words, words[1:], words[2:], strict=False)
+             if a in (*COLOURS, "and") and b in COLOURS}  # fmt: skip
+    for thing, found in colours.items():
+        if thing not in mixed and (colour := agreed(found)):
+            yield f"what color is the {thing}?", colour
+
+
+def ask_number(captions: list[list[str]]) -> Iterator[Pair]:
+    """A number right before many, or one right before a single one of which no caption says there are many."""
+    for many, one in COUNTED.items():
+        found = [NUMBERS[a] for words in captions for a, b in itertools.pairwise(words)
+                 if b == many and a in NUMBERS]  # fmt: skip
+        if found:
+            if number := agreed(found, 2):
+                yield f"how many {many} are there?", number
+        elif sum(one in words for words in captions) >= 4 and not any(many in words for words in captions):
+            yield f"how many {many} are there?", "one"
+
+
+def ask_animal(captions: list[list[str]]) -> Iterator[Pair]:
+    """The only kind of animal, named by most."""
+    found = [ANIMALS[word] for words in captions for word in set(words) if word in ANIMALS]
+    if animal := agreed(found, 3):
+        yield "what animal is it?", animal
+
+
+def ask_doing(captions: list[list[str]]) -> Iterator[Pair]:
+    """What somebody is said to be doing, by two captions and no other."""
+    for who in PERSONS:
+        found = []
+        for words in captions:
+            if who in words and f"{who}s" not in words:
+                after = words[words.index(who) + 1 :]
+                found += [word for word in after if word in ACTIONS][:1]
+        if doing := agreed(found, 2):
+            yield f"what is the {who} doing?", doing
+
+
+def ask_where(captions: list[list[str]]) -> Iterator[Pair]:
+    """The only place that the captions name, named by two."""
+    found = [PLACES[word] for words in captions for word in set(words) if word in PLACES]
+    if place := agreed(found, 2):
+        yield "where was the photo taken?", place
+
+
+def ask_whether(captions: list[list[str]], draw: random.Random) -> Iterator[Pair]:
+    """Something that three captions name, and something that none does."""
+    said = [set(words) for words in captions]
+    there = [thing for thing, names in THINGS.items() if sum(bool(words & names) for words in said) >= 3]
+    absent = [thing for thing, names in THINGS.items() if not any(words & names for words in said)]
+    if there and absent:
+        # As many of each, and things as often absent as there, so that the thing alone tells nothing.
+        weights = [FREQUENT.get(thing, 1.0) for thing in absent]
+        for thing, answer in ((draw.choice(there), "yes"), (draw.choices(absent, weights)[0], "no")):
+            article = "" if thing == "snow" else "an " if thing[0] in "aeiou" else "a "
+            yield f"is there {article}{thing}?", answer
+
+
+FREQUENT = {"man": 12.0, "dog": 14.0, "crowd": 8.0, "woman": 6.0, "boy": 6.0, "girl": 5.0, "beach": 5.0, "snow": 4.0,
+            "ball": 4.0, "hat": 3.0, "bike": 3.0}  # fmt: skip
+"""How often things are named, about: how often they are asked for where they are not."""
+
+KINDS: dict[str, Callable[[list[list[str]], random.Random], Iterator[Pair]]] = {
+    "colour": lambda captions, _: ask_colour(captions),
+    "number": lambda captions, _: ask_number(captions),
+    "animal": lambda captions, _: ask_animal(captions),
+    "doing": lambda captions, _: ask_doing(captions),
+    "where": lambda captions, _: ask_where(captions),
+    "whether": ask_whether,
+}
+
+
+def write(captions: Path, images: Path, folder: Path) -> None:
+    """The questions of each kind in a folder of that name."""
+    dataset = read_dataset(captions, images)
+    for kind, ask in KINDS.items():
+        rows = []
+        for example in dataset.examples:
+            draw = random.Random(f"{kind}/{example.id}")
+            pairs = ask([words_of(text) for text in example.texts], draw)
+            rows += [
+                {
+                    "file_name": Path(str(example.source)).name,
+                    "question_id": f"{kind}-{example.id}-{place}",
+                    "question": question,
+                    "answer": answer,
+                    "split": example.split,
+                }
+                for place, (question, answer) in enumerate(pairs)
+            ]
+        write_lines(folder / kind / "metadata.jsonl", rows)
+        counts = Counter(row["split"] for row in rows)
+        answers = Counter(row["answer"] for row in rows if row["split"] == "train").most_common(6)
+        print(f"{kind}: {dict(counts)}; {answers}")
+
+
+if __name__ == "__main__":
+    write(*map(Path, sys.argv[1:]))
