@@ -12,6 +12,7 @@ from picscribe.cli.caption import caption
 from picscribe.cli.classify import classify
 from picscribe.cli.compare import compare
 from picscribe.cli.convert import convert
+from picscribe.cli.curate import curate
 from picscribe.cli.data import data
 from picscribe.cli.evaluate import evaluate
 from picscribe.cli.explain import explain
@@ -54,7 +55,7 @@ app = typer.Typer(
 
 COMMANDS = (
     caption, ask, classify, score, explain, models, info, convert, train, evaluate, compare,
-    score_captions, score_answers,
+    score_captions, score_answers, curate,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

@@ -1,0 +1,77 @@
+"""`picscribe curate`: pairs of photo and text in, those that are fit to learn from out, and why the others are not."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from picscribe.cli.terminal import Bar, report, write_line
+
+
+def curate(
+    data: Annotated[Path, typer.Argument(help="A file or folder of any form that `picscribe data inspect` knows.")],
+    output: Annotated[Path, typer.Argument(help="Folder for what stays and what went; a stopped run goes on there.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(show_default=False, help="The folder of its images, where it is not the usual one."),
+    ] = None,
+    data_format: Annotated[
+        str | None, typer.Option("--format", show_default=False, help="The form of the data set, if not as recognised.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(show_default=False, help="Only this split. [default: all]")] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(show_default=False, help="Of the texts that stay; repeat it. [default: en]")
+    ] = None,
+    words: Annotated[
+        Path | None,
+        typer.Option(show_default=False, help="Offensive words instead of the built-in lists: UTF-8 text, one a line."),
+    ] = None,
+    fewest_words: Annotated[int, typer.Option(help="Of a text.")] = 3,
+    most_words: Annotated[int, typer.Option(help="Of a text.")] = 60,
+    smallest_side: Annotated[int, typer.Option(help="Of a photo, in pixels.")] = 64,
+    hash_distance: Annotated[
+        int, typer.Option(help="Photos whose perceptual hashes differ in at most so many of 64 bits are the same.")
+    ] = 4,
+    text_repeats: Annotated[int, typer.Option(help="So many photos may have the same text.")] = 3,
+    model: Annotated[
+        str | None, typer.Option(show_default=False, help="A checkpoint to score texts with, by name or folder.")
+    ] = None,
+    least_score: Annotated[
+        float | None,
+        typer.Option(show_default=False, help="With --model: the mean log-probability of a text's tokens, such as -4."),
+    ] = None,
+    skip: Annotated[list[str] | None, typer.Option(show_default=False, help="A rule to leave out; repeat it.")] = None,
+    num_processes: Annotated[int, typer.Option(min=1, max=256, help="Processes that look at photos.")] = 1,
+) -> None:
+    """Leave out pairs of photo and text that a model should not learn from.
+
+    Rules: broken, small, blank, image-duplicate, tag, boilerplate, length, offensive, language, text-duplicate, score.
+    The folder gets what stays as a data set of its own, dropped.jsonl, report.json, and dropped.html to look through.
+    """
+    from picscribe.curation import Rules
+    from picscribe.curation import curate as run
+    from picscribe.datasets import read_dataset
+    from picscribe.text.labels import read_labels
+
+    rules = Rules(
+        languages=tuple(language or ("en",)),
+        words=tuple(word for word in read_labels(words) if word.strip()) if words else (),
+        fewest_words=fewest_words,
+        most_words=most_words,
+        smallest_side=smallest_side,
+        hash_distance=hash_distance,
+        text_repeats=text_repeats,
+        model=model or "",
+        least_score=least_score,
+        skip=tuple(skip or ()),
+    )
+    dataset = read_dataset(data, images, format=data_format)
+    examples = dataset.select(split) if split else dataset.examples
+    for oddity in () if split else dataset.oddities:
+        report(oddity)
+    with Bar(len(examples)) as bar:
+        result = run(dataset, examples, rules, output, num_processes, bar.reach)
+    for rule, count in result.dropped.items():
+        write_line(f"{rule:16}{count:9,}")
+    write_line(f"{result.kept:,} of {result.pairs:,} pairs stay, of {result.images_kept:,} of {result.images:,} photos")
+    write_line(f"what went, and why: {output / 'dropped.html'}")

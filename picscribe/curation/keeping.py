@@ -1,0 +1,118 @@
+"""Writes what stays: a table beside photos that are files, tars with photos that lie in other files."""
+
+import contextlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from picscribe.datasets import Dataset, Example
+from picscribe.whole_files import PARTIAL, whole_file
+
+SHARD = 5000
+"""Photos a tar."""
+
+
+class Keeper(Protocol):
+    """Takes what stays, in order; `root` is where the photos are found."""
+
+    root: Path
+
+    def keep(self, example: Example, texts: Sequence[str]) -> None:
+        """Write an example with those of its texts that stay."""
+        ...
+
+
+@contextlib.contextmanager
+def keeper_of(dataset: Dataset, examples: Sequence[Example], output: Path) -> Iterator[Keeper]:
+    """The keeper that fits the photos; its files are whole, or not there, when the block ends."""
+    paths = [example.source for example in examples if isinstance(example.source, Path)]
+    if len(paths) == len(examples):
+        root = Path(os.path.commonpath([path.resolve().parent for path in paths]))
+        with whole_file(output / "metadata.jsonl") as stream:
+            yield Table(root, stream, dataset.task)
+        return
+    tars = Tars(output, dataset.task)
+    try:
+        yield tars
+        tars.close()
+    except BaseException:
+        tars.abandon()
+        raise
+
+
+class Table:
+    """A line of metadata.jsonl for each photo, by its name below `root`."""
+
+    def __init__(self, root: Path, stream: BinaryIO, task: str) -> None:
+        self.root, self._stream, self._task = root, stream, task
+
+    def keep(self, example: Example, texts: Sequence[str]) -> None:
+        """Write a line."""
+        assert isinstance(example.source, Path)
+        name = example.source.resolve().relative_to(self.root).as_posix()
+        said = {"label": texts[0]} if self._task == "labels" else {"captions": list(texts)}
+        row = {"file_name": name, "id": example.id, **said}
+        if example.split:
+            row["split"] = example.split
+        self._stream.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8"))
+
+
+class Tars:
+    """WebDataset tars, the bytes of each photo as they were, its texts in a .json beside it."""
+
+    def __init__(self, output: Path, task: str) -> None:
+        self.root, self._task = output, task
+        self._count = 0
+        self._tar: tarfile.TarFile | None = None
+
+    def keep(self, example: Example, texts: Sequence[str]) -> None:
+        """Write a photo and its texts."""
+        photo = example.image()
+        content = photo.read_bytes() if isinstance(photo, Path) else photo
+        if self._count % SHARD == 0:
+            self._next()
+        split = f"{example.split}-" if example.split else ""
+        key = f"{split}{self._count:09}"
+        said = {"label": texts[0]} if self._task == "labels" else {"captions": list(texts)}
+        record = {"id": example.id, **said, **({"split": example.split} if example.split else {})}
+        self._add(f"{key}.{_ending(content)}", content)
+        self._add(f"{key}.json", json.dumps(record, ensure_ascii=False).encode("utf-8"))
+        self._count += 1
+
+    def close(self) -> None:
+        """End the last tar, and give all their names."""
+        self._end()
+        for partial in sorted(self.root.glob(f"kept-*.tar{PARTIAL}")):
+            partial.replace(partial.with_name(partial.name.removesuffix(PARTIAL)))
+
+    def abandon(self) -> None:
+        """Leave no tar behind."""
+        self._end()
+        for partial in self.root.glob(f"kept-*.tar{PARTIAL}"):
+            partial.unlink(missing_ok=True)
+
+    def _next(self) -> None:
+        self._end()
+        name = f"kept-{self._count // SHARD:05}.tar{PARTIAL}"
+        self._tar = tarfile.open(self.root / name, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - see _end
+
+    def _end(self) -> None:
+        if self._tar is not None:
+            self._tar.close()
+            self._tar = None
+
+    def _add(self, name: str, content: bytes) -> None:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        assert self._tar is not None
+        self._tar.addfile(member, io.BytesIO(content))
+
+
+def _ending(content: bytes) -> str:
+    """The ending that fits the first bytes; photos that stay have been opened."""
+    known = {b"\x89PNG": "png", b"RIFF": "webp"}
+    return next((ending for start, ending in known.items() if content.startswith(start)), "jpg")

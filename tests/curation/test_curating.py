@@ -1,0 +1,243 @@
+"""Curating whole data sets: what stays, why the rest went, and runs that were killed or shared out."""
+
+import io
+import json
+import random
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+from typer.testing import CliRunner
+
+import picscribe
+from picscribe.cli.main import app
+from picscribe.curation import Rules, curate, curating
+from picscribe.datasets import load_examples, read_dataset
+from picscribe.errors import ConfigurationError
+
+for library in ("glin_profanity", "py3langid", "imagehash"):
+    pytest.importorskip(library)
+
+TEXTS = ["a brown dog runs through the grass", "two children play on the beach", "a man climbs a steep rock"]
+
+
+def picture(number: int) -> Image.Image:
+    draw = random.Random(number)
+    image = Image.new("RGB", (120, 90), tuple(draw.randrange(256) for _ in range(3)))
+    for _ in range(8):
+        x, y, r = draw.randrange(120), draw.randrange(90), draw.randrange(10, 40)
+        ImageDraw.Draw(image).ellipse((x - r, y - r, x + r, y + r), fill=tuple(draw.randrange(256) for _ in range(3)))
+    return image
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Twelve photos: 0 to 4 are good, the others each have a fault."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows: list[dict[str, Any]] = []
+    for number in range(12):
+        picture(number).save(folder / f"{number}.png")
+        rows.append({"file_name": f"{number}.png", "captions": [f"{TEXTS[number % 3]} number {number}"]})
+    rows[1]["captions"].append("<PERSON> in the garden")  # one of two texts goes
+    rows[2]["captions"].append(f"A man climbs a steep ROCK , number {2} !")  # the same words again
+    picture(3).resize((100, 75)).save(folder / "5.jpg", quality=60)
+    rows[5]["file_name"] = "5.jpg"
+    (folder / "6.png").write_bytes((folder / "0.png").read_bytes()[:200])
+    picture(7).resize((20, 20)).save(folder / "7.png")
+    Image.new("RGB", (100, 100), (9, 9, 9)).save(folder / "8.png")
+    rows[9]["captions"] = ["what a sh1t dog in the grass"]
+    rows[10]["captions"] = ["ein hund läuft über die grüne wiese"]
+    rows[11]["captions"] = ["www.dogs.example a dog in the grass"]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def run(data: Path, output: Path, processes: int = 1, **settings: Any) -> curating.Result:
+    dataset = read_dataset(data)
+    return curate(dataset, dataset.examples, Rules(**settings), output, processes)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def dropped(folder: Path) -> dict[str, str]:
+    lines = [json.loads(line) for line in (folder / "dropped.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {line["text"]: line["rule"] for line in lines}
+
+
+def test_what_stays_and_why_the_rest_went(data: Path, tmp_path: Path) -> None:
+    result = run(data, tmp_path / "out")
+    assert dropped(tmp_path / "out") == {
+        "<PERSON> in the garden": "tag",
+        "A man climbs a steep ROCK , number 2 !": "text-duplicate",
+        f"{TEXTS[2]} number 5": "image-duplicate",
+        f"{TEXTS[0]} number 6": "broken",
+        f"{TEXTS[1]} number 7": "small",
+        f"{TEXTS[2]} number 8": "blank",
+        "what a sh1t dog in the grass": "offensive",
+        "ein hund läuft über die grüne wiese": "language",
+        "www.dogs.example a dog in the grass": "boilerplate",
+    }
+    assert (result.pairs, result.kept, result.images, result.images_kept) == (14, 5, 12, 5)
+    assert sum(result.dropped.values()) == 9
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        "metadata.jsonl", "dropped.jsonl", "dropped.html", "report.json",
+    }  # fmt: skip
+    _, kept = load_examples(tmp_path / "out", data, None)
+    assert [example.texts for example in kept] == [(f"{TEXTS[n % 3]} number {n}",) for n in range(5)]
+    page = (tmp_path / "out" / "dropped.html").read_text(encoding="utf-8")
+    assert "sh1t" not in page
+    assert "what a s*** dog" in page
+    assert "&lt;PERSON&gt;" in page
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["photos"] == str(data.resolve())
+    assert report["plan"]["rules"]["hash_distance"] == 4
+
+
+def test_killed_anywhere_it_goes_on_to_the_same(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curating, "CHUNK", 3)
+    run(data, tmp_path / "whole")
+    whole = contents(tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    for at in range(4):
+        out, done = tmp_path / f"killed{at}", 0
+        real = curating._inspect_chunk
+
+        def chunk(*arguments: Any, real: Any = real, at: int = at) -> int:
+            nonlocal done
+            done += 1
+            if done > at:
+                raise Killed
+            return int(real(*arguments))
+
+        monkeypatch.setattr(curating, "_inspect_chunk", chunk)
+        with pytest.raises(Killed):
+            run(data, out)
+        assert len(list((out / "work").glob("*.jsonl"))) == at
+        monkeypatch.setattr(curating, "_inspect_chunk", real)
+        run(data, out)
+        assert contents(out) == whole
+    with monkeypatch.context() as patch:  # while it is decided
+        patch.setattr(curating, "dropped_page", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(data, tmp_path / "late")
+    run(data, tmp_path / "late")
+    assert contents(tmp_path / "late") == whole
+    run(data, tmp_path / "late")  # all is there: nothing is done
+    assert contents(tmp_path / "late") == whole
+
+
+def test_processes_make_no_difference(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curating, "CHUNK", 5)
+    run(data, tmp_path / "one")
+    run(data, tmp_path / "two", processes=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_another_curation_in_the_folder_is_left_alone(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    with pytest.raises(ConfigurationError, match="another curation"):
+        run(data, tmp_path / "out", smallest_side=10)
+    assert contents(tmp_path / "out") == before
+
+
+def test_photos_in_tars_stay_in_tars(data: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
+    with tarfile.open(tmp_path / "train-0.tar", "w") as tar:
+        for number, row in enumerate(rows):
+            photo = (data / row["file_name"]).read_bytes()
+            said = "\n".join(row["captions"]).encode()
+            for ending, content in ((row["file_name"][-3:], photo), ("txt", said)):
+                member = tarfile.TarInfo(f"{number:04}.{ending}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    dataset = read_dataset(tmp_path / "train-0.tar")
+    curate(dataset, dataset.examples, Rules(), tmp_path / "out")
+    assert "kept-00000.tar" in contents(tmp_path / "out")
+    _, kept = load_examples(tmp_path / "out" / "kept-00000.tar", None, "train")
+    assert [example.texts for example in kept] == [(f"{TEXTS[n % 3]} number {n}",) for n in range(5)]
+    assert kept[0].image() == (data / "0.png").read_bytes()
+
+
+def test_texts_said_of_many_photos_stay_with_few(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows = []
+    for number in range(6):
+        picture(number).save(folder / f"{number}.png")
+        rows.append(
+            {"file_name": f"{number}.png", "caption": "A dog, in the grass." if number % 2 else "a dog in the grass"}
+        )
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(folder, tmp_path / "out", text_repeats=2).dropped == {"text-duplicate": 4}
+    assert run(folder, tmp_path / "all", skip=("text-duplicate",)).dropped == {}
+
+
+def test_texts_that_do_not_fit_their_photo_go(tmp_path: Path, tiny_model: Path, photos: Path) -> None:
+    """The mean log-probability is that of `score`; what the model finds less likely than the least goes."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    names = ["a dog runs on the red grass", "the cat of man sits"]
+    rows = []
+    for number in (1, 2, 3):
+        picture(number).save(folder / f"{number}.png")
+        rows.append({"file_name": f"{number}.png", "captions": names})
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scribe = picscribe.load(tiny_model)
+    scores = {}
+    for number in (1, 2, 3):
+        for text, score in zip(names, scribe.score(folder / f"{number}.png", names), strict=True):
+            scores[f"{number}.png", text] = score.log_likelihood / len(score.log_probabilities)
+    middle = sorted(scores.values())[3] - 1e-6
+    run(folder, tmp_path / "out", model=str(tiny_model), least_score=middle, skip=("image-duplicate", "language"))
+    lines = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()]
+    assert {(line["id"], line["text"]) for line in lines} == {pair for pair, score in scores.items() if score < middle}
+
+
+def test_questions_are_not_curated(tmp_path: Path, data: Path) -> None:
+    rows = [{"file_name": "0.png", "question": "what is it", "answer": "a dog"}]
+    (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ConfigurationError, match="photos with captions or classes"):
+        run(data, tmp_path / "out")
+
+
+# The command
+
+
+def test_the_command(data: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+    result = runner.invoke(app, ["curate", str(data), str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "5 of 14 pairs stay, of 5 of 12 photos" in result.output
+    assert run(data, tmp_path / "python").kept == 5
+    assert contents(tmp_path / "out") == contents(tmp_path / "python")
+    (tmp_path / "words.txt").write_text("steep\n")
+    own = runner.invoke(app, ["curate", str(data), str(tmp_path / "own"), "--words", str(tmp_path / "words.txt")])
+    assert own.exit_code == 0, own.output
+    assert dropped(tmp_path / "own")[f"{TEXTS[2]} number 2"] == "offensive"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--skip", "tags"], 2, "no rule 'tags'"),
+        (["--language", "xx"], 2, "'xx'"),
+        (["--model", "nano"], 2, "goes with a model"),
+        (["--split", "train"], 1, "no images of split"),
+        (["--words", "nowhere.txt"], 1, "nowhere.txt"),
+        (["--format", "karpaty"], 2, "karpathy"),
+    ],
+)
+def test_what_cannot_be_done(arguments: list[str], code: int, words: str, data: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["curate", str(data), str(tmp_path / "out"), *arguments])
+    assert result.exit_code == code
+    assert words in result.output
+    assert not (tmp_path / "out").exists()
