@@ -4,10 +4,9 @@ import copy
 import json
 import math
 import random
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +39,7 @@ from picscribe.training.sharding import (
     whole_number,
 )
 from picscribe.training.states import States
+from picscribe.training.stopping import on_sigterm
 from picscribe.whole_files import write_whole
 
 Report = Callable[[str], None]
@@ -50,7 +50,7 @@ REPORT_EVERY = 20
 class Work:
     """A part on the device: images, packed texts, and where they were sampled what each token is worth.
 
-    features: the image encoder's, where it learns nothing and they are known from sampling. real: 0 for a part
+    features: the image encoder's, where they are known from sampling. real: 0 for a part
     without an image, for which one stands in that counts nothing.
     """
 
@@ -74,6 +74,7 @@ class FineTuner:
         self.states = States(output / "states", recipe.saving.keep)
         self.accelerator = make_accelerator(recipe, output)
         self.processes = self.accelerator.num_processes
+        self.sharded = recipe.weights.sharded and self.processes > 1
         self.data = read_data(recipe.data, recipe.seed)
         optimisation = recipe.optimisation
         batches = Batches(self.data, recipe.seed, optimisation.batch_images, self.processes * optimisation.accumulate)
@@ -100,7 +101,7 @@ class FineTuner:
 
     def _prepare(self) -> None:
         """Put the network and its optimiser where they compute: on the device, wrapped or shared out."""
-        device, sharded = self.accelerator.device, self.recipe.weights.sharded and self.processes > 1
+        device, sharded = self.accelerator.device, self.sharded
         if sharded:
             self.validated = copy.deepcopy(self.model)  # filled anew for every validation
             shard(self.objective, device, self.processes)
@@ -131,7 +132,7 @@ class FineTuner:
         if self.recipe.trackers:
             self.accelerator.init_trackers(self.recipe.name, config={"recipe": dump_recipe(self.recipe)})
         read = read_ahead(range(self.step, self.total), self.reader.prepare, ahead=2)
-        with _stop_on_sigterm(self):
+        with on_sigterm(self._ask_to_stop):
             for prepared in read:
                 if isinstance(prepared, PicscribeError):
                     raise prepared
@@ -147,6 +148,9 @@ class FineTuner:
                     break
         self.accelerator.end_training()
         return self.history
+
+    def _ask_to_stop(self) -> None:
+        self.stop_asked = True
 
     def _progress(self, losses: Sequence[float], rate: float) -> None:
         left = (self.total - self.step) * self.recipe.optimisation.batch_images / rate
@@ -186,7 +190,8 @@ class FineTuner:
 
     def train_step(self, prepared: Prepared) -> float:
         """One update of the weights from all processes' parts; returns the loss a predicted token."""
-        factor = learning_rate_factor(self.step, self.recipe.optimisation.warmup_steps, self.total)
+        warmup = min(self.recipe.optimisation.warmup_steps, self.total // 4)
+        factor = learning_rate_factor(self.step, warmup, self.total)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak_lr"] * factor
         self.optimiser.zero_grad(set_to_none=True)
@@ -228,16 +233,21 @@ class FineTuner:
         if self.rewards is None:
             return Work(pixels, pack(part.texts).to(device))
         seed = random.Random(f"{self.recipe.seed}/{self.step}/samples").getrandbits(62)
+        # Seen once, for sampling and for learning; but not where the graphs of several parts would wait for each other,
+        # nor where weights were gathered for it.
+        kept = not self._sees_anew() or (self.recipe.optimisation.accumulate == 1 and not self.sharded)
         with gathered(self.objective):
-            sampled = self.rewards.draw(self.model, pixels, part.items, seed)
+            with torch.set_grad_enabled(kept), self.accelerator.autocast():
+                features = self.model.visual_features(pixels)
+            sampled = self.rewards.draw(self.model, features.detach(), part.items, seed)
         worth = [
             advantage
             for of_image, texts in zip(sampled.advantages, sampled.texts, strict=True)
             for advantage, text in zip(of_image, texts, strict=True)
             for _ in text.tokens[1:]
         ]
-        features = None if self._sees_anew() else sampled.features
-        return Work(pixels, pack(sampled.texts).to(device), torch.tensor(worth, device=device), features)
+        texts, advantage = pack(sampled.texts).to(device), torch.tensor(worth, device=device)
+        return Work(pixels, texts, advantage, features if kept else None)
 
     def _sees_anew(self) -> bool:
         """Whether anything before the projection learns."""
@@ -282,7 +292,7 @@ class FineTuner:
         """Scores on the validation data, by the first process."""
         row: dict[str, float] = {}
         kept = self.objective if self.ema is None else self.ema
-        if self.recipe.weights.sharded and self.processes > 1:
+        if self.sharded:
             weights = weights_of(kept)
             if weights:
                 self.validated.load_state_dict({name.removeprefix("model."): weights[name] for name in weights})
@@ -357,24 +367,6 @@ class FineTuner:
                 f"{self.states.folder}: the state does not fit this recipe, data and number of processes ({reason}); "
                 "start the run anew in another folder"
             ) from error
-
-
-@contextmanager
-def _stop_on_sigterm(tuner: FineTuner) -> Iterator[None]:
-    """SIGTERM asks for an end after the step that is being computed."""
-
-    def ask(*_: object) -> None:
-        tuner.stop_asked = True
-
-    try:
-        before = signal.signal(signal.SIGTERM, ask)
-    except ValueError:  # not the main thread, to which signals go
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def fine_tune(

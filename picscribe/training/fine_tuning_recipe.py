@@ -112,7 +112,8 @@ class WeightSettings:
 class OptimisationSettings:
     """AdamW with warm-up and a cosine to 0; a batch is images, over all processes, in `accumulate` parts.
 
-    Either `epochs` or, where it is not 0, `steps` says how long. Learning rates are the paper's for pre-training.
+    Either `epochs` or, where it is not 0, `steps` says how long. Learning rates are the paper's for pre-training. The
+    warm-up takes at most a quarter of a run.
     """
 
     epochs: int = 10

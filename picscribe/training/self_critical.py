@@ -24,12 +24,11 @@ from picscribe.training.items import Item
 
 @dataclass(frozen=True)
 class Rewarded:
-    """Sampled texts of each image, as examples to learn from, what each is worth, and the images' features."""
+    """Sampled texts of each image, as examples to learn from, and what each is worth."""
 
     texts: list[list[TrainingExample]]
     advantages: list[list[float]]
     reward: float
-    features: Tensor
 
 
 class Rewards:
@@ -46,8 +45,8 @@ class Rewards:
         frequencies = DocumentFrequencies.load(Path(path)) if path else None
         self.scorer = CiderScorer(references, frequencies)
 
-    def draw(self, model: Git, pixels: Tensor, items: Sequence[Item], seed: int) -> Rewarded:
-        """Sampled captions of images (B, …), with their advantages; the model is left in the mode it was in."""
+    def draw(self, model: Git, features: Tensor, items: Sequence[Item], seed: int) -> Rewarded:
+        """Sampled captions of images, by their features (B, I, D); the model is left in the mode it was in."""
         mode = model.training
         model.eval()
         settings = self.settings
@@ -59,11 +58,9 @@ class Rewards:
         )
         greedy = GenerationOptions(beams=1, max_new_tokens=settings.max_new_tokens)
         searches = [sampling, greedy] if settings.baseline == "greedy" else [sampling]
-        with torch.no_grad():  # not inference mode: a frozen image encoder's features are learned over
-            features = model.visual_features(pixels)
         with torch.inference_mode():
             room = room_for(1, 1, settings.samples, settings.max_new_tokens)
-            prefix = model.prefix_of(features, room)
+            prefix = model.prefix_of(features.float(), room)
             found = [
                 generate(
                     model,
@@ -90,7 +87,7 @@ class Rewards:
         # A sample that was cut at the limit is taught as ended there.
         texts_of = [[self._example(tokens) for tokens in of_image] for of_image in sampled]
         self.drawn.append(float(own.mean()))
-        return Rewarded(texts_of, (own - baseline).tolist(), float(own.mean()), features)
+        return Rewarded(texts_of, (own - baseline).tolist(), float(own.mean()))
 
     def _example(self, tokens: Sequence[int]) -> TrainingExample:
         tokens = (self.tokenizer.cls_id, *tokens, self.tokenizer.sep_id)

@@ -269,7 +269,8 @@ def test_sampled_captions_get_better(recipe: FineTuningRecipe, whole_run: Path, 
 
         def mean_reward(tuner: FineTuner = tuner) -> float:
             part = tuner.reader.prepare(0).parts[0]
-            drawn = [tuner.rewards.draw(tuner.model, part.pixels, part.items, seed) for seed in range(8)]  # type: ignore[union-attr]
+            features = tuner.model.visual_features(part.pixels).detach()
+            drawn = [tuner.rewards.draw(tuner.model, features, part.items, seed) for seed in range(8)]  # type: ignore[union-attr]
             return sum(one.reward for one in drawn) / len(drawn)
 
         before = mean_reward()
@@ -277,6 +278,41 @@ def test_sampled_captions_get_better(recipe: FineTuningRecipe, whole_run: Path, 
             tuner.train_step(tuner.reader.prepare(step))
             tuner.step += 1
         assert mean_reward() > 1.2 * before
+
+
+@pytest.mark.parametrize("part", ["all", "decoder"])
+def test_sampling_and_learning_look_once(
+    part: Any, recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images are encoded once a step, and the weights after it are those of encoding them anew for the gradient."""
+    found = []
+    for accumulate in (1, 2):  # in parts, what learns is encoded anew
+        settings = SelfCriticalSettings(samples=3, max_new_tokens=8)
+        optimisation = replace(recipe.optimisation, steps=8, warmup_steps=0, accumulate=accumulate)
+        scst = replace(
+            recipe, start=str(whole_run / "best"), objective="cider", self_critical=settings,
+            optimisation=optimisation, weights=WeightSettings(train=part, dropout=0.0),
+        )  # fmt: skip
+        tuner = FineTuner(scst, tmp_path / str(accumulate), silent)
+        calls, encode = [], tuner.model.visual_features
+
+        def counted(pixels: torch.Tensor, calls: list[int] = calls, encode: Any = encode) -> torch.Tensor:
+            calls.append(len(pixels))
+            return encode(pixels)  # type: ignore[no-any-return]
+
+        monkeypatch.setattr(tuner.model, "visual_features", counted)
+        prepared = tuner.reader.prepare(0)
+        if accumulate == 2:  # the same images, as one part
+            one, other = prepared.parts
+            pixels = torch.stack([one.pixels, other.pixels], 1).flatten(0, 1)
+            items = tuple(item for pair in zip(one.items, other.items, strict=True) for item in pair)
+            prepared = replace(prepared, parts=(replace(one, pixels=pixels, items=items),))
+        tuner.train_step(prepared)
+        found.append((calls, tuner.model.state_dict()))
+    assert found[0][0] == [4]
+    assert found[1][0] == ([4, 4] if part == "all" else [4])
+    for name, value in found[0][1].items():
+        assert torch.allclose(value, found[1][1][name], atol=1e-6), name
 
 
 def test_advantages_are_what_the_papers_say(recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path) -> None:
@@ -287,7 +323,7 @@ def test_advantages_are_what_the_papers_say(recipe: FineTuningRecipe, whole_run:
         part = tuner.reader.prepare(0).parts[0]
         rewards = tuner.rewards
         assert rewards is not None
-        drawn = rewards.draw(tuner.model, part.pixels, part.items, 5)
+        drawn = rewards.draw(tuner.model, tuner.model.visual_features(part.pixels).detach(), part.items, 5)
         scribe = picscribe.Scribe(tuner.start)
         tuner.model.eval()
         greedy = scribe.caption(list(part.pixels), beams=1, max_new_tokens=8)
