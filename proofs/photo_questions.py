@@ -1,23 +1,29 @@
-"""Questions about photos, made by rules from what people said of them: what colour, how many, which animal, what is it
-doing, where, is there one.
+"""Questions about photos: what colour, how many, which animal, what is it doing, where, is there one.
 
-    python -m proofs.photo_questions FLICKR8K_JSON IMAGES OUTPUT
+    python -m proofs.photo_questions
 
-The rules are those of COCO-QA in spirit (Ren, Kiros and Zemel, 2015, arXiv 1505.02074): a word of a caption becomes the
-answer, and the caption the question. All captions of a photo must agree, so that an answer is what most would give.
-OUTPUT gets a metadata.jsonl a kind, with the splits of the captions; the photos stay where they are.
+The pairs are made by rules from Flickr8k's captions, in the spirit of COCO-QA (Ren, Kiros and Zemel, 2015, arXiv
+1505.02074): a word of a caption becomes the answer, and the caption the question. The captions of a photo must agree,
+so that an answer is what most would give. nano learns them beside the captions that it says itself of the photos, so
+that it goes on saying them. Reported are its captions, and each kind of question beside the training questions' most
+frequent answer.
 """
 
 import itertools
 import random
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from picscribe.datasets import read_dataset
-from proofs.proving import write_lines
+import picscribe
+from picscribe.datasets import Example, load_examples, read_dataset
+from proofs.proving import evaluate, make_data, train, write_lines
+
+NAME = "photo-questions"
+CAPTIONS, PHOTOS = Path("../shared/data/flickr8k/dataset_flickr8k.json"), Path("../shared/data/flickr8k/images")
+SPLITS = {"train": "train", "val": "test"}
+"""What is asked of Flickr8k's validation photos is the test."""
 
 Pair = tuple[str, str]
 """A question and its answer."""
@@ -158,29 +164,52 @@ KINDS: dict[str, Callable[[list[list[str]], random.Random], Iterator[Pair]]] = {
 }
 
 
-def write(captions: Path, images: Path, folder: Path) -> None:
-    """The questions of each kind in a folder of that name."""
-    dataset = read_dataset(captions, images)
+def write(folder: Path) -> None:
+    """The questions of each kind in a folder of that name, and in `said` what nano says of the training photos."""
+    dataset = read_dataset(CAPTIONS, PHOTOS)
     for kind, ask in KINDS.items():
         rows = []
         for example in dataset.examples:
-            draw = random.Random(f"{kind}/{example.id}")
-            pairs = ask([words_of(text) for text in example.texts], draw)
-            rows += [
-                {
-                    "file_name": Path(str(example.source)).name,
-                    "question_id": f"{kind}-{example.id}-{place}",
-                    "question": question,
-                    "answer": answer,
-                    "split": example.split,
-                }
-                for place, (question, answer) in enumerate(pairs)
-            ]
+            pairs = ask([words_of(text) for text in example.texts], random.Random(f"{kind}/{example.id}"))
+            for place, (question, answer) in enumerate(pairs):
+                identity = f"{kind}-{example.id}-{place}"
+                row = {"file_name": name_of(example), "question_id": identity, "question": question, "answer": answer}
+                rows.append({**row, "split": SPLITS.get(example.split, example.split)})
         write_lines(folder / kind / "metadata.jsonl", rows)
-        counts = Counter(row["split"] for row in rows)
-        answers = Counter(row["answer"] for row in rows if row["split"] == "train").most_common(6)
-        print(f"{kind}: {dict(counts)}; {answers}")
+    learned = dataset.select("train")
+    said = picscribe.load("nano").captions([example.image() for example in learned], batch_size=32)
+    rows = [{"file_name": name_of(e), "caption": c.text, "split": "train"} for e, c in zip(learned, said, strict=True)]
+    write_lines(folder / "said" / "metadata.jsonl", rows)
+
+
+def name_of(example: Example) -> str:
+    """The photo's file."""
+    assert isinstance(example.source, Path)
+    return example.source.name
+
+
+def baseline(data: Path, kind: str) -> float:
+    """Accuracy of always giving the training questions' most frequent answer."""
+    _, learned = load_examples(data / kind, PHOTOS, "train")
+    _, asked = load_examples(data / kind, PHOTOS, "test")
+    ((answer, _),) = Counter(example.texts[0] for example in learned).most_common(1)
+    return sum(example.texts[0] == answer for example in asked) / len(asked)
+
+
+def main() -> None:
+    """Make the questions, train, and report."""
+    data = make_data(NAME, write)
+    best = train(NAME)
+    for name, model in (("before", Path("nano")), ("after", best)):
+        evaluate(NAME, model, CAPTIONS, f"captions-{name}", "--images", str(PHOTOS), split="val")
+    rows = []
+    for kind in KINDS:
+        score = evaluate(NAME, best, data / kind, kind, "--images", str(PHOTOS), "--beams", "1")["exact-match"]
+        rows.append((kind, score, baseline(data, kind)))
+    for kind, score, most_frequent in rows:
+        print(f"{kind:10}{score:.3f}, the most frequent answer {most_frequent:.3f}")
+    print(f"mean gain {sum(score - most_frequent for _, score, most_frequent in rows) / len(rows):.3f}")
 
 
 if __name__ == "__main__":
-    write(*map(Path, sys.argv[1:]))
+    main()

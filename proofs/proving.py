@@ -31,10 +31,10 @@ def train(name: str, recipe: str | None = None) -> Path:
     return run / "best"
 
 
-def evaluate(name: str, model: Path, data: Path, figure: str, *options: str) -> dict[str, float]:
-    """Score a model on the split `test`; the scores, which `picscribe evaluate` prints too."""
+def evaluate(name: str, model: Path, data: Path, figure: str, *options: str, split: str = "test") -> dict[str, float]:
+    """Score a model on a split; the scores, which `picscribe evaluate` prints too."""
     output = RUNS / name / f"evaluation-{figure}"
-    picscribe("evaluate", str(model), str(data), "--split", "test", "--output", str(output), *options)
+    picscribe("evaluate", str(model), str(data), "--split", split, "--output", str(output), *options)
     scores: dict[str, float] = json.loads((output / "report.json").read_text())["scores"]
     return scores
 
