@@ -1,0 +1,151 @@
+"""docs/gallery.md: what the models of the proofs say about inputs they have not seen, good and bad.
+
+    python -m proofs.gallery
+
+Takes what `python -m proofs.moving_shapes` and the others left in runs/proofs. Pictures are those that the proofs drew
+and the example photos; of data sets that are not ours, words alone are shown.
+"""
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+import picscribe
+from picscribe.datasets import Example, load_examples
+from picscribe.media.video import read_frames
+from proofs import moving_shapes, photo_questions, scene_text
+from proofs.proving import RUNS
+
+PAGE, PICTURES = Path("docs/gallery.md"), Path("docs/gallery")
+GOOD, BAD = 5, 5
+QUESTIONS = ("what color is the shirt?", "what is the man doing?", "how many people are there?", "is there a dog?")
+
+
+def items_of(name: str, figure: str) -> list[dict[str, object]]:
+    """Every held-out example of an evaluation, with what was said."""
+    items: list[dict[str, object]] = json.loads((RUNS / name / f"evaluation-{figure}" / "items.json").read_text())
+    return items
+
+
+def chosen(items: list[dict[str, object]], metric: str) -> list[dict[str, object]]:
+    """The first that are right and the first that are wrong."""
+    right = [item for item in items if item["scores"][metric]]  # type: ignore[index]
+    wrong = [item for item in items if not item["scores"][metric]]  # type: ignore[index]
+    return right[:GOOD] + wrong[:BAD]
+
+
+def score_of(name: str, figure: str) -> str:
+    """The scores of an evaluation, in words."""
+    report = json.loads((RUNS / name / f"evaluation-{figure}" / "report.json").read_text())
+    return ", ".join(f"{metric} {value:.3f}" for metric, value in report["scores"].items())
+
+
+def row(*cells: object) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def table(*head: str) -> list[str]:
+    """The head of a Markdown table."""
+    return [row(*head), row(*("---" for _ in head))]
+
+
+def keep(picture: Image.Image, name: str) -> str:
+    """Write a picture beside the page; Markdown that shows it."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    picture.save(PICTURES / name, optimize=True)
+    return f"![]({PICTURES.name}/{name})"
+
+
+def strip(example: Example) -> Image.Image:
+    """The frames of a video side by side."""
+    frames = read_frames(example.image(), moving_shapes.FRAMES)
+    whole = Image.new("RGB", (sum(frame.width + 2 for frame in frames), frames[0].height), "white")
+    for number, frame in enumerate(frames):
+        whole.paste(frame, (number * (frame.width + 2), 0))
+    return whole
+
+
+def videos() -> list[str]:
+    """Moving shapes, with and without the order of the frames."""
+    name, data = moving_shapes.NAME, RUNS / moving_shapes.NAME / "data"
+    examples = {e.id: e for e in load_examples(data / "captions.json", data / "videos", "test")[1]}
+    blind = {item["id"]: item["prediction"] for item in items_of(name, "captions-without-order")}
+    lines = [
+        "## Videos of moving shapes",
+        "",
+        f"Six frames each. Captions: {score_of(name, 'captions')}; with the temporal embeddings zeroed: "
+        f"{score_of(name, 'captions-without-order')}; questions: {score_of(name, 'questions')}.",
+        "",
+        *table("video", "said", "is", "said without temporal embeddings"),
+    ]
+    for item in chosen(items_of(name, "captions"), "exact-match"):
+        picture = keep(strip(examples[str(item["id"])]), f"shape-{item['id']}.png")
+        lines.append(row(picture, item["prediction"], item["references"][0], blind[item["id"]]))  # type: ignore[index]
+    return lines
+
+
+def words() -> list[str]:
+    """Words read out of pictures."""
+    name, data = scene_text.NAME, RUNS / scene_text.NAME / "data"
+    examples = {e.id: e for e in load_examples(data, None, "test")[1]}
+    lines = ["## Words in pictures", "", f"Words that were not learned: {score_of(name, 'words')}.", ""]
+    lines += table("picture", "said", "is")
+    for item in chosen(items_of(name, "words"), "scene-text"):
+        example = examples[str(item["id"])]
+        assert isinstance(example.source, Path)
+        picture = keep(Image.open(example.source), f"word-{example.source.stem}.png")
+        lines.append(row(picture, item["prediction"], item["references"][0]))  # type: ignore[index]
+    return lines
+
+
+def answers(name: str, figure: str, metric: str, title: str, about: str) -> list[str]:
+    """What was answered about pictures that are not shown."""
+    lines = [f"## {title}", "", f"{about}: {score_of(name, figure)}.", "", *table("picture", "asked", "said", "is")]
+    for item in chosen(items_of(name, figure), metric):
+        cells = (item["id"], item["question"] or "–", item["prediction"], item["references"][0])  # type: ignore[index]
+        lines.append(row(*cells))
+    return lines
+
+
+def photos() -> list[str]:
+    """The example photos: nano's captions, and the answers of the model that learned to give some."""
+    nano = picscribe.load("nano")
+    asked = picscribe.load(RUNS / photo_questions.NAME / "run" / "best")
+    lines = ["## Photos", "", *table("photo", "nano says", *QUESTIONS)]
+    for file in sorted(Path("examples").glob("*.jpg")):
+        said = [answer.text for answer in asked.ask(file, list(QUESTIONS), beams=1)]
+        lines.append(row(f'<img src="../{file}" width="200" alt="">', nano.caption(file).text, *said))
+    return lines
+
+
+def main() -> None:
+    """Write the page from what is there; name what is not."""
+    parts = [
+        (photo_questions.NAME, photos),
+        (moving_shapes.NAME, videos),
+        (scene_text.NAME, words),
+        (
+            "easy-vqa",
+            lambda: answers("easy-vqa", "answers", "exact-match", "Questions about shapes", "easy-vqa's test"),
+        ),
+        ("fashion-mnist", lambda: answers("fashion-mnist", "free", "equal", "Clothes", "Free generation")),
+    ]
+    lines = [
+        "# Gallery",
+        "",
+        "What small models say about inputs that they have not seen; right ones first, then wrong.",
+    ]
+    lines += ["Made by `python -m proofs.gallery`; each model by the command of its name, such as", ""]
+    lines += ["    python -m proofs.moving_shapes", ""]
+    for name, write in parts:
+        if not (RUNS / name / "run" / "best").exists():
+            print(f"left out, for it was not trained: {name}")
+            continue
+        lines += [*write(), ""]
+    PAGE.write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
