@@ -61,8 +61,8 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.allocator", *sys.argv[1:], "--side", side]
             seconds.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     for side, seconds in found.items():
-        print(f"{side:6} {spread(seconds)} s a step")
-    print("ratio ", spread([left / kept for left, kept in zip(found["leave"], found["keep"], strict=True)]))
+        print(f"{side:6} {spread(seconds, '.2f')} s a step")
+    print("ratio ", spread([left / kept for left, kept in zip(found["leave"], found["keep"], strict=True)], ".2f"))
 
 
 if __name__ == "__main__":
