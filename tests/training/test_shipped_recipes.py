@@ -207,8 +207,9 @@ def test_two_steps(name: str, start: Path, tmp_path: Path, monkeypatch: pytest.M
     optimisation = replace(recipe.optimisation, steps=2, warmup_steps=1, batch_images=4, accumulate=2)
     sizes = tuple(min(size, 64) // 16 * 16 for size in recipe.image.sizes)
     tiny = replace(
-        recipe, start=str(start), data=data, optimisation=optimisation, image=replace(recipe.image, sizes=sizes)
-    )
+        recipe, start=str(start), data=data, optimisation=optimisation, image=replace(recipe.image, sizes=sizes),
+        weights=replace(recipe.weights, frozen_blocks=min(recipe.weights.frozen_blocks, 1)),
+    )  # fmt: skip
     history = fine_tune(tiny, tmp_path / "run", report=lambda text: None)
     assert history[-1]["step"] == 2
     assert not (tmp_path / "run" / "skipped.json").exists()
