@@ -14,18 +14,21 @@ from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 def depth_of(model: Git, name: str) -> int:
     """How many layers of the image encoder stand between a parameter of it and its output; 0 elsewhere."""
     encoder, parts = model.image_encoder, name.split(".")
-    if parts[0] != "image_encoder":
+    if parts[0] != "image_encoder" or _is_behind(encoder, parts[1]):
         return 0
-    if parts[1] == "blocks":
-        return len(encoder.blocks) - 1 - int(parts[2])
-    last = ("post_norm",) if isinstance(encoder, ClipVit) else ("head", "position_embedding")
-    return 0 if parts[1] in last else len(encoder.blocks)
+    return len(encoder.blocks) - (1 + int(parts[2]) if parts[1] == "blocks" else 0)
+
+
+def _is_behind(encoder: nn.Module, part: str) -> bool:
+    """Whether a part of an image encoder comes after its blocks."""
+    return part in (("post_norm",) if isinstance(encoder, ClipVit) else ("head", "position_embedding"))
 
 
 def freeze_lowest(model: Git, blocks: int) -> None:
     """Leave the image encoder's first `blocks` blocks, and what is before them, as they are."""
-    for name, parameter in model.named_parameters():
-        if depth_of(model, name) >= len(model.image_encoder.blocks) - blocks:
+    for name, parameter in model.image_encoder.named_parameters():
+        part, number, *_ = [*name.split("."), ""]
+        if int(number) < blocks if part == "blocks" else not _is_behind(model.image_encoder, part):
             parameter.requires_grad_(False)
 
 

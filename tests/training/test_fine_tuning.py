@@ -206,6 +206,13 @@ def test_blocks_near_the_pixels_stay(recipe: FineTuningRecipe, tmp_path: Path) -
     assert {name for name in before if name.startswith(tuple(f"image_encoder.{part}" for part in lowest))} == {
         name for name in same if name.startswith("image_encoder.")
     }
+    every = replace(recipe, weights=WeightSettings(frozen_blocks=2))
+    learns = {name for name, p in FineTuner(every, tmp_path, silent).model.named_parameters() if p.requires_grad}
+    assert {name for name in learns if name.startswith("image_encoder.")} == {
+        "image_encoder.post_norm.weight",
+        "image_encoder.post_norm.bias",
+    }
+    assert {name for name in before if not name.startswith("image_encoder.")} - {"text_decoder.output.weight"} <= learns
     with pytest.raises(ConfigurationError, match="image encoder has 2"):
         FineTuner(replace(recipe, weights=WeightSettings(frozen_blocks=3)), tmp_path, silent)
 
