@@ -151,7 +151,7 @@ class Judge:
         """A fault, or None for what stays, for each of an example's texts."""
         fault = found.image
         if fault is None and self.rules.uses("image-duplicate"):
-            earlier = self.images.find(found.hash)
+            earlier = self.images.find(found.look)
             fault = None if earlier is None else Fault("image-duplicate", self.ids[earlier])
         if fault is not None:
             return [fault] * len(example.texts)
@@ -164,7 +164,7 @@ class Judge:
         if own:
             self.texts.update(own)
             if self.rules.uses("image-duplicate"):
-                self.images.add(found.hash)
+                self.images.add(found.look)
                 self.ids.append(example.id)
         return faults
 

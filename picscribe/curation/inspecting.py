@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from picscribe.curation.near_duplicates import perceptual_hash
+from picscribe.curation.near_duplicates import Look, look_of
 from picscribe.curation.rules import Fault, Rules, TextRules
 from picscribe.datasets import Example
 from picscribe.errors import PicscribeError
@@ -18,11 +18,11 @@ BLANK = 2.0
 
 @dataclass(frozen=True)
 class Findings:
-    """Of an example: the image's fault and hash, and a fault or none for each text."""
+    """Of an example: the image's fault and look, and a fault or none for each text."""
 
     id: str
     image: Fault | None
-    hash: int
+    look: Look
     texts: tuple[Fault | None, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -36,7 +36,7 @@ class Findings:
         def fault(found: dict[str, str] | None) -> Fault | None:
             return Fault(**found) if found else None
 
-        return cls(fields["id"], fault(fields["image"]), fields["hash"], tuple(map(fault, fields["texts"])))
+        return cls(fields["id"], fault(fields["image"]), Look(**fields["look"]), tuple(map(fault, fields["texts"])))
 
 
 class Inspector:
@@ -57,14 +57,14 @@ class Inspector:
             image = open_image(example.image())
         except PicscribeError as error:
             broken = Fault("broken", " ".join(str(error).split())[:200])
-            return Findings(example.id, broken, 0, tuple(texts))
+            return Findings(example.id, broken, Look(0, 0), tuple(texts))
         fault = self._image_fault(image)
-        value = perceptual_hash(image) if fault is None and self.rules.uses("image-duplicate") else 0
+        look = look_of(image) if fault is None and self.rules.uses("image-duplicate") else Look(0, 0)
         left = [place for place, found in enumerate(texts) if found is None]
         if self.scribe is not None and fault is None and left:
             for place, low in zip(left, self._scored(image, [example.texts[k] for k in left]), strict=True):
                 texts[place] = low
-        return Findings(example.id, fault, value, tuple(texts))
+        return Findings(example.id, fault, look, tuple(texts))
 
     def _image_fault(self, image: Image.Image) -> Fault | None:
         if min(image.size) < self.rules.smallest_side and self.rules.uses("small"):
