@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from picscribe.cli.data_options import DataFormat, Images
 from picscribe.cli.terminal import write_line
 from picscribe.errors import ConfigurationError, InputError
 
@@ -28,12 +29,8 @@ def compare(
         Path | None,
         typer.Option(show_default=False, help="The data set; needed where both A and B are results files."),
     ] = None,
-    images: Annotated[
-        Path | None, typer.Option(show_default=False, help="The folder of its images, if not in the usual place.")
-    ] = None,
-    data_format: Annotated[
-        str | None, typer.Option("--format", show_default=False, help="The form of the data set, if not as recognised.")
-    ] = None,
+    images: Images = None,
+    data_format: DataFormat = None,
     split: Annotated[str | None, typer.Option(show_default=False, help="Which split of it.")] = None,
     metric: Annotated[
         str | None,

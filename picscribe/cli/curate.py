@@ -5,19 +5,15 @@ from typing import Annotated
 
 import typer
 
+from picscribe.cli.data_options import DataFormat, Images
 from picscribe.cli.terminal import Bar, report, write_line
 
 
 def curate(
     data: Annotated[Path, typer.Argument(help="A file or folder of any form that `picscribe data inspect` knows.")],
     output: Annotated[Path, typer.Argument(help="Folder for what stays and what went; a stopped run goes on there.")],
-    images: Annotated[
-        Path | None,
-        typer.Option(show_default=False, help="The folder of its images, where it is not the usual one."),
-    ] = None,
-    data_format: Annotated[
-        str | None, typer.Option("--format", show_default=False, help="The form of the data set, if not as recognised.")
-    ] = None,
+    images: Images = None,
+    data_format: DataFormat = None,
     split: Annotated[str | None, typer.Option(show_default=False, help="Only this split. [default: all]")] = None,
     language: Annotated[
         list[str] | None, typer.Option(show_default=False, help="Of the texts that stay; repeat it. [default: en]")
@@ -75,3 +71,4 @@ def curate(
         write_line(f"{rule:16}{count:9,}")
     write_line(f"{result.kept:,} of {result.pairs:,} pairs stay, of {result.images_kept:,} of {result.images:,} photos")
     write_line(f"what went, and why: {output / 'dropped.html'}")
+    write_line(f"to learn from it: data.train='[{{path: {output}, images: {result.photos}}}]'")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from picscribe.cli.data_options import DataFormat, Images
 from picscribe.cli.loading_options import Compile, Dtype, Quantize
 from picscribe.cli.terminal import Bar, report, show_scores, write_line
 
@@ -17,13 +18,8 @@ def evaluate(
         Path,
         typer.Argument(help="An annotation file or a folder; `picscribe data inspect` says what it is taken for."),
     ],
-    images: Annotated[
-        Path | None,
-        typer.Option(show_default=False, help="The folder of its images, where it is not in the usual place."),
-    ] = None,
-    data_format: Annotated[
-        str | None, typer.Option("--format", show_default=False, help="The form of the data set, if not as recognised.")
-    ] = None,
+    images: Images = None,
+    data_format: DataFormat = None,
     split: Annotated[
         str | None,
         typer.Option(show_default=False, help="Which split: train, val, test … Needed where there are several."),

@@ -10,6 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from itertools import repeat
 from multiprocessing import get_context
@@ -17,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from picscribe.curation.inspecting import Findings, Inspector
-from picscribe.curation.keeping import Keeper, keeper_of
+from picscribe.curation.keeping import keeper_of
 from picscribe.curation.near_duplicates import NearDuplicates
 from picscribe.curation.page import dropped_page
 from picscribe.curation.rules import ORDER, Fault, Rules, TextRules, words_of
 from picscribe.datasets import Dataset, Example
 from picscribe.datasets.fingerprint import hash_examples
-from picscribe.errors import ConfigurationError, InputError
+from picscribe.errors import ConfigurationError, InputError, PicscribeError
 from picscribe.versions import versions
 from picscribe.whole_files import whole_file, write_whole
 
@@ -36,13 +37,17 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Result:
-    """How many pairs of image and text there were, how many stay, and how many each rule dropped."""
+    """How many pairs of image and text there were, how many stay, and how many each rule dropped.
+
+    photos: the folder in which the photos of what stays are found.
+    """
 
     pairs: int
     kept: int
     images: int
     images_kept: int
     dropped: dict[str, int]
+    photos: str
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,10 @@ def curate(
         _require_same(json.loads((work / "plan.json").read_text(encoding="utf-8")), plan, output)
     write_whole(work / "plan.json", json.dumps(plan))
     _inspect_all(examples, rules, work, processes, progress)
-    result = _decide(dataset, examples, rules, output, work, plan)
+    try:
+        result = _decide(dataset, examples, rules, output, work, plan)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
     shutil.rmtree(work)
     return result
 
@@ -117,9 +125,12 @@ def _inspect_all(examples: Sequence[Example], rules: Rules, work: Path, processe
         for count in finished:
             progress(done := done + count)
         return
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        for count in pool.map(_inspect_chunk, *zip(*left, strict=True), repeat(rules)) if left else ():
-            progress(done := done + count)
+    try:
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+            for count in pool.map(_inspect_chunk, *zip(*left, strict=True), repeat(rules)) if left else ():
+                progress(done := done + count)
+    except BrokenProcessPool as error:
+        raise PicscribeError("a process was ended from outside, for memory perhaps: run again to go on") from error
 
 
 def _inspect_chunk(chunk: Sequence[Example], file: Path, rules: Rules) -> int:
@@ -194,7 +205,7 @@ def _decide(
             faults = judge.faults(example, found)
             texts = tuple(text for text, fault in zip(example.texts, faults, strict=True) if fault is None)
             if texts:
-                _keep(keeper, example, texts)
+                keeper.keep(example, texts)
                 kept, images_kept = kept + len(texts), images_kept + 1
             for text, fault in zip(example.texts, faults, strict=True):
                 if fault is not None:
@@ -208,19 +219,13 @@ def _decide(
         images=len(examples),
         images_kept=images_kept,
         dropped={rule: counts[rule] for rule in ORDER if counts[rule]},
+        photos=str(keeper.root),
     )
     shown = {rule: sample[rule] for rule in ORDER if rule in sample}
     write_whole(output / "dropped.html", dropped_page(asdict(result), shown, TextRules(rules)))
-    report = {"result": asdict(result), "photos": str(keeper.root), "plan": plan, "all versions": versions()}
+    report = {"result": asdict(result), "plan": plan, "all versions": versions()}
     write_whole(output / "report.json", json.dumps(report, indent=1, ensure_ascii=False))
     return result
-
-
-def _keep(keeper: Keeper, example: Example, texts: tuple[str, ...]) -> None:
-    try:
-        keeper.keep(example, texts)
-    except OSError as error:
-        raise InputError(f"{keeper.root}: cannot be written ({error.strerror or error})") from error
 
 
 SHOWN = 12

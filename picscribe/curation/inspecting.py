@@ -75,15 +75,13 @@ class Inspector:
         return None
 
     def _scored(self, image: Image.Image, texts: list[str]) -> list[Fault | None]:
-        """A fault for each text that the model finds too unlikely, or cannot read."""
+        """A fault for each text that the model finds too unlikely, or cannot read; the image is encoded once."""
         assert self.rules.least_score is not None
-        found: list[Fault | None] = []
-        for text in texts:
-            try:
-                (score,) = self.scribe.score(image, [text])
-            except PicscribeError as error:
-                found.append(Fault("score", " ".join(str(error).split())[:200]))
-                continue
-            nats = score.log_likelihood / len(score.log_probabilities)
-            found.append(Fault("score", f"{nats:.3f}") if nats < self.rules.least_score else None)
-        return found
+        try:
+            scores = self.scribe.score(image, texts)
+        except PicscribeError as error:
+            if len(texts) == 1:
+                return [Fault("score", " ".join(str(error).split())[:200])]
+            return [fault for text in texts for fault in self._scored(image, [text])]
+        nats = [score.log_likelihood / len(score.log_probabilities) for score in scores]
+        return [Fault("score", f"{value:.3f}") if value < self.rules.least_score else None for value in nats]

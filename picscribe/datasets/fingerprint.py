@@ -11,6 +11,14 @@ def hash_examples(examples: Sequence[Example]) -> str:
     """SHA-256 of ids, texts, questions, and names and sizes of image files; not of pixels, which would take minutes."""
     digest = hashlib.sha256()
     for example in examples:
-        file = (example.source.name, example.source.stat().st_size) if isinstance(example.source, Path) else ()
+        file = (example.source.name, _size(example.source)) if isinstance(example.source, Path) else ()
         digest.update(repr((example.id, example.question, example.texts, file)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file, -1 where it is not there."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1

@@ -3,7 +3,9 @@
 import io
 import json
 import random
+import re
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ import picscribe
 from picscribe.cli.main import app
 from picscribe.curation import Rules, curate, curating
 from picscribe.datasets import load_examples, read_dataset
-from picscribe.errors import ConfigurationError
+from picscribe.errors import ConfigurationError, InputError
+from picscribe.training import FineTuningRecipe, load_recipe
+from picscribe.training.mixture import read_data
 
 for library in ("glin_profanity", "py3langid", "imagehash"):
     pytest.importorskip(library)
 
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 TEXTS = ["a brown dog runs through the grass", "two children play on the beach", "a man climbs a steep rock"]
 
 
@@ -94,8 +99,28 @@ def test_what_stays_and_why_the_rest_went(data: Path, tmp_path: Path) -> None:
     assert "what a s*** dog" in page
     assert "&lt;PERSON&gt;" in page
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["photos"] == str(data.resolve())
+    assert report["result"]["photos"] == result.photos == str(data.resolve())
     assert report["plan"]["rules"]["hash_distance"] == 4
+
+
+def test_a_photo_that_is_gone_is_broken(data: Path, tmp_path: Path) -> None:
+    (data / "4.png").unlink()
+    assert run(data, tmp_path / "out").dropped["broken"] == 2
+    assert dropped(tmp_path / "out")[f"{TEXTS[1]} number 4"] == "broken"
+
+
+def test_a_full_disk_is_named_and_leaves_what_was_done(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(curating, "_sample", full)
+        with pytest.raises(InputError, match="No space left"):
+            run(data, tmp_path / "out")
+    assert not (tmp_path / "out" / "metadata.jsonl").exists()
+    assert run(data, tmp_path / "out").kept == 5
 
 
 def test_killed_anywhere_it_goes_on_to_the_same(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +243,10 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "5 of 14 pairs stay, of 5 of 12 photos" in result.output
     assert run(data, tmp_path / "python").kept == 5
+    (setting,) = re.findall(r"data\.train='(.*)'", result.output)
+    recipe = load_recipe(RECIPES / "fine-tune.yaml", [f"data.train={setting}"])
+    assert isinstance(recipe, FineTuningRecipe)
+    assert [len(part.items) for part in read_data(replace(recipe.data, held_out=0.2), 1).parts] == [4]
     assert contents(tmp_path / "out") == contents(tmp_path / "python")
     (tmp_path / "words.txt").write_text("steep\n")
     own = runner.invoke(app, ["curate", str(data), str(tmp_path / "own"), "--words", str(tmp_path / "words.txt")])
