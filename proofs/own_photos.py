@@ -1,17 +1,16 @@
 """The fine-tune a person would do: 200 photos with captions in a folder, one command, nano as the start.
 
-    python -m proofs.own_photos [FLICKR8K_JSON IMAGES]
+    python -m proofs.own_photos
 
 The photos are 200 of Flickr8k's validation split, which nano did not learn from; the other 800 say what it gave.
 """
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 from picscribe.datasets import load_examples
-from proofs.proving import RUNS, evaluate, make_data, picscribe
+from proofs.proving import evaluate, make_data, train
 
 NAME = "own-photos"
 CAPTIONS, PHOTOS = Path("../shared/data/flickr8k/dataset_flickr8k.json"), Path("../shared/data/flickr8k/images")
@@ -20,8 +19,7 @@ COUNT = 200
 
 def write(folder: Path) -> None:
     """photos/: a text file beside each photo, a caption a line; test.json: the others, in Karpathy's form."""
-    captions, photos = map(Path, sys.argv[1:3]) if len(sys.argv) > 2 else (CAPTIONS, PHOTOS)
-    examples = load_examples(captions, photos, "val")[1]
+    examples = load_examples(CAPTIONS, PHOTOS, "val")[1]
     (folder / "photos").mkdir()
     (folder / "images").mkdir()
     entries = []
@@ -40,10 +38,8 @@ def write(folder: Path) -> None:
 
 if __name__ == "__main__":
     data = make_data(NAME, write)
-    run = RUNS / NAME / "run"
-    if not (run / "curves.png").exists():
-        picscribe("train", "--data", str(data / "photos"), "--from", "nano", "--output", str(run))
+    best = train(NAME, "--data", str(data / "photos"), "--from", "nano")
     images = ("--images", str(data / "images"))
     before = evaluate(NAME, Path("nano"), data / "dataset.json", "before", *images)
-    after = evaluate(NAME, run / "best", data / "dataset.json", "after", *images)
+    after = evaluate(NAME, best, data / "dataset.json", "after", *images)
     print(f"CIDEr of the other {1000 - COUNT} photos: {before['CIDEr']:.4f} before, {after['CIDEr']:.4f} after")

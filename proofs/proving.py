@@ -22,12 +22,13 @@ def make_data(name: str, write: Callable[[Path], None]) -> Path:
     return folder
 
 
-def train(name: str, recipe: str | None = None) -> Path:
-    """Train recipes/proofs/NAME.yaml, or go on with it; the best checkpoint's folder."""
-    run = RUNS / name / "run"
-    if not (run / "curves.png").exists() or len(sys.argv) > 1:
+def train(name: str, *arguments: str) -> Path:
+    """Run `picscribe train` on recipes/proofs/NAME.yaml, or on other arguments, to its end; the best checkpoint."""
+    run, ended = RUNS / name / "run", RUNS / name / "trained"
+    if not ended.exists():
         resume = ["--resume"] if (run / "states").exists() else []
-        picscribe("train", recipe or f"recipes/proofs/{name}.yaml", "--output", str(run), *resume, *sys.argv[1:])
+        picscribe("train", *(arguments or (f"recipes/proofs/{name}.yaml",)), "--output", str(run), *resume)
+        ended.touch()
     return run / "best"
 
 
