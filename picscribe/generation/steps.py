@@ -103,7 +103,7 @@ class FixedStep:
                 self.logits = self.compute()
 
     def keep(self, images: Tensor) -> None:
-        raise NotImplementedError("a step of one shape keeps its images")
+        raise AssertionError("of a step that does not shrink, all images stay")
 
     def finish(self) -> None:
         """Serve the next batch of this shape."""

@@ -1,7 +1,7 @@
 """Memory that a step gives back is kept for the next one.
 
 The C library returns every large block to the system as soon as it is freed, and the system clears its pages anew for
-the next step: a third to a half of a training step of a small model on a CPU (`python -m benchmarks.allocator`).
+the next step: a quarter of a training step of nano on two cores (`python -m benchmarks.allocator`).
 """
 
 import ctypes

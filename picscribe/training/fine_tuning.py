@@ -154,7 +154,8 @@ class FineTuner:
 
     def _progress(self, losses: Sequence[float], rate: float) -> None:
         left = (self.total - self.step) * self.recipe.optimisation.batch_images / rate
-        name, values = ("loss", losses) if self.rewards is None else ("reward", self.rewards.drawn)
+        drawn = self.rewards.drawn if self.rewards is not None else ()
+        name, values = ("reward", drawn) if drawn else ("loss", losses)
         recent = values[-REPORT_EVERY:]
         self._say(
             f"step {self.step}/{self.total}  {name} {sum(recent) / len(recent):.4f}  learning rate "
@@ -168,7 +169,7 @@ class FineTuner:
         stopping = self._anyone(self.stop_asked)
         if last or (self.step % every == 0 and not stopping):
             row = {"step": float(self.step), "loss": sum(losses) / len(losses)}
-            if self.rewards is not None:
+            if self.rewards is not None and self.rewards.drawn:
                 row["reward"] = sum(self.rewards.drawn) / len(self.rewards.drawn)
                 self.rewards.drawn.clear()
             row |= {"learning_rate": self.optimiser.param_groups[-1]["lr"], "seconds": time.monotonic() - started}

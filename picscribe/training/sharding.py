@@ -10,63 +10,83 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
 
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+from picscribe.errors import ConfigurationError
 
 
 def shard(module: nn.Module, device: torch.device, processes: int) -> None:
-    """Leave each process its share of the module's weights; collective, as is everything here."""
+    """Leave each process its share of the module's weights; collective, as is everything here.
+
+    Raises ConfigurationError for a torch without `fully_shard`.
+    """
+    try:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+    except ImportError as error:
+        raise ConfigurationError(f"weights.sharded needs torch 2.6 or later, not {torch.__version__}") from error
     fully_shard(module.to(device), mesh=init_device_mesh(device.type, (processes,)))
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether `shard` was here."""
+    return hasattr(module, "unshard")
 
 
 @contextmanager
 def gathered(module: nn.Module) -> Iterator[None]:
     """Within, any method of the module may be called, for all weights are there."""
-    if not isinstance(module, FSDPModule):
+    if not is_sharded(module):
         yield
         return
-    module.unshard()
+    sharded: Any = module
+    sharded.unshard()
     try:
         yield
     finally:
-        module.reshard()
+        sharded.reshard()
 
 
 def weights_of(module: nn.Module) -> dict[str, Any]:
     """All weights by name; of sharded ones the first process has them, the others nothing."""
-    return get_model_state_dict(module, options=WHOLE) if isinstance(module, FSDPModule) else module.state_dict()
+    if not is_sharded(module):
+        return module.state_dict()
+    dicts, whole = _state_dicts()
+    found: dict[str, Any] = dicts.get_model_state_dict(module, options=whole)
+    return found
 
 
 def load_weights(module: nn.Module, weights: dict[str, Any]) -> None:
     """Put back what `weights_of` gave, on every process."""
-    if isinstance(module, FSDPModule):
-        set_model_state_dict(module, weights, options=WHOLE)
-    else:
+    if not is_sharded(module):
         module.load_state_dict(weights)
+        return
+    dicts, whole = _state_dicts()
+    dicts.set_model_state_dict(module, weights, options=whole)
 
 
 def averages_of(module: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     """The optimiser's state; of sharded weights the first process has it."""
-    if isinstance(module, FSDPModule):
-        return get_optimizer_state_dict(module, optimiser, options=WHOLE)
-    return optimiser.state_dict()
+    if not is_sharded(module):
+        return optimiser.state_dict()
+    dicts, whole = _state_dicts()
+    found: dict[str, Any] = dicts.get_optimizer_state_dict(module, optimiser, options=whole)
+    return found
 
 
 def load_averages(module: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Put back what `averages_of` gave, on every process."""
-    if isinstance(module, FSDPModule):
-        set_optimizer_state_dict(module, optimiser, state, options=WHOLE)
-    else:
+    if not is_sharded(module):
         optimiser.load_state_dict(state)
+        return
+    dicts, whole = _state_dicts()
+    dicts.set_optimizer_state_dict(module, optimiser, state, options=whole)
+
+
+def _state_dicts() -> tuple[Any, Any]:
+    """torch's functions for states of sharded modules, which take a while to import, and "as a whole, on the CPU"."""
+    from torch.distributed.checkpoint import state_dict
+
+    return state_dict, state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def whole_number(value: Tensor) -> Tensor:
