@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from picscribe.generation import GenerationOptions
     from picscribe.results import Caption, Classification
     from picscribe.scribe import Scribe
+    from picscribe.text.labels import Labels
 
 Batch = tuple[Example, ...]
 
@@ -32,12 +33,12 @@ def plan_batches(examples: Sequence[Example], size: int) -> list[Batch]:
 
 
 def answer_batch(
-    scribe: "Scribe", batch: Batch, options: "GenerationOptions", labels: Sequence[str] = ()
+    scribe: "Scribe", batch: Batch, options: "GenerationOptions", labels: "Labels | None" = None
 ) -> list[Answer]:
     """An answer for each example, one of `labels` where there are any; one that cannot be used has an error and the
     others go on.
     """
-    if labels:
+    if labels is not None:
         photos = [example.image() for example in batch]
         found = scribe.classifications(photos, labels, top_k=1, batch_size=len(batch), errors="return")
         return [_answer(example, said) for example, said in zip(batch, found, strict=True)]

@@ -23,6 +23,7 @@ from picscribe.evaluation.processes import rank, run_in_processes
 from picscribe.evaluation.results import Item, Report, write_run
 from picscribe.media.images import open_image
 from picscribe.scribe import Scribe
+from picscribe.text.labels import Labels
 from picscribe.versions import versions
 from picscribe.whole_files import write_whole
 
@@ -69,10 +70,11 @@ def _answer(evaluation: Evaluation, folder: Path, left: Sequence[int], scribe: S
     batches = evaluation.batches()
     done = len(batches) - len(left)
     progress(done)
+    labels = Labels.of(scribe.tokenizer, evaluation.labels) if evaluation.labels else None
     with Journal(folder).writer(rank()) as writer:
         for place, number in enumerate(left, start=1):
             started = time.monotonic()
-            answers = answer_batch(scribe, batches[number], evaluation.options, evaluation.labels)
+            answers = answer_batch(scribe, batches[number], evaluation.options, labels)
             writer.write(number, answers, time.monotonic() - started)
             progress(done + place)
 
