@@ -38,11 +38,11 @@ def write(folder: Path) -> None:
             Image.fromarray(photo).save(folder / split / f"{number}.png")
             rows.append({"file_name": f"{split}/{number}.png", "label": CLASSES[label], "split": split})
     write_lines(folder / "metadata.jsonl", rows)
-    (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n")
+    (folder / "names.txt").write_text("\n".join(CLASSES) + "\n")
 
 
 if __name__ == "__main__":
     data = make_data(NAME, write)
     best = train(NAME)
     evaluate(NAME, best, data, "free", "--beams", "1", "--batch-size", "100")
-    evaluate(NAME, best, data, "among-labels", "--labels", str(data / "classes.txt"), "--batch-size", "100")
+    evaluate(NAME, best, data, "among-labels", "--labels", str(data / "names.txt"), "--batch-size", "100")

@@ -8,10 +8,16 @@ from torch import Tensor
 
 from picscribe.generation.constraints import NO_TOKEN, Filter
 
+ALL = 0
+"""As a number of candidates: the whole vocabulary, unsorted."""
+
 
 @dataclass(frozen=True)
 class Candidates:
-    """The C likeliest next tokens of each of K beams of N texts, best first: `token` and `log_prob`, both (N, K, C)."""
+    """The C likeliest next tokens of each of K beams of N texts, best first: `token` and `log_prob`, both (N, K, C).
+
+    Where every token was asked for (`ALL`) they stand in the vocabulary's order, which costs no sorting.
+    """
 
     token: Tensor
     log_prob: Tensor
@@ -27,11 +33,11 @@ def likeliest(
     penalties: Sequence[Filter] = (),
     wanted: Tensor | None = None,
 ) -> Candidates:
-    """The `count` likeliest tokens that `filters` allow, from logits (N, K, V), which are changed.
+    """The `count` likeliest tokens that `filters` allow, or `ALL`, from logits (N, K, V), which are changed.
 
     `prompt` (N, K, T) and `new_tokens` (N, K, steps) are what filters look back on. Log-probabilities are those of the
     whole vocabulary, after `penalties`, which change logits. A beam that the filters leave no token may end, and its
-    first candidate is [SEP]. `wanted` (N, K, W) are candidates too, however unlikely, where the filters allow them.
+    likeliest candidate is [SEP]. `wanted` (N, K, W) are candidates too, however unlikely, where the filters allow them.
     """
     if filters or penalties:
         history = torch.cat([prompt, new_tokens], dim=2)
@@ -41,6 +47,10 @@ def likeliest(
     ending = logits[..., sep_id, None].clone()
     for apply in filters:
         apply(logits, history, new_tokens.shape[2])
+    if count == ALL:
+        stuck = torch.isneginf(logits.amax(-1))
+        logits[..., sep_id] = torch.where(stuck, ending[..., 0], logits[..., sep_id])
+        return Candidates(torch.arange(logits.shape[-1], device=logits.device).expand_as(logits), logits - normaliser)
     best, token = logits.max(-1, keepdim=True) if count == 1 else logits.topk(min(count, logits.shape[-1]), dim=-1)
     if filters:
         stuck = best[..., :1] == -torch.inf

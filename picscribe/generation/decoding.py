@@ -23,7 +23,7 @@ class Chooser(Protocol):
 
     beams: int
     width: int
-    """Candidates that it wants of each line."""
+    """Candidates that it wants of each line, or `candidates.ALL`."""
     done: Tensor
 
     @property

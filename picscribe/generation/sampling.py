@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from picscribe.generation.candidates import ALL
 from picscribe.generation.greedy_search import GreedySearch
 
 
@@ -10,8 +11,8 @@ class Sampling(GreedySearch):
     """Chooser of N texts with K samples each.
 
     A seed gives every image the same draws, one a sample and step, so that what an image gets depends on nothing that
-    stands in the batch beside it. A draw is a place from 0 to 1 among the candidates' probabilities, likeliest first
-    (inverse transform sampling).
+    stands in the batch beside it. A draw is a place from 0 to 1 among the candidates' probabilities, one heaped on the
+    other (inverse transform sampling): likeliest first where only the likeliest may be drawn.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class Sampling(GreedySearch):
     ) -> None:
         """`top_k` 0 and `top_p` 1 leave all candidates."""
         super().__init__(max_new_tokens, sep_id, texts, device, samples)
-        self.width = top_k or vocabulary_size
+        self.width = top_k or (vocabulary_size if top_p < 1 else ALL)
         self.temperature, self.top_p = temperature, top_p
         # On the CPU, so that a seed means the same on every device.
         draws = torch.rand((max_new_tokens, samples), generator=torch.Generator().manual_seed(seed))
@@ -37,9 +38,10 @@ class Sampling(GreedySearch):
 
     def _take(self, log_prob: Tensor) -> Tensor:
         weight = (log_prob / self.temperature).softmax(-1)
-        before = weight.cumsum(-1) - weight
-        # Holtzman et al., 2020 (arXiv 1904.09751): the fewest tokens whose probabilities come to top_p.
-        weight = weight.masked_fill(before >= self.top_p, 0)
+        if self.top_p < 1:
+            # Holtzman et al., 2020 (arXiv 1904.09751): the fewest tokens whose probabilities come to top_p.
+            before = weight.cumsum(-1) - weight
+            weight = weight.masked_fill(before >= self.top_p, 0)
         heaped = weight.cumsum(-1)
         draw = self.draws[self.tokens.shape[2]][:, None] * heaped[..., -1:]
         place = torch.searchsorted(heaped, draw, right=True)[..., 0]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from picscribe.model.clip_vit import resize_position_grid
 from picscribe.model.config import EfficientNetLiteConfig
+from picscribe.model.depthwise import depthwise, learns_slowly
 
 # Expansion, output channels, blocks, kernel, stride of each stage at scale 1.
 STAGES = (
@@ -41,11 +42,15 @@ class Convolution(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, height, width) → (B, channels, ⌈height/stride⌉, ⌈width/stride⌉)."""
         kernel, stride = self.kernel_size[0], self.stride[0]
-        if stride == 1:
+        slow = self.groups > 1 and learns_slowly(x, self.weight, stride)
+        if stride == 1 and not slow:
             return F.conv2d(x, self.weight, self.bias, 1, kernel // 2, 1, self.groups)
         pads = [max((math.ceil(n / stride) - 1) * stride + kernel - n, 0) for n in x.shape[-2:]]
         rows, columns = pads
         x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+        if slow:
+            assert self.bias is not None
+            return depthwise(x, self.weight, self.bias, stride)
         return F.conv2d(x, self.weight, self.bias, stride, 0, 1, self.groups)
 
 

@@ -240,7 +240,8 @@ class FineTuner:
         with gathered(self.objective):
             with torch.set_grad_enabled(kept), self.accelerator.autocast():
                 features = self.model.visual_features(pixels)
-            sampled = self.rewards.draw(self.model, features.detach(), part.items, seed)
+            with self.accelerator.autocast():
+                sampled = self.rewards.draw(self.model, features.detach(), part.items, seed)
         worth = [
             advantage
             for of_image, texts in zip(sampled.advantages, sampled.texts, strict=True)

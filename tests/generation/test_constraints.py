@@ -107,7 +107,9 @@ def texts_of(
 
 
 BEAMS = pytest.mark.parametrize(
-    "settings", [{"beams": 1}, {}, {"scoring": "transformers"}], ids=["greedy", "git", "hf"]
+    "settings",
+    [{"beams": 1}, {}, {"scoring": "transformers"}, {"temperature": 1.0}, {"temperature": 1.0, "top_p": 0.9}],
+    ids=["greedy", "git", "hf", "samples", "nucleus"],
 )
 
 
