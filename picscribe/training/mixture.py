@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -125,14 +125,20 @@ def _hold_out(part: Part, share: float, seed: int) -> tuple[Part, tuple[Example,
     if count >= len(part.items):
         raise InputError("a single image cannot be learned from and validated on: give more, or data.validation")
     held = set(_order(part.items, f"{seed}/held out")[:count].tolist())
-    validation = tuple(_whole(part.items[index]) for index in sorted(held))
+    validation = tuple(example for index in sorted(held) for example in _examples(part.items[index]))
     return Part(tuple(item for index, item in enumerate(part.items) if index not in held), part.weight), validation
 
 
-def _whole(item: Item) -> Example:
-    question = item.texts[0][0]
-    texts = tuple(text for asked, text in item.texts if asked == question)
-    return Example(item.example.id, item.example.source, texts, question, item.example.split, item.example.where)
+def _examples(item: Item) -> Iterator[Example]:
+    """An image's captions as an example, or one a question with its answers, whichever its first text is."""
+    of, texts = item.example, dict[str, list[str]]()
+    for question, text in item.texts:
+        if bool(question) != bool(item.texts[0][0]):
+            continue
+        texts.setdefault(question, []).append(text)
+    for number, (question, answers) in enumerate(texts.items()):
+        identity = f"{of.id}/{number}" if number else of.id
+        yield Example(identity, of.source, tuple(answers), question, of.split, of.where)
 
 
 class Batches:

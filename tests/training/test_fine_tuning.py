@@ -44,6 +44,7 @@ from picscribe.training.fine_tuning_recipe import (
 )
 from picscribe.training.items import group_by_image
 from picscribe.training.low_rank import merged
+from picscribe.training.mixture import read_data
 from picscribe.training.parameter_groups import depth_of
 from picscribe.training.recipe import dump_recipe, recipe_from
 
@@ -688,6 +689,29 @@ def test_data_sets_of_one_weight_stand_together(recipe: FineTuningRecipe, folder
         assert {len(item.texts) for item in tuner.data.parts[0].items} == {texts}
     with pytest.raises(ConfigurationError, match=r"data\.train asks about"):
         FineTuner(replace(mixed, objective="cider"), tmp_path / "run", silent)
+
+
+def test_all_questions_of_a_held_out_image_are_asked(folder: Path, tmp_path: Path) -> None:
+    asked = [
+        ("what is it", "square"),
+        ("is it a square", "yes"),
+        ("is it a square", "yes, it is"),
+        ("is it blue", "no"),
+    ]
+    rows = [
+        {"file_name": f"{n:02}.png", "question_id": f"{n}-{place}", "question": question, "answer": answer}
+        for n in range(16)
+        for place, (question, answer) in enumerate(asked)
+    ]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = read_data(DataSettings((Source(str(tmp_path), images=str(folder / "photos")),), held_out=0.125), 1)
+    assert len(data.parts[0].items) == 14
+    assert len(data.validation) == len({example.id for example in data.validation}) == 2 * 3
+    assert {(e.question, e.texts) for e in data.validation} == {
+        ("what is it", ("square",)), ("is it a square", ("yes", "it is")), ("is it blue", ("no",))
+    }  # fmt: skip
+    learned = {item.example.source for item in data.parts[0].items}
+    assert not learned & {example.source for example in data.validation}
 
 
 def test_a_weight_says_how_often(recipe: FineTuningRecipe, tmp_path: Path, folder: Path) -> None:
