@@ -26,7 +26,8 @@ def train(name: str, *arguments: str) -> Path:
     """Run `picscribe train` on recipes/proofs/NAME.yaml, or on other arguments, to its end; the best checkpoint."""
     run, ended = RUNS / name / "run", RUNS / name / "trained"
     if not ended.exists():
-        resume = ["--resume"] if (run / "states").exists() else []
+        begun = (run / "states").exists() or (run / "state.pt").exists()
+        resume = ["--resume"] if begun else []
         picscribe("train", *(arguments or (f"recipes/proofs/{name}.yaml",)), "--output", str(run), *resume)
         ended.touch()
     return run / "best"

@@ -17,7 +17,7 @@ from picscribe.training.shards import ShardItems, shards_of
 
 
 @dataclass(frozen=True)
-class Part:
+class MixturePart:
     """One data set of a mixture, and how many times an epoch goes over it."""
 
     items: Sequence[Item]
@@ -33,7 +33,7 @@ class Part:
 class Data:
     """A run's data: the mixture it learns from and the examples it is validated on."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[MixturePart, ...]
     validation: tuple[Example, ...]
     task: str
     form: str
@@ -60,7 +60,7 @@ class Data:
         return self.parts[part].items[index]
 
 
-def _of_part(part: Part, number: int, seed: int, epoch: int) -> np.ndarray:
+def _of_part(part: MixturePart, number: int, seed: int, epoch: int) -> np.ndarray:
     """What an epoch takes of a part: from where the last one stopped, pass after pass."""
     length, start = len(part.items), epoch * part.size
     turns = range(start // length, (start + part.size - 1) // length + 1)
@@ -94,21 +94,24 @@ def read_data(settings: DataSettings, seed: int) -> Data:
     return Data(tuple(parts), validation, dataset.task, dataset.format, videos)
 
 
-def _train(sources: Sequence[Source]) -> tuple[list[Dataset], list[Part]]:
+def _train(sources: Sequence[Source]) -> tuple[list[Dataset], list[MixturePart]]:
     """The data sets, and the parts that they make: those of one weight are one, so that what several of them say of an
     image is learned over one pass of the image encoder.
     """
-    datasets, together, streamed = list[Dataset](), dict[float, list[Example]](), list[Part]()
+    datasets, together, streamed = list[Dataset](), dict[float, list[Example]](), list[MixturePart]()
     for source in sources:
         if source.stream:
             shards = shards_of(Path(source.path), source.split)
             datasets.append(read_dataset(shards[0], None, format="webdataset"))
-            streamed.append(Part(ShardItems(shards), source.weight))
+            streamed.append(MixturePart(ShardItems(shards), source.weight))
         else:
             dataset, examples = _read(source)
             datasets.append(dataset)
             together.setdefault(source.weight, []).extend(examples)
-    return datasets, [*(Part(group_by_image(examples), weight) for weight, examples in together.items()), *streamed]
+    return datasets, [
+        *(MixturePart(group_by_image(examples), weight) for weight, examples in together.items()),
+        *streamed,
+    ]
 
 
 def _read(source: Source) -> tuple[Dataset, tuple[Example, ...]]:
@@ -119,14 +122,16 @@ def _read(source: Source) -> tuple[Dataset, tuple[Example, ...]]:
     return dataset, examples
 
 
-def _hold_out(part: Part, share: float, seed: int) -> tuple[Part, tuple[Example, ...]]:
+def _hold_out(part: MixturePart, share: float, seed: int) -> tuple[MixturePart, tuple[Example, ...]]:
     """A part without `share` of its images, at least one, and the examples of those."""
     count = max(1, round(share * len(part.items)))
     if count >= len(part.items):
         raise InputError("a single image cannot be learned from and validated on: give more, or data.validation")
     held = set(_order(part.items, f"{seed}/held out")[:count].tolist())
     validation = tuple(example for index in sorted(held) for example in _examples(part.items[index]))
-    return Part(tuple(item for index, item in enumerate(part.items) if index not in held), part.weight), validation
+    return MixturePart(
+        tuple(item for index, item in enumerate(part.items) if index not in held), part.weight
+    ), validation
 
 
 def _examples(item: Item) -> Iterator[Example]:

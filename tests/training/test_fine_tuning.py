@@ -708,18 +708,18 @@ def test_all_questions_of_a_held_out_image_are_asked(folder: Path, tmp_path: Pat
     assert len(data.parts[0].items) == 14
     assert len(data.validation) == len({example.id for example in data.validation}) == 2 * 3
     assert {(e.question, e.texts) for e in data.validation} == {
-        ("what is it", ("square",)), ("is it a square", ("yes", "it is")), ("is it blue", ("no",))
+        ("what is it", ("square",)), ("is it a square", ("yes", "yes, it is")), ("is it blue", ("no",))
     }  # fmt: skip
     learned = {item.example.source for item in data.parts[0].items}
     assert not learned & {example.source for example in data.validation}
 
 
 def test_a_weight_says_how_often(recipe: FineTuningRecipe, tmp_path: Path, folder: Path) -> None:
-    from picscribe.training.mixture import Data, Part
+    from picscribe.training.mixture import Data, MixturePart
 
     tuner = FineTuner(recipe, tmp_path, silent)
     items = tuner.data.parts[0].items
-    data = Data((Part(items[:8], 0.5), Part(items[8:], 2.0)), (), "captions", "x", False)
+    data = Data((MixturePart(items[:8], 0.5), MixturePart(items[8:], 2.0)), (), "captions", "x", False)
 
     def of_epoch(epoch: int) -> list[str]:
         return [data.item(part, index).id for part, index in data.epoch(3, epoch).tolist()]
