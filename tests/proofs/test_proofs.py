@@ -128,3 +128,19 @@ def test_there_is_what_most_name_and_not_what_nobody_names() -> None:
         assert (yes, no) == ("yes", "no")
         assert not any(word in question for word in ("dog", "snow", "ball"))
     assert next(iter(KINDS["whether"](captions, random.Random(1)))) == ("is there a dog?", "yes")
+
+
+def test_what_is_spoilt_is_found() -> None:
+    """Every way of spoiling a caption breaks a rule of curation, but for the one text under many photos."""
+    pytest.importorskip("glin_profanity")
+    from picscribe.curation.rules import Rules, TextRules
+    from proofs.curated_captions import spoil
+
+    draw, rules = random.Random(0), TextRules(Rules())
+    found = set()
+    for _ in range(400):
+        text = spoil("a brown dog runs through the green grass", draw)
+        fault = rules.fault(text)
+        found.add("" if fault is None else fault.rule)
+        assert fault is not None or text == "a photo that was taken on a sunny day"
+    assert found == {"", "tag", "boilerplate", "length", "offensive", "language"}

@@ -1,6 +1,7 @@
 """Every recipe that picscribe ships runs for two steps, from a tiny model, on tiny data of the form that it names."""
 
 import json
+import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -76,8 +77,15 @@ def write_coco() -> None:
 def write_pretraining() -> None:
     write_coco()
     for n in range(COUNT):
-        draw(Path(f"cc3m/{n}.jpg"), n)
-        write(f"cc3m/{n}.txt", f"a {colour(n)} square")
+        draw(Path(f"visual-genome/{n}.jpg"), n)
+        write(f"visual-genome/{n}.txt", f"a {colour(n)} square\na square")
+    for folder in ("sbu", "cc3m", "cc12m"):
+        Path(folder).mkdir()
+        for part in range(2):
+            with tarfile.open(f"{folder}/{part:05}.tar", "w") as tar:
+                for n in range(part, COUNT, 2):
+                    tar.add(f"visual-genome/{n}.jpg", f"{n:05}.jpg")
+                    tar.add(f"visual-genome/{n}.txt", f"{n:05}.txt")
 
 
 def write_textcaps() -> None:
@@ -163,6 +171,7 @@ WRITERS: dict[str, Callable[[], None]] = {
     "msrvtt-qa": write_msrvtt_qa,
     "nano-cider": write_coco,
     "pretrain": write_pretraining,
+    "pretrain-14m": write_pretraining,
     "scene-text": write_scene_text,
     "textcaps": write_textcaps,
     "textvqa": write_textvqa,
