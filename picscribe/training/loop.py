@@ -22,9 +22,10 @@ from picscribe.model import Git, GitConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.text.prompts import TrainingExample, training_example
 from picscribe.text.tokenizer import Tokenizer
+from picscribe.training.allocator import keep_freed_memory
 from picscribe.training.loss import smoothed_loss
 from picscribe.training.packing import pack, predicted_logits
-from picscribe.training.parameter_groups import learning_rate_factor
+from picscribe.training.parameter_groups import freeze_lowest, learning_rate_factor
 from picscribe.training.recipe import OptimisationRecipe, Recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.training.validation import caption_features
@@ -50,15 +51,6 @@ def lite_encoder(model: Git) -> EfficientNetLite:
     """The model's image encoder, which this loop needs to be EfficientNet-Lite."""
     assert isinstance(model.image_encoder, EfficientNetLite)
     return model.image_encoder
-
-
-def freeze(model: Git, blocks: int) -> None:
-    """Leave the stem, the first `blocks` blocks and every depthwise filter as they are."""
-    encoder = lite_encoder(model)
-    for module in (encoder.stem, *encoder.blocks[:blocks]):
-        module.requires_grad_(False)
-    for block in encoder.blocks:
-        block.depthwise.requires_grad_(False)
 
 
 def make_optimiser(model: Git, recipe: OptimisationRecipe) -> torch.optim.AdamW:
@@ -95,7 +87,7 @@ class Trainer:
         self.tokenizer = Tokenizer.learn(captions, recipe.text.vocabulary_size, recipe.text.min_frequency)
         torch.manual_seed(recipe.seed)
         self.model = build_model(recipe, self.tokenizer)
-        freeze(self.model, recipe.image.frozen_blocks)
+        freeze_lowest(self.model, recipe.image.frozen_blocks)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimiser = make_optimiser(self.model, recipe.optimisation)
         self.precision = getattr(torch, recipe.optimisation.precision)
@@ -255,6 +247,7 @@ def train(recipe: Recipe, output: Path, resume: bool = False, report: Report = p
 
     Raises ConfigurationError for a folder that holds another run, InputError for data that cannot be read.
     """
+    keep_freed_memory()
     RunFolder(output).open(recipe, resume)
     trainer = Trainer(recipe, output, report)
     if resume:

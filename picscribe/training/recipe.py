@@ -34,8 +34,7 @@ class DataRecipe:
 class ImageRecipe:
     """The image encoder: EfficientNet-Lite started from ImageNet, its first `frozen_blocks` blocks left as they are.
 
-    Frozen blocks are computed once for each of `views` random views of an image and kept in `features`. In the blocks
-    that are trained, the depthwise filters stay as they are: few weights, whose gradient is slow on a CPU.
+    Frozen blocks are computed once for each of `views` random views of an image and kept in `features`.
     """
 
     variant: int = 2
