@@ -14,7 +14,7 @@ from PIL import Image
 import picscribe
 from picscribe.datasets import Example, load_examples
 from picscribe.media.video import read_frames
-from proofs import moving_shapes, photo_questions, scene_text
+from proofs import moving_shapes, scene_text
 from proofs.proving import RUNS
 
 PAGE, PICTURES = Path("docs/gallery.md"), Path("docs/gallery")
@@ -110,12 +110,11 @@ def answers(name: str, figure: str, metric: str, title: str, about: str) -> list
 
 
 def photos() -> list[str]:
-    """The example photos: nano's captions, and the answers of the model that learned to give some."""
+    """The example photos: nano's captions and answers."""
     nano = picscribe.load("nano")
-    asked = picscribe.load(RUNS / photo_questions.NAME / "run" / "best")
     lines = ["## Photos", "", *table("photo", "nano says", *QUESTIONS)]
     for file in sorted(Path("examples").glob("*.jpg")):
-        said = [answer.text for answer in asked.ask(file, list(QUESTIONS), beams=1)]
+        said = [answer.text for answer in nano.ask(file, list(QUESTIONS), beams=1)]
         lines.append(row(f'<img src="../{file}" width="200" alt="">', nano.caption(file).text, *said))
     return lines
 
@@ -123,7 +122,6 @@ def photos() -> list[str]:
 def main() -> None:
     """Write the page from what is there; name what is not."""
     parts = [
-        (photo_questions.NAME, photos),
         (moving_shapes.NAME, videos),
         (scene_text.NAME, words),
         (
@@ -139,6 +137,7 @@ def main() -> None:
     ]
     lines += ["Made by `python -m proofs.gallery`; each model by the command of its name, such as", ""]
     lines += ["    python -m proofs.moving_shapes", ""]
+    lines += [*photos(), ""]
     for name, write in parts:
         if not (RUNS / name / "run" / "best").exists():
             print(f"left out, for it was not trained: {name}")

@@ -4,9 +4,9 @@
 
 The pairs are made by rules from Flickr8k's captions, in the spirit of COCO-QA (Ren, Kiros and Zemel, 2015, arXiv
 1505.02074): a word of a caption becomes the answer, and the caption the question. The captions of a photo must agree,
-so that an answer is what most would give. nano learns them beside the captions that it says itself of the photos, so
-that it goes on saying them. Reported are its captions, and each kind of question beside the training questions' most
-frequent answer.
+so that an answer is what most would give. They are the last step to nano: what recipes/nano-cider.yaml ends with learns
+them, beside the captions that it says itself of the photos, so that it goes on saying them. Reported are its captions,
+before and after, and each kind of question beside the training questions' most frequent answer.
 """
 
 import itertools
@@ -22,6 +22,7 @@ from proofs.proving import evaluate, make_data, train, write_lines
 
 NAME = "photo-questions"
 CAPTIONS, PHOTOS = Path("../shared/data/flickr8k/dataset_flickr8k.json"), Path("../shared/data/flickr8k/images")
+START = "runs/nano-cider/best"
 SPLITS = {"train": "train", "val": "test"}
 """What is asked of Flickr8k's validation photos is the test."""
 
@@ -177,7 +178,7 @@ def write(folder: Path) -> None:
                 rows.append({**row, "split": SPLITS.get(example.split, example.split)})
         write_lines(folder / kind / "metadata.jsonl", rows)
     learned = dataset.select("train")
-    said = picscribe.load("nano").captions([example.image() for example in learned], batch_size=32)
+    said = picscribe.load(START).captions([example.image() for example in learned], batch_size=32)
     rows = [{"file_name": name_of(e), "caption": c.text, "split": "train"} for e, c in zip(learned, said, strict=True)]
     write_lines(folder / "said" / "metadata.jsonl", rows)
 
@@ -200,7 +201,7 @@ def main() -> None:
     """Make the questions, train, and report."""
     data = make_data(NAME, write)
     best = train(NAME)
-    for name, model in (("before", Path("nano")), ("after", best)):
+    for name, model in (("before", Path(START)), ("after", best)):
         evaluate(NAME, model, CAPTIONS, f"captions-{name}", "--images", str(PHOTOS), split="val")
     rows = []
     for kind in KINDS:

@@ -77,7 +77,10 @@ def write(folder: Path) -> None:
 
 
 def make_start(folder: Path) -> None:
-    """nano's image encoder, and a decoder that knows letters alone."""
+    """nano's image encoder, and a decoder that knows letters alone.
+
+    Captions hardly need to know where a cell is, so nano's cells hardly say; spelling does, from left to right.
+    """
     nano = checkpoints.load("nano")
     letters = [*string.ascii_lowercase, *(f"##{letter}" for letter in string.ascii_lowercase)]
     tokenizer = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters])
@@ -88,6 +91,9 @@ def make_start(folder: Path) -> None:
     )  # fmt: skip
     model = Git(GitConfig(nano.model.config.image_encoder, decoder))
     model.image_encoder = nano.model.image_encoder
+    model.image_encoder.position_embedding = torch.nn.Parameter(
+        torch.randn_like(model.image_encoder.position_embedding) * 0.1  # as strong as what tells cells apart
+    )
     checkpoints.save(checkpoints.Checkpoint(model, tokenizer, nano.preprocessing, "letters", folder), folder)
 
 
