@@ -2,12 +2,13 @@
 
     python -m proofs.scene_text
 
-The decoder begins from nothing and spells letter by letter, so that a word it has never seen is no other than one it
-has; the image encoder is nano's. Half of the pictures to learn from hold letters that make no word.
+The decoder, nano's without its words, spells letter by letter, so that a word it has never seen is no other than one it
+has. Half of the pictures to learn from hold letters that make no word.
 """
 
 import random
 import string
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import picscribe
 from picscribe import checkpoints
-from picscribe.model import Git, GitConfig, TextDecoderConfig
+from picscribe.model import Git
 from picscribe.text.tokenizer import Tokenizer
 from proofs.proving import RUNS, evaluate, make_data, train, write_lines
 
@@ -77,23 +78,26 @@ def write(folder: Path) -> None:
 
 
 def make_start(folder: Path) -> None:
-    """nano's image encoder, and a decoder that knows letters alone.
+    """nano, of whose vocabulary only the letters are left.
 
     Captions hardly need to know where a cell is, so nano's cells hardly say; spelling does, from left to right.
     """
     nano = checkpoints.load("nano")
     letters = [*string.ascii_lowercase, *(f"##{letter}" for letter in string.ascii_lowercase)]
     tokenizer = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters])
-    torch.manual_seed(1)
-    decoder = TextDecoderConfig(
-        vocabulary_size=tokenizer.vocabulary_size, width=256, layers=3, heads=4, mlp_width=1024, max_positions=32,
-        tie_output=True, pad_id=tokenizer.pad_id, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id,
+    decoder = replace(
+        nano.model.config.text_decoder, vocabulary_size=tokenizer.vocabulary_size,
+        pad_id=tokenizer.pad_id, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id,
     )  # fmt: skip
-    model = Git(GitConfig(nano.model.config.image_encoder, decoder))
-    model.image_encoder = nano.model.image_encoder
-    model.image_encoder.position_embedding = torch.nn.Parameter(
-        torch.randn_like(model.image_encoder.position_embedding) * 0.1  # as strong as what tells cells apart
-    )
+    model = Git(replace(nano.model.config, text_decoder=decoder))
+    weights, rows = nano.model.state_dict(), [nano.tokenizer.vocabulary.index(word) for word in tokenizer.vocabulary]
+    for name, weight in model.state_dict().items():
+        if len(weight) != len(weights[name]):
+            weights[name] = weights[name][rows]
+    positions = weights["image_encoder.position_embedding"]
+    generator = torch.Generator().manual_seed(1)
+    positions.copy_(torch.randn(positions.shape, generator=generator) * 0.1)  # as strong as what tells cells apart
+    model.load_state_dict(weights)
     checkpoints.save(checkpoints.Checkpoint(model, tokenizer, nano.preprocessing, "letters", folder), folder)
 
 
