@@ -1,13 +1,14 @@
-"""Puts what the three steps of nano ended with into the package, as float16, with the recipes of all three beside it.
+"""Puts a trained nano into the package, as float16, with the recipes of all steps that led to it beside it.
 
     picscribe train recipes/nano-flickr8k.yaml --output runs/nano
     picscribe train recipes/nano-cider.yaml --output runs/nano-cider
-    python -m proofs.photo_questions
-    python -m proofs.bundle_nano
+    python -m proofs.bundle_nano runs/nano/best runs/nano-cider/best
 
-The card, README.md, is written by hand: put the new figures there; `pytest -m slow tests/test_nano.py` checks them.
+Named are the checkpoints of its steps, the last of which is put there. The card, README.md, is written by hand: put the
+new figures there, `pytest -m slow tests/test_nano.py` checks them.
 """
 
+import argparse
 import json
 import shutil
 import tempfile
@@ -16,20 +17,19 @@ from pathlib import Path
 import torch
 
 from picscribe import checkpoints
-from proofs.photo_questions import NAME, START
-from proofs.proving import RUNS
 
-WORDS, BUNDLED = Path("runs/nano/best"), Path("picscribe/bundled/nano")
+BUNDLED = Path("picscribe/bundled/nano")
 
 
 def main() -> None:
     """Write the checkpoint's files over those of the package."""
-    last = RUNS / NAME / "run" / "best"
-    steps = [json.loads((folder / "training.json").read_text()) for folder in (WORDS, Path(START), last)]
-    record = {**steps[-1], "before": steps[:-1]}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoints", type=Path, nargs="+")
+    steps: list[Path] = parser.parse_args().checkpoints
+    *before, last = [json.loads((folder / "training.json").read_text(encoding="utf-8")) for folder in steps]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "nano"
-        checkpoints.save(checkpoints.load(str(last)), folder, torch.float16, record)
+        checkpoints.save(checkpoints.load(str(steps[-1])), folder, torch.float16, {**last, "before": before})
         for file in folder.iterdir():
             shutil.copy(file, BUNDLED / file.name)
 
