@@ -21,6 +21,10 @@ from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.fine_tuning_recipe import SelfCriticalSettings
 from picscribe.training.items import Item
 
+END = " endofcaption"
+"""A word that stands for the end of a caption in its reward: n-grams of words alone do not see that a caption breaks
+off, and a network that is rewarded by them learns to end with "in a"."""
+
 
 @dataclass(frozen=True)
 class Rewarded:
@@ -40,7 +44,7 @@ class Rewards:
     def __init__(self, settings: SelfCriticalSettings, items: Sequence[Item], tokenizer: Tokenizer) -> None:
         self.settings, self.tokenizer = settings, tokenizer
         self.drawn: list[float] = []
-        references = {str(item.example.source): [text for _, text in item.texts] for item in items}
+        references = {str(item.example.source): [text + END for _, text in item.texts] for item in items}
         path = settings.document_frequencies
         frequencies = DocumentFrequencies.load(Path(path)) if path else None
         self.scorer = CiderScorer(references, frequencies)
@@ -73,10 +77,10 @@ class Rewards:
             ]
         model.train(mode)
         sampled = [[h.tokens for h in of_image[0]] for of_image in found[0]]
-        said = [[self.tokenizer.decode(tokens) for tokens in of_image] for of_image in sampled]
+        said = [[self._said(tokens) for tokens in of_image] for of_image in sampled]
         if settings.baseline == "greedy":
             for texts, of_image in zip(said, found[1], strict=True):
-                texts.append(self.tokenizer.decode(of_image[0][0].tokens))
+                texts.append(self._said(of_image[0][0].tokens))
         each = len(said[0])
         ids = [str(item.example.source) for item in items for _ in range(each)]
         flat = self.scorer.score_batch(ids, [text for texts in said for text in texts])
@@ -88,6 +92,10 @@ class Rewards:
         texts_of = [[self._example(tokens) for tokens in of_image] for of_image in sampled]
         self.drawn.append(float(own.mean()))
         return Rewarded(texts_of, (own - baseline).tolist(), float(own.mean()))
+
+    def _said(self, tokens: Sequence[int]) -> str:
+        """What is rewarded: a text, and its end where it was not cut at the limit."""
+        return self.tokenizer.decode(tokens) + (END if len(tokens) < self.settings.max_new_tokens else "")
 
     def _example(self, tokens: Sequence[int]) -> TrainingExample:
         tokens = (self.tokenizer.cls_id, *tokens, self.tokenizer.sep_id)

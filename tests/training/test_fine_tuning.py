@@ -47,6 +47,7 @@ from picscribe.training.low_rank import merged
 from picscribe.training.mixture import read_data
 from picscribe.training.parameter_groups import depth_of
 from picscribe.training.recipe import dump_recipe, recipe_from
+from picscribe.training.self_critical import END
 
 pytest.importorskip("accelerate")
 
@@ -323,6 +324,17 @@ def test_sampling_and_learning_look_once(
         assert torch.allclose(value, found[1][1][name], atol=1e-6), name
 
 
+def test_a_caption_that_breaks_off_is_worth_less(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    tuner = FineTuner(replace(recipe, objective="cider"), tmp_path, silent)
+    assert tuner.rewards is not None
+    item = tuner.data.parts[0].items[0]
+    identity, whole = str(item.example.source), item.texts[0][1]
+    score = tuner.rewards.scorer.score_captions
+    ended, broken, cut = score(identity, [whole + END, whole + " a" + END, whole])
+    assert ended > broken
+    assert ended > cut
+
+
 def test_advantages_are_what_the_papers_say(recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path) -> None:
     for baseline in ("others", "greedy"):
         settings = SelfCriticalSettings(samples=4, baseline=baseline, max_new_tokens=8)  # type: ignore[arg-type]
@@ -336,8 +348,12 @@ def test_advantages_are_what_the_papers_say(recipe: FineTuningRecipe, whole_run:
         tuner.model.eval()
         greedy = scribe.caption(list(part.pixels), beams=1, max_new_tokens=8)
         for item, texts, advantages, caption in zip(part.items, drawn.texts, drawn.advantages, greedy, strict=True):
-            said = [tuner.start.tokenizer.decode(text.tokens) for text in texts]
-            scores = rewards.scorer.score_captions(str(item.example.source), [*said, caption.text])
+            # A caption's end counts as a word of it, where it was not cut at the limit.
+            ends = [END if len(text.tokens) < 8 + 2 else "" for text in texts]
+            ends.append(END if len(tuner.start.tokenizer.encode(caption.text)) < 8 else "")
+            said = [*(tuner.start.tokenizer.decode(text.tokens) for text in texts), caption.text]
+            texts_said = [text + end for text, end in zip(said, ends, strict=True)]
+            scores = rewards.scorer.score_captions(str(item.example.source), texts_said)
             for place, advantage in enumerate(advantages):
                 others = [score for other, score in enumerate(scores[:-1]) if other != place]
                 expected = scores[place] - (scores[-1] if baseline == "greedy" else sum(others) / 3)
