@@ -6,14 +6,16 @@ import numpy
 import torch
 
 import picscribe
+from picscribe.model.arithmetic import multiplies_bfloat16
 
 
 def versions() -> dict[str, str]:
     """Versions of picscribe and of what it computes with, and the machine."""
+    lacking = "" if multiplies_bfloat16() else ", no bfloat16"
     return {
         "picscribe": picscribe.__version__,
         "torch": torch.__version__,
         "numpy": numpy.__version__,
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads{lacking}",
     }

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from picscribe.checkpoints.registry import find_released
 from picscribe.checkpoints.resolve import find_hub_name, resolve
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.media.preprocessing import Preprocessing
+from picscribe.model.arithmetic import multiplies_bfloat16
 
 # PyTorch knows more names: some compute nothing (meta), others nobody has tried.
 DEVICE = re.compile(r"cpu|(cuda|xpu)(:\d{1,2})?|mps(:0)?")
@@ -40,8 +42,9 @@ def load(
 
     Weights are `dtype`, "float32", "bfloat16" or "float16", and memory-mapped where the file has them so; others are
     converted one by one. float16 is for GPUs: on a CPU PyTorch multiplies it three times slower than float32, and
-    convolves it ten times slower. `quantize` "int8" makes the linear layers' weights int8, on a CPU; a folder that was
-    saved so is loaded so without being asked. `compile` compiles the image encoder, for GPUs: see `compile_model`.
+    convolves it ten times slower. bfloat16 is for CPUs that have it; others are warned of. `quantize` "int8" makes the
+    linear layers' weights int8, on a CPU; a folder that was saved so is loaded so without being asked. `compile`
+    compiles the image encoder, for GPUs: see `compile_model`.
 
     Raises CheckpointError that says what is wrong with which file, ConfigurationError for a device that is not there or
     for options that do not go together. While a model is in use, replace its files by renaming others into their
@@ -52,6 +55,11 @@ def load(
         raise ConfigurationError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}")
     if quantize not in (None, INT8):
         raise ConfigurationError(f"quantize {quantize!r} is not known: the choice is {INT8}, or none")
+    if dtype == "bfloat16" and target.type == "cpu" and not multiplies_bfloat16():
+        warnings.warn(
+            "this processor has no bfloat16 arithmetic: it takes dozens of times as long; leave dtype bfloat16 out",
+            stacklevel=2,
+        )
     folder = resolve(name_or_folder, revision=revision)
     checkpoint = _read(folder, _name_of(name_or_folder, folder), target, dtype, quantize)
     preprocessing = preprocessing_as_released(name_or_folder, checkpoint.preprocessing)

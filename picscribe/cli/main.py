@@ -81,4 +81,5 @@ def main() -> None:
     """Entry point of the console script."""
     # What Pillow thinks of a photo is said by our own errors, or does not matter: damaged EXIF data, many pixels.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     app()

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from picscribe.model.arithmetic import multiplies_bfloat16
 from picscribe.model.int8_linear import Int8Linear, quick_gelu_int8
 from picscribe.model.mapped_pages import MappedPages
 
@@ -70,7 +71,7 @@ class Linear(nn.Linear):
         if weight.device.type != "cpu" or weight.is_inference() or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             return False
         if weight.dtype == torch.bfloat16:
-            return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+            return multiplies_bfloat16()
         return weight.dtype == torch.float32
 
     def pack(self, scale: float = 1.0, bias_scale: float = 1.0, tail: int = 0, shared: bool = False) -> None:

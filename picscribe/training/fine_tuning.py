@@ -23,6 +23,7 @@ from picscribe.training.mixture import Batches, read_data, steps_of
 from picscribe.training.objective import Objective
 from picscribe.training.packing import PackedTexts, pack
 from picscribe.training.parameter_groups import learning_rate_factor, make_optimiser
+from picscribe.training.precision import NO_BFLOAT16, precision_here
 from picscribe.training.reading import Part, Prepared, Reader
 from picscribe.training.recipe import dump_recipe
 from picscribe.training.run_folder import RunFolder
@@ -74,6 +75,8 @@ class FineTuner:
         self.states = States(output / "states", recipe.saving.keep)
         self.accelerator = make_accelerator(recipe, output)
         self.processes = self.accelerator.num_processes
+        if precision_here(recipe.optimisation.precision) != recipe.optimisation.precision:
+            self._say(NO_BFLOAT16)
         self.sharded = recipe.weights.sharded and self.processes > 1
         self.data = read_data(recipe.data, recipe.seed)
         optimisation = recipe.optimisation

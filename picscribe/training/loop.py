@@ -26,6 +26,7 @@ from picscribe.training.allocator import keep_freed_memory
 from picscribe.training.loss import smoothed_loss
 from picscribe.training.packing import pack, predicted_logits
 from picscribe.training.parameter_groups import freeze_lowest, learning_rate_factor
+from picscribe.training.precision import NO_BFLOAT16, precision_here
 from picscribe.training.recipe import OptimisationRecipe, Recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.training.validation import caption_features
@@ -90,7 +91,10 @@ class Trainer:
         freeze_lowest(self.model, recipe.image.frozen_blocks)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimiser = make_optimiser(self.model, recipe.optimisation)
-        self.precision = getattr(torch, recipe.optimisation.precision)
+        precision = precision_here(recipe.optimisation.precision)
+        self.precision = getattr(torch, precision)
+        if precision != recipe.optimisation.precision:
+            report(NO_BFLOAT16)
         self.preprocessing = Preprocessing(
             size=recipe.image.size, mode="square", mean=IMAGENET_LITE_MEAN, std=IMAGENET_LITE_STD
         )

@@ -14,6 +14,9 @@ from picscribe.model import Git
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe, WeightSettings
 from picscribe.training.low_rank import add_low_rank
 from picscribe.training.parameter_groups import freeze_lowest
+from picscribe.training.precision import precision_here
+
+PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # accelerate's names
 
 
 def make_accelerator(recipe: FineTuningRecipe, output: Path) -> Any:
@@ -23,13 +26,12 @@ def make_accelerator(recipe: FineTuningRecipe, output: Path) -> Any:
         from accelerate.state import AcceleratorState
     except ImportError as error:
         raise MissingPackageError('training needs the package accelerate: pip install "picscribe[train]"') from error
-    precision = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[recipe.optimisation.precision]
-    if precision == "fp16" and not torch.cuda.is_available():
+    if recipe.optimisation.precision == "float16" and not torch.cuda.is_available():
         raise ConfigurationError("optimisation.precision float16 needs a GPU: use bfloat16 or float32")
     # A second run in one process may compute in another type; accelerate would keep to the first one's.
     AcceleratorState._reset_state(reset_partial_state=False)
     accelerator = Accelerator(
-        mixed_precision=precision,
+        mixed_precision=PRECISIONS[precision_here(recipe.optimisation.precision)],
         cpu=not torch.cuda.is_available(),
         project_dir=str(output),
         log_with=list(recipe.trackers) or None,

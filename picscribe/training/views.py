@@ -23,6 +23,7 @@ from picscribe.datasets import Example
 from picscribe.datasets.fingerprint import hash_examples
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
+from picscribe.model.arithmetic import multiplies_bfloat16
 from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.training.augmentation import Augmentation, draw_view
 
@@ -115,7 +116,7 @@ class FrozenFeatures:
 
     def _compute(self, view: int, features: np.memmap, progress: Callable[[int], None]) -> None:
         done = 0
-        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bfloat16()):
             for batch in self._batches(view):
                 lower = self.encoder.lower(batch, self.blocks).permute(0, 2, 3, 1).contiguous()
                 features[done : done + len(batch)] = lower.to(torch.bfloat16).view(torch.int16).numpy()

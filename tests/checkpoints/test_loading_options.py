@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from picscribe.checkpoints import Checkpoint, load, save, save_original
+from picscribe.checkpoints import Checkpoint, load, loading, save, save_original
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.generation import GenerationOptions, generate
 
@@ -30,6 +31,19 @@ def test_every_weight_is_cast(
     assert state.keys() == expected.keys()
     assert all(state[name].dtype == HALVES[dtype] for name in state)
     assert all(torch.equal(state[name], expected[name]) for name in state)
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_bfloat16_is_warned_of_where_the_processor_has_none(
+    can: bool, make_checkpoint: MakeCheckpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "multiplies_bfloat16", lambda: can)
+    save(make_checkpoint(), tmp_path / "saved")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        load(tmp_path / "saved", dtype="float16")
+        load(tmp_path / "saved", dtype="bfloat16")
+    assert ["no bfloat16 arithmetic" in str(one.message) for one in warned] == ([] if can else [True])
 
 
 def test_the_original_layout_is_cast_too(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from picscribe.errors import (
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training import FineTuningRecipe, fine_tune, load_recipe
+from picscribe.training import FineTuningRecipe, fine_tune, load_recipe, precision
 from picscribe.training.fine_tuning import FineTuner
 from picscribe.training.fine_tuning_recipe import (
     DataSettings,
@@ -46,6 +46,7 @@ from picscribe.training.items import group_by_image
 from picscribe.training.low_rank import merged
 from picscribe.training.mixture import read_data
 from picscribe.training.parameter_groups import depth_of
+from picscribe.training.precision import NO_BFLOAT16
 from picscribe.training.recipe import dump_recipe, recipe_from
 from picscribe.training.self_critical import END
 
@@ -124,6 +125,21 @@ def whole_run(recipe: FineTuningRecipe, tmp_path_factory: pytest.TempPathFactory
 
 
 # What a run leaves, and that it learns
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has bfloat16")
+@pytest.mark.parametrize("can", [True, False])
+def test_bfloat16_where_the_processor_has_it(
+    can: bool, recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: can)
+    wanted = replace(recipe, optimisation=replace(recipe.optimisation, precision="bfloat16"))
+    said: list[str] = []
+    tuner = FineTuner(wanted, tmp_path / "run", said.append)
+    with tuner.accelerator.autocast():
+        computed = tuner.model.visual_features(torch.zeros(1, 3, 32, 32)) @ torch.zeros(32, 1)
+    assert computed.dtype == (torch.bfloat16 if can else torch.float32)
+    assert (NO_BFLOAT16 in said) is not can
 
 
 def test_a_run_leaves_what_is_needed(whole_run: Path, recipe: FineTuningRecipe) -> None:
