@@ -69,16 +69,27 @@ class ClipVit(nn.Module):
         class_position, grid = self.position_embedding[:1], self.position_embedding[1:]
         return torch.cat([class_position, resize_position_grid(grid, rows, columns)])
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, height, width) → (B, I, D): the class token, then the patches row by row."""
+    def lower(self, pixels: Tensor, blocks: int) -> Tensor:
+        """The embeddings and the first `blocks` blocks: (B, 3, height, width) → (B, I, D)."""
         patches = self.patch_embedding(pixels)
         rows, columns = patches.shape[-2:]
         patches = patches.flatten(2).transpose(1, 2)
         class_token = self.class_embedding.expand(len(patches), 1, -1)
         x = self.pre_norm(torch.cat([class_token, patches], dim=1) + self.positions(rows, columns))
-        for block in self.blocks:
+        for block in self.blocks[:blocks]:
+            x = block(x)
+        return x
+
+    def upper(self, features: Tensor, blocks: int) -> Tensor:
+        """What comes after the first `blocks` blocks: (B, I, D) → (B, I, D)."""
+        x = features
+        for block in self.blocks[blocks:]:
             x = block(x)
         return self.post_norm(x)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, height, width) → (B, I, D): the class token, then the patches row by row."""
+        return self.upper(self.lower(pixels, 0), 0)
 
     def pack(self) -> None:
         """Lay the weights out for inference on a CPU."""

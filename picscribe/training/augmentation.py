@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image
@@ -31,6 +32,10 @@ class Augmentation:
                 f"augmentation.max_stretch ({self.max_stretch!r}) can be at most 1 / min_area "
                 f"({1 / self.min_area:.4g}): such a crop does not fit into the image"
             )
+
+
+View = Callable[[Image.Image, int, Augmentation, random.Random, bool], Image.Image]
+"""`draw_view` or `draw_square`."""
 
 
 def crop_box(

@@ -19,12 +19,13 @@ from picscribe.text.prompts import TrainingExample
 from picscribe.training.allocator import keep_freed_memory
 from picscribe.training.curves import draw_curves
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
+from picscribe.training.kept_views import KeptViews
 from picscribe.training.mixture import Batches, read_data, steps_of
 from picscribe.training.objective import Objective
 from picscribe.training.packing import PackedTexts, pack
 from picscribe.training.parameter_groups import learning_rate_factor, make_optimiser
 from picscribe.training.precision import NO_BFLOAT16, precision_here
-from picscribe.training.reading import Part, Prepared, Reader
+from picscribe.training.reading import Part, Prepared, Reader, view_of
 from picscribe.training.recipe import dump_recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.training.scores import Scores
@@ -96,7 +97,8 @@ class FineTuner:
         torch.manual_seed(recipe.seed + self.accelerator.process_index)
         self.rewards = self._rewards() if recipe.objective == "cider" else None
         self.scores = Scores(recipe, self.data, self.start, self.folder, self._say)
-        self.reader = Reader(recipe, self.start, batches, self.processes, self.accelerator.process_index)
+        kept = self._kept_views()
+        self.reader = Reader(recipe, self.start, batches, self.processes, self.accelerator.process_index, kept)
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.skipped: dict[str, str] = {}
@@ -125,6 +127,18 @@ class FineTuner:
         if asking := next((item for item in items if any(question for question, _ in item.texts)), None):
             raise ConfigurationError(f"objective cider is for captions, but data.train asks about {asking.id}")
         return Rewards(self.recipe.self_critical, items, self.start.tokenizer)
+
+    def _kept_views(self) -> KeptViews | None:
+        """What frozen blocks make of the photos, where the recipe has that kept."""
+        image = self.recipe.image
+        if not image.views:
+            return None
+        if self.processes > 1:
+            raise ConfigurationError("image.views is for one process: leave it out")
+        folder = Path(image.features) if image.features else self.folder.path / "features"
+        kept = KeptViews(self.recipe, self.start, self.data, view_of(self.start), folder, self._say)
+        self.objective.kept_blocks = kept.blocks
+        return kept
 
     # Steps
 
@@ -242,7 +256,7 @@ class FineTuner:
         kept = not self._sees_anew() or (self.recipe.optimisation.accumulate == 1 and not self.sharded)
         with gathered(self.objective):
             with torch.set_grad_enabled(kept), self.accelerator.autocast():
-                features = self.model.visual_features(pixels)
+                features = self.objective.see(pixels)
             with self.accelerator.autocast():
                 sampled = self.rewards.draw(self.model, features.detach(), part.items, seed)
         worth = [

@@ -63,15 +63,23 @@ class ImageSettings:
     """Pixels: random views as in the paper. Of several `sizes` each batch takes one; a single one is the model's from
     then on, also where it is used.
 
-    frames: of videos; a start without temporal embeddings is given so many.
+    frames: of videos; a start without temporal embeddings is given so many. views: a photo is learned in so many views
+    in turn (0: a new one each epoch), and what the frozen blocks of the image encoder make of a view is computed once
+    and kept in `features`, by default a folder of the run's.
     """
 
     sizes: tuple[int, ...] = ()
     frames: int = 0
+    views: int = 0
+    features: str = ""
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        _at_least("image", self, frames=0)
+        _at_least("image", self, frames=0, views=0)
+        if self.views and (self.frames or len(self.sizes) > 1):
+            raise ConfigurationError("image.views is for photos of one size: leave it out, or frames and sizes")
+        if self.features and not self.views:
+            raise ConfigurationError("image.features is where the features of image.views go: set that too")
         if any(size < 16 or size > 2048 for size in self.sizes):
             raise ConfigurationError(f"image.sizes must be from 16 to 2048 pixels, not {list(self.sizes)}")
 
@@ -224,6 +232,13 @@ class FineTuningRecipe:
             raise ConfigurationError(f"trackers: {sorted(unknown)[0]!r} is none of tensorboard, wandb, trackio")
         if self.weights.train == "lora" and self.optimisation.ema_decay:
             raise ConfigurationError("optimisation.ema_decay and weights.train: lora do not go together: choose one")
+        if self.image.views and self.weights.train == "all" and not self.weights.frozen_blocks:
+            raise ConfigurationError(
+                "image.views keeps what frozen blocks compute, and none are frozen: set weights.frozen_blocks, or "
+                "weights.train to decoder"
+            )
+        if self.image.views and self.weights.train == "lora" and self.weights.lora_in == "all":
+            raise ConfigurationError("image.views is for LoRA in the decoder alone: set weights.lora_in to decoder")
         if self.optimisation.steps and self.optimisation.warmup_steps >= self.optimisation.steps:
             raise ConfigurationError(
                 f"optimisation.warmup_steps ({self.optimisation.warmup_steps}) must be fewer than steps "

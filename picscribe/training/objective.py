@@ -20,6 +20,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.label_smoothing = label_smoothing
+        self.kept_blocks: int | None = None
         if activation_checkpointing:
             for name, module in model.named_modules():
                 if name.rpartition(".")[0] in ("image_encoder.blocks", "text_decoder.layers"):
@@ -30,17 +31,23 @@ class Objective(nn.Module):
     ) -> Tensor:
         """The loss summed over the predicted tokens of images (B, …) and their texts.
 
-        `features` (B, I, D), where they are known already, are what the image encoder makes of the pixels.
+        `features` (B, I, D), where they are known already, are what `see` makes of the pixels.
 
         With `advantage` (N,), one a predicted token, the sum of advantage times minus the token's log-probability,
         whose gradient is that of REINFORCE; without, the smoothed loss of people's words.
         """
-        features = self.model.visual_features(pixels) if features is None else features
+        features = self.see(pixels) if features is None else features
         logits = predicted_logits(self.model, self.model.prefix_of(features), texts)
         if advantage is not None:
             log_prob = logits.float().log_softmax(-1).gather(-1, texts.targets[:, None])[:, 0]
             return -(advantage * log_prob).sum()
         return smoothed_loss(logits, texts.targets, self.label_smoothing) * len(texts.targets)
+
+    def see(self, pixels: Tensor) -> Tensor:
+        """Features (B, I, D) of pixels, or where `kept_blocks` is set, of what so many blocks have made of them."""
+        if self.kept_blocks is None:
+            return self.model.visual_features(pixels)
+        return self.model.image_encoder.upper(pixels.float(), self.kept_blocks)
 
 
 def _checkpoint_activations(module: nn.Module) -> None:

@@ -1,6 +1,7 @@
 """Which weights learn how fast: two learning rates, layers that slow towards the pixels, decay on matrices alone."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -26,10 +27,16 @@ def _is_behind(encoder: nn.Module, part: str) -> bool:
 
 def freeze_lowest(model: Git, blocks: int) -> None:
     """Leave the image encoder's first `blocks` blocks, and what is before them, as they are."""
-    for name, parameter in model.image_encoder.named_parameters():
+    for parameter in lowest_parameters(model.image_encoder, blocks):
+        parameter.requires_grad_(False)
+
+
+def lowest_parameters(encoder: nn.Module, blocks: int) -> Iterator[nn.Parameter]:
+    """Those of the image encoder's first `blocks` blocks, and of what is before them."""
+    for name, parameter in encoder.named_parameters():
         part, number, *_ = [*name.split("."), ""]
-        if int(number) < blocks if part == "blocks" else not _is_behind(model.image_encoder, part):
-            parameter.requires_grad_(False)
+        if int(number) < blocks if part == "blocks" else not _is_behind(encoder, part):
+            yield parameter
 
 
 def make_optimiser(model: Git, recipe: FineTuningRecipe) -> torch.optim.AdamW:

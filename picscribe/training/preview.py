@@ -29,14 +29,24 @@ def preview(recipe: FineTuningRecipe, output: Path) -> str:
         f"weights: {parameters:,}, of which {trained:,} are trained",
         f"steps: {tuner.total:,}, {tuner.reader.batches.steps_an_epoch:,} an epoch",
         f"memory: about {_memory(tuner, parameters, trained) / 2**30:.1f} GiB a process",
+        *_kept(tuner),
         "the first batch, what the loss counts in [brackets]:",
     ]
+    tuner.reader.kept = None  # which would take as long as an epoch
     prepared = tuner.reader.prepare(0)
     lines += [f"  {name}: {problem}" for name, problem in prepared.skipped]
     for part in prepared.parts:
         for item, texts in zip(part.items, part.texts, strict=True):
             lines += [f"  {item.id}: {_shown(tuner, text)}" for text in texts]
     return "\n".join(lines)
+
+
+def _kept(tuner: FineTuner) -> list[str]:
+    kept = tuner.reader.kept
+    if kept is None:
+        return []
+    size = kept.views * kept.bytes_a_view() / 2**20
+    return [f"features of {kept.views} views: {size:,.0f} MiB in {kept.features.folder}"]
 
 
 def _shown(tuner: FineTuner, text: object) -> str:

@@ -1,6 +1,7 @@
 """What a step learns from, read: which images, in which views and size, with which of their texts."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,16 +12,18 @@ from picscribe.errors import PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.video import read_frames
 from picscribe.text.prompts import TrainingExample
-from picscribe.training.augmentation import draw_square, draw_view
+from picscribe.training.augmentation import View, draw_square, draw_view
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.items import Item, draw_texts
+from picscribe.training.kept_views import KeptViews
 from picscribe.training.mixture import Batches, share_of
 from picscribe.training.views import SIDED
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one process computes at a time: pixels (B, 3, size, size), the images, and their texts."""
+    """What one process computes at a time: pixels (B, 3, size, size), or what frozen blocks made of them, the images,
+    and their texts."""
 
     pixels: Tensor
     items: tuple[Item, ...]
@@ -40,9 +43,15 @@ class Reader:
     """Reads one process's share of each step; everything drawn is drawn from seed, epoch and image alone."""
 
     def __init__(
-        self, recipe: FineTuningRecipe, start: Checkpoint, batches: Batches, processes: int, process: int
+        self,
+        recipe: FineTuningRecipe,
+        start: Checkpoint,
+        batches: Batches,
+        processes: int,
+        process: int,
+        kept: KeptViews | None = None,
     ) -> None:
-        self.recipe, self.start, self.batches = recipe, start, batches
+        self.recipe, self.start, self.batches, self.kept = recipe, start, batches, kept
         self.processes, self.process = processes, process
         self.frames = start.model.config.frames if batches.data.has_videos else 0
 
@@ -51,30 +60,49 @@ class Reader:
         accumulate, draw = self.recipe.optimisation.accumulate, random.Random(f"{self.recipe.seed}/{step}/size")
         epoch, items = self.batches.of_step(step)
         size = draw.choice(self.recipe.image.sizes or (self.start.preprocessing.size,))
-        parts, skipped = [], []
+        if self.kept is not None:
+            self.kept.prepare(epoch)
+        parts, skipped = list[Part](), list[tuple[str, str]]()
         for number in range(accumulate):
             share = self.process * accumulate + number
-            pixels, good = [], []
-            for item in share_of(items, share, self.processes * accumulate):
-                try:
-                    pixels.append(self._pixels(item, size, epoch))
-                    good.append(item)
-                except PicscribeError as error:
-                    skipped.append((item.id, str(error)))
+            pixels, good = self._read(share_of(items, share, self.processes * accumulate), size, epoch, skipped)
             texts = [draw_texts(item, self.start.tokenizer, self.recipe.data, self.recipe.seed, epoch) for item in good]
-            shape = (self.frames, 3, size, size) if self.frames else (3, size, size)
-            parts.append(Part(torch.stack(pixels) if pixels else torch.zeros(0, *shape), tuple(good), texts))
+            parts.append(Part(pixels, tuple(good), texts))
         return Prepared(epoch, tuple(parts), tuple(skipped))
+
+    def _read(
+        self, items: Sequence[Item], size: int, epoch: int, skipped: list[tuple[str, str]]
+    ) -> tuple[Tensor, list[Item]]:
+        """Pixels of the photos that can be read, or what frozen blocks made of them, and those photos."""
+        pixels, good = [], []
+        for item in items:
+            try:
+                if self.kept is not None:
+                    self.kept.require(item, epoch)
+                else:
+                    pixels.append(self._pixels(item, size, epoch))
+                good.append(item)
+            except PicscribeError as error:
+                skipped.append((item.id, str(error)))
+        if self.kept is not None:
+            return self.kept.read(good, epoch), good
+        shape = (self.frames, 3, size, size) if self.frames else (3, size, size)
+        return torch.stack(pixels) if pixels else torch.zeros(0, *shape), good
 
     def _pixels(self, item: Item, size: int, epoch: int) -> Tensor:
         preprocessing = replace(self.start.preprocessing, size=size, mode="square", longer_edge=None)
         source = item.example.image()
         frames = read_frames(source, self.frames) if self.frames else [open_image(source)]
         may_mirror = not any(SIDED.search(text) for pair in item.texts for text in pair)
-        view = draw_view if self.start.preprocessing.mode == "square" else draw_square
+        view = view_of(self.start)
         seen = []
         for frame in frames:  # all of a video's in one view
             draw = random.Random(f"{self.recipe.seed}/{epoch}/{item.id}/view")
             seen.append(preprocessing(view(frame, size, self.recipe.image.augmentation, draw, may_mirror)))
         seen += seen[-1:] * (self.frames - len(seen))  # a video of few frames rests on its last
         return torch.stack(seen) if self.frames else seen[0]
+
+
+def view_of(start: Checkpoint) -> View:
+    """How a checkpoint's photos are cropped: whatever their aspect, or square."""
+    return draw_view if start.preprocessing.mode == "square" else draw_square

@@ -19,7 +19,7 @@ def caption_features(
         images = features.images[start : start + batch]
         with torch.inference_mode(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
             lower = features.read(0, range(start, start + len(images))).to(precision)
-            visual = model.image_encoder.upper(lower, features.blocks)  # type: ignore[operator]
+            visual = model.image_encoder.upper(lower, features.blocks)
             prefix = model.prefix_of(visual)
             wording = Wording(tokenizer.never_written)
             found = generate(model, prefix, [[[tokenizer.cls_id]]] * len(images), options, wording)

@@ -1,7 +1,7 @@
 """Features of random views of every image under the frozen blocks of an image encoder, computed once, kept on disk.
 
-Fine-tuning only the upper blocks leaves the lower ones' output of a view unchanged, so a run draws a fixed number of
-views an image, pays for the lower blocks once a view, and then reads a few tens of kilobytes instead of a photo.
+Fine-tuning only what comes after leaves the frozen blocks' output of a view unchanged, so a run draws a fixed number of
+views an image, pays for the frozen blocks once a view, and then reads a few tens of kilobytes instead of a photo.
 """
 
 import hashlib
@@ -21,11 +21,14 @@ from torch import Tensor
 
 from picscribe.datasets import Example
 from picscribe.datasets.fingerprint import hash_examples
+from picscribe.errors import PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model.arithmetic import multiplies_bfloat16
+from picscribe.model.clip_vit import ClipVit
 from picscribe.model.efficientnet_lite import EfficientNetLite
-from picscribe.training.augmentation import Augmentation, draw_view
+from picscribe.training.augmentation import Augmentation, View, draw_view
+from picscribe.training.parameter_groups import lowest_parameters
 
 SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 BATCH = 32
@@ -33,63 +36,78 @@ READERS = 2
 
 
 class FrozenFeatures:
-    """Lower features (C, rows, columns) of N images in each of several views, bfloat16, one file a view."""
+    """Lower features of N images in each of several views, bfloat16, one file a view: (C, rows, columns) of
+    EfficientNet-Lite, (I, D) of a ViT."""
 
     def __init__(
         self,
-        encoder: EfficientNetLite,
+        encoder: ClipVit | EfficientNetLite,
         blocks: int,
         images: Sequence[Example],
         preprocessing: Preprocessing,
         augmentation: Augmentation | None,
         seed: int,
         folder: Path,
+        draw: View = draw_view,
+        skips_unreadable: bool = False,
     ) -> None:
-        """Without `augmentation` there is one view: the image as the checkpoint will see it in use."""
+        """Without `augmentation` there is one view: the image as the checkpoint will see it in use.
+
+        skips_unreadable: an image that cannot be read is not a number in every place, rather than an error.
+        """
         self.encoder, self.blocks, self.images = encoder, blocks, images
         self.preprocessing, self.augmentation, self.seed = preprocessing, augmentation, seed
-        self.folder = folder
+        self.folder, self.draw, self.skips_unreadable = folder, draw, skips_unreadable
+        self.device = next(encoder.parameters()).device
         self.memory: dict[int, np.memmap] = {}
         with torch.inference_mode():
-            self.shape = tuple(
-                encoder.lower(torch.zeros(1, 3, preprocessing.size, preprocessing.size), blocks).shape[1:]
-            )
+            nothing = torch.zeros(1, 3, preprocessing.size, preprocessing.size, device=self.device)
+            self.shape = tuple(encoder.lower(nothing, blocks).shape[1:])
         self.key = self._key()
 
     def _key(self) -> str:
         """Everything the features depend on, as a hash: another recipe never reads these files."""
         weights = hashlib.sha256()
-        lower = [*self.encoder.stem.parameters()]
-        lower += [p for b in self.encoder.blocks[: self.blocks] for p in b.parameters()]
-        for parameter in lower:
-            weights.update(parameter.detach().numpy().tobytes())
+        for parameter in lowest_parameters(self.encoder, self.blocks):
+            weights.update(parameter.detach().cpu().numpy().tobytes())
         settings = {
             "weights": weights.hexdigest(),
             "blocks": self.blocks,
             "preprocessing": asdict(self.preprocessing),
             "augmentation": asdict(self.augmentation) if self.augmentation else None,
+            "draw": self.draw.__name__,
             "seed": self.seed,
             "images": hash_examples(self.images),
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
-    def _pixels(self, index: int, view: int) -> Tensor:
+    def pixels(self, index: int, view: int) -> Tensor:
+        """A view of an image, (3, size, size). Raises InputError where it cannot be read."""
         example = self.images[index]
         image = open_image(example.image())
         if self.augmentation:
             draw = random.Random(f"{self.seed}/{example.id}/{view}")
             may_mirror = not any(SIDED.search(caption) for caption in example.texts)
-            image = draw_view(image, self.preprocessing.size, self.augmentation, draw, may_mirror)
+            image = self.draw(image, self.preprocessing.size, self.augmentation, draw, may_mirror)
         return self.preprocessing(image)
 
-    def _batches(self, view: int) -> Iterator[Tensor]:
+    def _pixels(self, index: int, view: int) -> Tensor | None:
+        """None where the image cannot be read and is skipped."""
+        try:
+            return self.pixels(index, view)
+        except PicscribeError:
+            if not self.skips_unreadable:
+                raise
+            return None
+
+    def _batches(self, view: int) -> Iterator[list[Tensor | None]]:
         with ThreadPoolExecutor(READERS) as readers:
             pending = []
             starts = range(0, len(self.images), BATCH)
             for start in starts[:2]:
                 pending.append([readers.submit(self._pixels, i, view) for i in self._span(start)])
             for start in starts:
-                batch = torch.stack([future.result() for future in pending.pop(0)])
+                batch = [future.result() for future in pending.pop(0)]
                 if start + 2 * BATCH < len(self.images):
                     pending.append([readers.submit(self._pixels, i, view) for i in self._span(start + 2 * BATCH)])
                 yield batch
@@ -102,8 +120,7 @@ class FrozenFeatures:
         if view in self.memory:
             return
         path = self.folder / f"{self.key}-{view}.bf16"
-        channels, rows, columns = self.shape
-        shape = (len(self.images), rows, columns, channels)
+        shape = (len(self.images), *_channels_last(torch.empty(1, *self.shape, device="meta")).shape[1:])
         if not path.exists() or path.stat().st_size != math.prod(shape) * np.dtype(np.int16).itemsize:
             self.folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(f".{os.getpid()}.partial")
@@ -116,15 +133,24 @@ class FrozenFeatures:
 
     def _compute(self, view: int, features: np.memmap, progress: Callable[[int], None]) -> None:
         done = 0
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bfloat16()):
+        fast = self.device.type != "cpu" or multiplies_bfloat16()
+        size = self.preprocessing.size
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
             for batch in self._batches(view):
-                lower = self.encoder.lower(batch, self.blocks).permute(0, 2, 3, 1).contiguous()
-                features[done : done + len(batch)] = lower.to(torch.bfloat16).view(torch.int16).numpy()
+                pixels = torch.stack([torch.zeros(3, size, size) if one is None else one for one in batch])
+                lower = _channels_last(self.encoder.lower(pixels.to(self.device), self.blocks)).contiguous()
+                lower[[number for number, one in enumerate(batch) if one is None]] = math.nan
+                features[done : done + len(batch)] = lower.to(torch.bfloat16).cpu().view(torch.int16).numpy()
                 done += len(batch)
                 progress(done)
         features.flush()
 
     def read(self, view: int, indices: Sequence[int]) -> Tensor:
-        """Features of some images of a prepared view: (n, C, rows, columns) bfloat16, channels last in memory."""
-        stored = torch.from_numpy(self.memory[view][np.asarray(indices)]).view(torch.bfloat16)
-        return stored.permute(0, 3, 1, 2)
+        """Features of some images of a prepared view: (n, *shape) bfloat16, channels last in memory."""
+        stored = torch.from_numpy(self.memory[view][np.asarray(indices, np.int64)]).view(torch.bfloat16)
+        return stored.permute(0, 3, 1, 2) if stored.dim() == 4 else stored
+
+
+def _channels_last(features: Tensor) -> Tensor:
+    """(n, C, rows, columns) → (n, rows, columns, C); (n, I, D) as it is."""
+    return features.permute(0, 2, 3, 1) if features.dim() == 4 else features

@@ -1,0 +1,85 @@
+"""What the frozen part of a fine-tuned image encoder makes of each photo, in so many views, computed once a view."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+
+from torch import Tensor
+
+from picscribe.checkpoints import Checkpoint
+from picscribe.errors import ConfigurationError, InputError
+from picscribe.training.augmentation import View
+from picscribe.training.fine_tuning_recipe import FineTuningRecipe
+from picscribe.training.items import Item
+from picscribe.training.mixture import Data
+from picscribe.training.shards import ShardItems
+from picscribe.training.views import FrozenFeatures
+
+REPORT_EVERY = 1600
+
+
+class KeptViews:
+    """Features of a run's photos under the `blocks` that do not learn; a view is computed when first asked for."""
+
+    def __init__(
+        self,
+        recipe: FineTuningRecipe,
+        start: Checkpoint,
+        data: Data,
+        view: View,
+        folder: Path,
+        report: Callable[[str], None],
+    ) -> None:
+        """Raises ConfigurationError for data whose views cannot be kept."""
+        if data.has_videos or any(isinstance(part.items, ShardItems) for part in data.parts):
+            raise ConfigurationError("image.views is for photos that are not streamed: leave it out")
+        items = [item for part in data.parts for item in part.items]
+        self.numbers = {id(item): number for number, item in enumerate(items)}
+        self.preparing = Lock()
+        self.views, self.report = recipe.image.views, report
+        encoder = start.model.image_encoder
+        self.blocks = recipe.weights.frozen_blocks or len(encoder.blocks)
+        self.features = FrozenFeatures(
+            encoder,
+            self.blocks,
+            [replace(item.example, texts=tuple(text for pair in item.texts for text in pair)) for item in items],
+            replace(start.preprocessing, mode="square", longer_edge=None),
+            recipe.image.augmentation,
+            recipe.seed,
+            folder,
+            view,
+            skips_unreadable=True,
+        )
+
+    def prepare(self, epoch: int) -> None:
+        """Have the view of an epoch, which takes minutes where it is new."""
+        total = len(self.numbers)
+
+        def progress(done: int) -> None:
+            if done % REPORT_EVERY == 0 or done == total:
+                self.report(f"view {epoch % self.views + 1} of {self.views}: {done:,} of {total:,} photos seen")
+
+        with self.preparing:  # steps are read ahead, in several threads
+            self.features.prepare(epoch % self.views, progress)
+
+    def require(self, item: Item, epoch: int) -> None:
+        """Raises InputError for a photo that could not be read, saying why."""
+        view, number = epoch % self.views, self.numbers[id(item)]
+        if self.features.read(view, [number]).flatten()[0].isnan():
+            self.features.pixels(number, view)
+            raise InputError(
+                f"{item.id}: could not be read when its features were computed, and can be now: delete "
+                f"{self.features.folder} to have it learned"
+            )
+
+    def read(self, items: Sequence[Item], epoch: int) -> Tensor:
+        """Features of photos of a prepared epoch, (n, …)."""
+        return self.features.read(epoch % self.views, [self.numbers[id(item)] for item in items])
+
+    def bytes_a_view(self) -> int:
+        """Room that a view takes on the disk."""
+        size = 2 * len(self.numbers)
+        for length in self.features.shape:
+            size *= length
+        return size

@@ -1,0 +1,204 @@
+"""Fine-tuning over what frozen blocks have made of the photos, against fine-tuning over the photos."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from picscribe.checkpoints import Checkpoint, save
+from picscribe.errors import ConfigurationError
+from picscribe.media.preprocessing import Preprocessing
+from picscribe.model import ClipVitConfig, EfficientNetLiteConfig, Git, GitConfig, TextDecoderConfig
+from picscribe.text.tokenizer import Tokenizer
+from picscribe.training import FineTuningRecipe, fine_tune
+from picscribe.training.augmentation import Augmentation
+from picscribe.training.fine_tuning import FineTuner
+from picscribe.training.fine_tuning_recipe import (
+    DataSettings,
+    ImageSettings,
+    OptimisationSettings,
+    Source,
+    ValidationSettings,
+    WeightSettings,
+)
+from picscribe.training.preview import preview
+
+pytest.importorskip("accelerate")
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "square"]
+AS_THEY_ARE = Augmentation(min_area=1.0, max_stretch=1.0, mirror=False)
+FROZEN = {
+    "decoder": WeightSettings(train="decoder", dropout=0.0),
+    "lora": WeightSettings(train="lora", dropout=0.0),
+    "blocks": WeightSettings(frozen_blocks=1, dropout=0.0),
+}
+
+
+@pytest.fixture(scope="module", params=["vit", "lite"])
+def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model with random weights, of either image encoder."""
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(WORDS)
+    decoder = TextDecoderConfig(
+        vocabulary_size=len(WORDS), width=32, layers=2, heads=4, mlp_width=64, max_positions=48, tie_output=True,
+        pad_id=tokenizer.pad_id, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id,
+    )  # fmt: skip
+    vit = ClipVitConfig(width=32, layers=2, heads=4, mlp_width=64, patch_size=16, image_size=32)
+    encoder, mode = (vit, "center_crop") if request.param == "vit" else (EfficientNetLiteConfig(0, 32), "square")
+    model = Git(GitConfig(encoder, decoder)).eval()
+    folder = tmp_path_factory.mktemp("start")
+    save(Checkpoint(model, tokenizer, Preprocessing(size=32, mode=mode), "start", folder), folder)  # type: ignore[arg-type]
+    return folder
+
+
+@pytest.fixture
+def recipe(start: Path, tmp_path: Path) -> FineTuningRecipe:
+    """Twelve photos to learn from, three steps an epoch, seen as they are."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(16):
+        colour = ("red", "blue")[number % 2]
+        Image.new("RGB", (32 + number, 40), colour).save(photos / f"{number:02}.png")
+        (photos / f"{number:02}.txt").write_text(f"a {colour} square\na square\n")
+    return FineTuningRecipe(
+        start=str(start),
+        data=DataSettings((Source(str(photos)),), held_out=0.25),
+        image=ImageSettings(augmentation=AS_THEY_ARE),
+        weights=FROZEN["decoder"],
+        optimisation=OptimisationSettings(steps=6, batch_images=4, learning_rate=3e-3, warmup_steps=1),
+        validation=ValidationSettings(every_steps=3, beams=1, max_new_tokens=4),
+    )
+
+
+def keeping(recipe: FineTuningRecipe, views: int = 1, **changes: Any) -> FineTuningRecipe:
+    return replace(recipe, image=replace(recipe.image, views=views, **changes))
+
+
+def silent(text: str) -> None:
+    pass
+
+
+def losses(recipe: FineTuningRecipe, run: Path) -> list[float]:
+    tuner = FineTuner(recipe, run, silent)
+    tuner.model.train()
+    found = []
+    for tuner.step in range(6):
+        found.append(tuner.train_step(tuner.reader.prepare(tuner.step)))
+    return found
+
+
+@pytest.mark.parametrize("frozen", FROZEN)
+def test_what_is_learned_is_the_same(frozen: str, recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    """To the precision that features are kept in."""
+    recipe = replace(recipe, weights=FROZEN[frozen])
+    kept, seen = losses(keeping(recipe), tmp_path / "kept"), losses(recipe, tmp_path / "seen")
+    assert kept == pytest.approx(seen, rel=0.02)
+    assert seen[-1] < seen[0]
+
+
+def test_cider_is_optimised_over_kept_views(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    tuner = FineTuner(keeping(replace(recipe, objective="cider")), tmp_path / "run", silent)
+    before = tuner.model.text_decoder.word_embedding.weight.clone()
+    tuner.model.train()
+    for tuner.step in range(3):
+        tuner.train_step(tuner.reader.prepare(tuner.step))
+    assert len(tuner.rewards.drawn) == 3  # type: ignore[union-attr]
+    assert not torch.equal(tuner.model.text_decoder.word_embedding.weight, before)
+
+
+def test_frozen_blocks_see_every_view_once(
+    recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four epochs of twelve photos in two views: 24 photos for the frozen blocks; none for the next run."""
+    recipe = keeping(recipe, views=2, features=str(tmp_path / "features"))
+    recipe = replace(recipe, optimisation=replace(recipe.optimisation, steps=12))
+    seen: list[int] = []
+
+    def run(name: str) -> None:
+        tuner = FineTuner(recipe, tmp_path / name, silent)
+        tuner.folder.open(recipe, resume=False)
+        encoder = tuner.model.image_encoder
+        lower = type(encoder).lower
+
+        def counted(self: Any, pixels: Tensor, blocks: int) -> Tensor:
+            if blocks:
+                seen.append(len(pixels))
+            return lower(self, pixels, blocks)
+
+        monkeypatch.setattr(type(encoder), "lower", counted)
+        tuner.run()
+        monkeypatch.undo()
+
+    run("one")
+    assert sum(seen) == 24
+    run("other")
+    assert sum(seen) == 24
+
+
+def test_a_stopped_run_goes_on_bit_identically(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    recipe = keeping(replace(recipe, weights=replace(recipe.weights, dropout=0.1)), views=2)
+    recipe = replace(recipe, image=replace(recipe.image, augmentation=Augmentation()))
+    fine_tune(recipe, tmp_path / "whole", report=silent)
+
+    def stop(text: str) -> None:
+        if text.startswith("step 3"):
+            tuner.stop_asked = True
+
+    tuner = FineTuner(recipe, tmp_path / "stopped", stop)
+    tuner.folder.open(recipe, resume=False)
+    tuner.run()
+    assert tuner.step < 6
+    fine_tune(recipe, tmp_path / "stopped", resume=True, report=silent)
+    one, other = (
+        torch.load(tmp_path / run / "states" / "step-00000006.pt", weights_only=True)["model"]
+        for run in ("whole", "stopped")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_broken_photo_is_skipped_and_told_of_in_every_epoch(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for file in photos.glob("*.png"):
+        if file.stem not in ("00", "01", "02", "03"):
+            file.unlink()
+            file.with_suffix(".txt").unlink()
+    recipe = replace(
+        recipe,
+        data=DataSettings((Source(str(photos)),), (Source(str(photos)),)),
+        optimisation=replace(recipe.optimisation, steps=2),
+        validation=replace(recipe.validation, every_steps=2),
+    )
+    (photos / "02.png").write_bytes(b"no picture")
+    tuner = FineTuner(keeping(recipe), tmp_path / "run", silent)
+    for step in (0, 1):
+        prepared = tuner.reader.prepare(step)
+        assert [Path(name).stem for name, _ in prepared.skipped] == ["02"]
+        assert len(prepared.parts[0].pixels) == 3
+        assert not prepared.parts[0].pixels.isnan().any()
+    Image.new("RGB", (40, 40)).save(photos / "02.png")
+    ((_, problem),) = tuner.reader.prepare(0).skipped
+    assert "delete" in problem
+    assert "features" in problem
+
+
+def test_a_dry_run_says_what_is_kept_and_keeps_nothing(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    said = preview(keeping(recipe, views=3), tmp_path / "run")
+    assert "features of 3 views: 0 MiB in" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_streams_cannot_be_kept(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    import tarfile
+
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / "0.tar", "w") as tar:
+        for suffix in (".png", ".txt"):
+            tar.add(tmp_path / "photos" / f"00{suffix}", f"00{suffix}")
+    source = Source(str(tmp_path / "shards"), stream=True)
+    streamed = replace(recipe, data=DataSettings((source,), (Source(str(tmp_path / "photos")),)))
+    with pytest.raises(ConfigurationError, match="not streamed"):
+        FineTuner(keeping(streamed), tmp_path / "run", silent)
