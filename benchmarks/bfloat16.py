@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from picscribe.model.arithmetic import multiplies_bfloat16
+from picscribe.versions import versions
 
 
 def gigaflops(a: Tensor, b: Tensor) -> float:
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--side", type=int, default=1024)
     arguments = parser.parse_args()
+    print(versions(), vars(arguments))
     figures: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
     for _ in range(arguments.runs + 1):
         for dtype, found in figures.items():

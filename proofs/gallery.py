@@ -2,11 +2,13 @@
 
     python -m proofs.gallery
 
-Takes what `python -m proofs.moving_shapes` and the others left in runs/proofs. Pictures are those that the proofs drew
-and the example photos; of data sets that are not ours, words alone are shown.
+Takes what `python -m proofs.moving_shapes` and the others left in runs/proofs; of a model that is not there the page
+keeps what it says already. Pictures are those that the proofs drew and the example photos; of data sets that are not
+ours, words alone are shown.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -119,17 +121,37 @@ def photos() -> list[str]:
     return lines
 
 
+PARTS: tuple[tuple[str, str, Callable[[], list[str]]], ...] = (
+    (moving_shapes.NAME, "## Videos of moving shapes", videos),
+    (scene_text.NAME, "## Words in pictures", words),
+    (
+        "easy-vqa",
+        "## Questions about shapes",
+        lambda: answers("easy-vqa", "answers", "exact-match", "Questions about shapes", "easy-vqa's test"),
+    ),
+    (
+        "fashion-mnist",
+        "## Clothes",
+        lambda: answers("fashion-mnist", "free", "equal", "Clothes", "Free generation"),
+    ),
+)
+"""Of each proof: its name, how its part of the page begins, and what writes it."""
+
+
+def parts_of(page: str) -> dict[str, list[str]]:
+    """The lines of a page's parts by their titles."""
+    parts: dict[str, list[str]] = {}
+    for line in page.splitlines():
+        if line.startswith("## "):
+            parts[line] = []
+        if parts:
+            parts[next(reversed(parts))].append(line)
+    return parts
+
+
 def main() -> None:
-    """Write the page from what is there; name what is not."""
-    parts = [
-        (moving_shapes.NAME, videos),
-        (scene_text.NAME, words),
-        (
-            "easy-vqa",
-            lambda: answers("easy-vqa", "answers", "exact-match", "Questions about shapes", "easy-vqa's test"),
-        ),
-        ("fashion-mnist", lambda: answers("fashion-mnist", "free", "equal", "Clothes", "Free generation")),
-    ]
+    """Write the page from what is there; keep the rest as it was, or name it."""
+    before = parts_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
     lines = [
         "# Gallery",
         "",
@@ -138,12 +160,19 @@ def main() -> None:
     lines += ["Made by `python -m proofs.gallery`; each model by the command of its name, such as", ""]
     lines += ["    python -m proofs.moving_shapes", ""]
     lines += [*photos(), ""]
-    for name, write in parts:
-        if not (RUNS / name / "run" / "best").exists():
+    for name, title, write in PARTS:
+        if (RUNS / name / "trained").exists():
+            lines += [*write(), ""]
+        elif title in before:
+            print(f"kept as it was, for it is not trained here: {name}")
+            lines += before[title]
+        else:
             print(f"left out, for it was not trained: {name}")
-            continue
-        lines += [*write(), ""]
-    PAGE.write_text("\n".join(lines), encoding="utf-8")
+    page = "\n".join(lines).rstrip() + "\n"
+    PAGE.write_text(page, encoding="utf-8")
+    for picture in PICTURES.glob("*.png"):
+        if picture.name not in page:
+            picture.unlink()
 
 
 if __name__ == "__main__":

@@ -43,6 +43,11 @@ class DocumentFrequencies:
         keys = tuple(part.key for part in captions.ngrams)
         return cls(len(documents), captions.vocabulary, keys, tuple(captions.document_counts))
 
+    @classmethod
+    def of_counts(cls, documents: int, counts: Mapping[str, int]) -> "DocumentFrequencies":
+        """What `by_ngram` gives; InputError where no captions could have given these counts."""
+        return _from_texts(documents, counts)
+
     def find(self, captions: NumberedCaptions) -> list[Ints]:
         """(G,) for each length: how many documents hold each n-gram of `captions`; 0 for one that was not counted."""
         words = np.array([self.vocabulary.get(word, -1) for word in captions.vocabulary], np.int64)

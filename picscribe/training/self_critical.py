@@ -4,7 +4,7 @@ Source: self-critical sequence training, Rennie et al., 2017 (arXiv 1612.00563);
 (arXiv 2003.09971).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Rewards:
         self.drawn: list[float] = []
         references = {str(item.example.source): [text + END for _, text in item.texts] for item in items}
         path = settings.document_frequencies
-        frequencies = DocumentFrequencies.load(Path(path)) if path else None
+        frequencies = with_ends(DocumentFrequencies.load(Path(path)), references) if path else None
         self.scorer = CiderScorer(references, frequencies)
 
     def draw(self, model: Git, features: Tensor, items: Sequence[Item], seed: int) -> Rewarded:
@@ -100,3 +100,19 @@ class Rewards:
     def _example(self, tokens: Sequence[int]) -> TrainingExample:
         tokens = (self.tokenizer.cls_id, *tokens, self.tokenizer.sep_id)
         return TrainingExample(tokens, (False, *[True] * (len(tokens) - 1)))
+
+
+def with_ends(counted: DocumentFrequencies, references: Mapping[str, Sequence[str]]) -> DocumentFrequencies:
+    """A file's frequencies, and those of what ends a caption, which files do not have: from captions that end in END,
+    brought to the file's number of images.
+    """
+    own, counts = DocumentFrequencies.of_references(references), counted.by_ngram()
+    share = counted.documents / own.documents
+    ends = [(text, count) for text, count in own.by_ngram().items() if text.rpartition(" ")[2] == END.strip()]
+    for text, count in sorted(ends, key=lambda pair: pair[0].count(" ")):
+        # No n-gram is in more images than what it is made of; one with a part that the file lacks is as rare as that.
+        parts = (text.rpartition(" ")[0], text.partition(" ")[2])
+        most = min((counts.get(part, 0) for part in parts if part), default=counted.documents)
+        if most:
+            counts[text] = min(most, max(1, round(count * share)))
+    return DocumentFrequencies.of_counts(counted.documents, counts)

@@ -27,6 +27,7 @@ from picscribe.errors import (
     MissingPackageError,
     PicscribeError,
 )
+from picscribe.evaluation.document_frequencies import DocumentFrequencies
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.text.tokenizer import Tokenizer
@@ -48,7 +49,7 @@ from picscribe.training.mixture import read_data
 from picscribe.training.parameter_groups import depth_of
 from picscribe.training.precision import NO_BFLOAT16
 from picscribe.training.recipe import dump_recipe, recipe_from
-from picscribe.training.self_critical import END
+from picscribe.training.self_critical import END, Rewards
 
 pytest.importorskip("accelerate")
 
@@ -349,6 +350,28 @@ def test_a_caption_that_breaks_off_is_worth_less(recipe: FineTuningRecipe, tmp_p
     ended, broken, cut = score(identity, [whole + END, whole + " a" + END, whole])
     assert ended > broken
     assert ended > cut
+
+
+def test_document_frequencies_of_a_file_are_given_ends(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    """A file of the training captions' own frequencies rewards as none does; so does one of tenfold images."""
+    own = FineTuner(replace(recipe, objective="cider"), tmp_path, silent)
+    items = own.data.parts[0].items
+    counted = DocumentFrequencies.of_references({item.id: [text for _, text in item.texts] for item in items})
+    counted.save(tmp_path / "own.json")
+    tenfold = {text: 10 * count for text, count in counted.by_ngram().items()}
+    DocumentFrequencies.of_counts(10 * counted.documents, tenfold).save(tmp_path / "tenfold.json")
+    others = [
+        Rewards(SelfCriticalSettings(document_frequencies=str(tmp_path / name)), items, own.start.tokenizer)
+        for name in ("own.json", "tenfold.json")
+    ]
+    for item in items:
+        texts = [item.texts[0][1] + END, "a red square" + END, "a red square on" + END, "it is" + END]
+        one, same, tenfold_scores = (
+            rewards.scorer.score_batch([str(item.example.source)] * len(texts), texts)
+            for rewards in (own.rewards, *others)  # type: ignore[union-attr]
+        )
+        assert one == pytest.approx(same, abs=1e-12)
+        assert one[:2] == pytest.approx(tenfold_scores[:2], abs=1e-9)  # the others hold what no caption does
 
 
 def test_advantages_are_what_the_papers_say(recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path) -> None:
