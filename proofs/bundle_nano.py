@@ -2,34 +2,61 @@
 
     picscribe train recipes/nano-flickr8k.yaml --output runs/nano
     picscribe train recipes/nano-cider.yaml --output runs/nano-cider
-    python -m proofs.bundle_nano runs/nano/best runs/nano-cider/best
+    python -m proofs.bundle_nano runs/nano/best runs/nano-cider/best --size 288
 
-Named are the checkpoints of its steps, the last of which is put there. The card, README.md, is written by hand: put the
-new figures there, `pytest -m slow tests/test_nano.py` checks them.
+Named are the checkpoints of its steps. The last is put there, for photos of another size than it learned from where
+--size says so: random views show things larger than whole photos do (Touvron et al., 2019, arXiv 1906.06423). The card,
+README.md, is written by hand: put the new figures there, `pytest -m slow tests/test_nano.py` checks them.
 """
 
 import argparse
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from picscribe import checkpoints
+from picscribe.checkpoints import Checkpoint
+from picscribe.model import Git
+from picscribe.model.clip_vit import resize_position_grid
 
 BUNDLED = Path("picscribe/bundled/nano")
+
+
+def resized(checkpoint: Checkpoint, size: int) -> Checkpoint:
+    """The checkpoint as it is, for photos of `size` × `size` pixels, the positions of its cells resized once."""
+    config = checkpoint.model.config
+    encoder = replace(config.image_encoder, image_size=size)
+    model = Git(replace(config, image_encoder=encoder)).eval()
+    weights: dict[str, Any] = checkpoint.model.state_dict()
+    name = "image_encoder.position_embedding"
+    side = encoder.grid
+    weights[name] = resize_position_grid(weights[name], side, side)
+    model.load_state_dict(weights)
+    return replace(checkpoint, model=model, preprocessing=replace(checkpoint.preprocessing, size=size))
 
 
 def main() -> None:
     """Write the checkpoint's files over those of the package."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", type=Path, nargs="+")
-    steps: list[Path] = parser.parse_args().checkpoints
-    *before, last = [json.loads((folder / "training.json").read_text(encoding="utf-8")) for folder in steps]
+    parser.add_argument("--size", type=int, help="pixels that photos come to, where it is not that of training")
+    arguments = parser.parse_args()
+    steps: list[Path] = arguments.checkpoints
+    records = [json.loads((folder / "training.json").read_text(encoding="utf-8")) for folder in steps]
+    # A step that began from a bundled nano says itself what was before it.
+    before = [step for record in records for step in (*record.pop("before", ()), record)]
+    checkpoint = checkpoints.load(str(steps[-1]))
+    if arguments.size:
+        checkpoint = resized(checkpoint, arguments.size)
+    record = {**before.pop(), "size": checkpoint.preprocessing.size, "before": before}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "nano"
-        checkpoints.save(checkpoints.load(str(steps[-1])), folder, torch.float16, {**last, "before": before})
+        checkpoints.save(checkpoint, folder, torch.float16, record)
         for file in folder.iterdir():
             shutil.copy(file, BUNDLED / file.name)
 

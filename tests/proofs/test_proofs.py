@@ -144,3 +144,18 @@ def test_what_is_spoilt_is_found() -> None:
         found.add("" if fault is None else fault.rule)
         assert fault is not None or text == "a photo that was taken on a sunny day"
     assert found == {"", "tag", "boilerplate", "length", "offensive", "language"}
+
+
+def test_nano_sees_another_size_as_if_it_were_made_for_it() -> None:
+    import torch
+
+    from picscribe import checkpoints
+    from proofs.bundle_nano import resized
+
+    nano = checkpoints.load("nano")
+    size = nano.preprocessing.size + 32
+    other = resized(nano, size)
+    pixels = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(other.model.visual_features(pixels), nano.model.visual_features(pixels))
+    assert other.preprocessing.size == other.model.config.image_encoder.image_size == size
