@@ -145,7 +145,8 @@ class FineTuner:
     def run(self) -> list[dict[str, float]]:
         """Every step that is left, with validations and saved states between; returns the history, a row each."""
         self.model.train()
-        started, seen, losses = time.monotonic(), 0, list[float]()
+        started, losses = time.monotonic(), list[float]()
+        since, seen = started, 0
         if self.recipe.trackers:
             self.accelerator.init_trackers(self.recipe.name, config={"recipe": dump_recipe(self.recipe)})
         read = read_ahead(range(self.step, self.total), self.reader.prepare, ahead=2)
@@ -158,7 +159,9 @@ class FineTuner:
                 self.step += 1
                 seen += self.recipe.optimisation.batch_images
                 if self.step % REPORT_EVERY == 0:
-                    self._progress(losses, seen / (time.monotonic() - started))
+                    # Of the last steps alone: the first ones of a view take as long as a whole epoch.
+                    self._progress(losses, seen / (time.monotonic() - since))
+                    since, seen = time.monotonic(), 0
                 ended = self._after_step(losses, started)
                 if ended:
                     read.close()
