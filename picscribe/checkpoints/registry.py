@@ -101,7 +101,7 @@ def answers_questions(name: str) -> bool | None:
     released = find_released(name)
     if released is not None:
         return "question answering" in released.task
-    return False if name == "nano" else None
+    return True if name == "nano" else None
 
 
 def find_released(name: str) -> Released | None:

@@ -52,7 +52,7 @@ def _bundled(name: str) -> dict[str, Any]:
     return _entry(
         name,
         "broken" if found.problems else "in the package",
-        task="captioning",
+        task="captioning, questions",
         parameters=found.parameters,
         image_size=config.image_encoder.image_size if config else None,
         frames=config.frames if config else None,

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 import picscribe
 from picscribe import Scribe, Video
+from picscribe.checkpoints import registry
 from picscribe.checkpoints.registry import answers_questions
 from picscribe.cli.main import app
 
@@ -81,7 +82,11 @@ def test_a_file_of_questions_becomes_a_results_file(run: Any, scribe: Scribe, ph
     assert json.loads(output.read_text()) == expected
 
 
-def test_a_checkpoint_not_trained_for_questions_says_so(runner: CliRunner, photo: Path) -> None:
+def test_a_checkpoint_not_trained_for_questions_says_so(
+    runner: CliRunner, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "not trained" not in runner.invoke(app, ["ask", str(photo), "is there a dog?"]).stderr
+    monkeypatch.setattr(registry, "answers_questions", lambda name: False)
     result = runner.invoke(app, ["ask", str(photo), "what is this"])
     assert result.exit_code == 0
     assert result.stderr.count("\n") == 1
