@@ -19,17 +19,17 @@ from picscribe.text.prompts import TrainingExample
 from picscribe.training.allocator import keep_freed_memory
 from picscribe.training.curves import draw_curves
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
-from picscribe.training.kept_views import KeptViews
+from picscribe.training.kept_views import keep_views
 from picscribe.training.mixture import Batches, read_data, steps_of
 from picscribe.training.objective import Objective
 from picscribe.training.packing import PackedTexts, pack
 from picscribe.training.parameter_groups import learning_rate_factor, make_optimiser
 from picscribe.training.precision import NO_BFLOAT16, precision_here
-from picscribe.training.reading import Part, Prepared, Reader, view_of
+from picscribe.training.reading import Part, Prepared, Reader
 from picscribe.training.recipe import dump_recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.training.scores import Scores
-from picscribe.training.self_critical import Rewards
+from picscribe.training.self_critical import rewards_for
 from picscribe.training.setup import load_start, make_accelerator
 from picscribe.training.sharding import (
     averages_of,
@@ -95,9 +95,11 @@ class FineTuner:
         self.validated = self.model if self.ema is None else self.ema.model
         self._prepare()
         torch.manual_seed(recipe.seed + self.accelerator.process_index)
-        self.rewards = self._rewards() if recipe.objective == "cider" else None
+        cider = recipe.objective == "cider"
+        self.rewards = rewards_for(recipe.self_critical, self.data, self.start.tokenizer) if cider else None
         self.scores = Scores(recipe, self.data, self.start, self.folder, self._say)
-        kept = self._kept_views()
+        kept = keep_views(recipe, self.start, self.data, self.processes, output, self._say)
+        self.objective.kept_blocks = kept.blocks if kept is not None else None
         self.reader = Reader(recipe, self.start, batches, self.processes, self.accelerator.process_index, kept)
         self.step = 0
         self.history: list[dict[str, float]] = []
@@ -119,26 +121,6 @@ class FineTuner:
             if sharded:
                 shard(self.ema, device, self.processes)
             self.ema.to(device)
-
-    def _rewards(self) -> Rewards:
-        if self.data.task != "captions":
-            raise ConfigurationError(f"objective cider is for captions, but the data are {self.data.task}")
-        items = [item for part in self.data.parts for item in part.items]
-        if asking := next((item for item in items if any(question for question, _ in item.texts)), None):
-            raise ConfigurationError(f"objective cider is for captions, but data.train asks about {asking.id}")
-        return Rewards(self.recipe.self_critical, items, self.start.tokenizer)
-
-    def _kept_views(self) -> KeptViews | None:
-        """What frozen blocks make of the photos, where the recipe has that kept."""
-        image = self.recipe.image
-        if not image.views:
-            return None
-        if self.processes > 1:
-            raise ConfigurationError("image.views is for one process: leave it out")
-        folder = Path(image.features) if image.features else self.folder.path / "features"
-        kept = KeptViews(self.recipe, self.start, self.data, view_of(self.start), folder, self._say)
-        self.objective.kept_blocks = kept.blocks
-        return kept
 
     # Steps
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from picscribe.checkpoints import Checkpoint
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.training.augmentation import View
+from picscribe.training.augmentation import View, draw_square, draw_view
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.items import Item
 from picscribe.training.mixture import Data
@@ -23,13 +23,7 @@ class KeptViews:
     """Features of a run's photos under the `blocks` that do not learn; a view is computed when first asked for."""
 
     def __init__(
-        self,
-        recipe: FineTuningRecipe,
-        start: Checkpoint,
-        data: Data,
-        view: View,
-        folder: Path,
-        report: Callable[[str], None],
+        self, recipe: FineTuningRecipe, start: Checkpoint, data: Data, folder: Path, report: Callable[[str], None]
     ) -> None:
         """Raises ConfigurationError for data whose views cannot be kept."""
         if data.has_videos or any(isinstance(part.items, ShardItems) for part in data.parts):
@@ -48,7 +42,7 @@ class KeptViews:
             recipe.image.augmentation,
             recipe.seed,
             folder,
-            view,
+            view_of(start),
             skips_unreadable=True,
         )
 
@@ -83,3 +77,21 @@ class KeptViews:
         for length in self.features.shape:
             size *= length
         return size
+
+
+def keep_views(
+    recipe: FineTuningRecipe, start: Checkpoint, data: Data, processes: int, run: Path, report: Callable[[str], None]
+) -> KeptViews | None:
+    """What frozen blocks make of the photos, where the recipe has that kept; ConfigurationError where it cannot be."""
+    image = recipe.image
+    if not image.views:
+        return None
+    if processes > 1:
+        raise ConfigurationError("image.views is for one process: leave it out")
+    folder = Path(image.features) if image.features else run / "features"
+    return KeptViews(recipe, start, data, folder, report)
+
+
+def view_of(start: Checkpoint) -> View:
+    """How a checkpoint's photos are cropped: whatever their aspect, or square."""
+    return draw_view if start.preprocessing.mode == "square" else draw_square

@@ -12,10 +12,9 @@ from picscribe.errors import PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.video import read_frames
 from picscribe.text.prompts import TrainingExample
-from picscribe.training.augmentation import View, draw_square, draw_view
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.items import Item, draw_texts
-from picscribe.training.kept_views import KeptViews
+from picscribe.training.kept_views import KeptViews, view_of
 from picscribe.training.mixture import Batches, share_of
 from picscribe.training.views import SIDED
 
@@ -101,8 +100,3 @@ class Reader:
             seen.append(preprocessing(view(frame, size, self.recipe.image.augmentation, draw, may_mirror)))
         seen += seen[-1:] * (self.frames - len(seen))  # a video of few frames rests on its last
         return torch.stack(seen) if self.frames else seen[0]
-
-
-def view_of(start: Checkpoint) -> View:
-    """How a checkpoint's photos are cropped: whatever their aspect, or square."""
-    return draw_view if start.preprocessing.mode == "square" else draw_square

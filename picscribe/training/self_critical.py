@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from picscribe.errors import ConfigurationError
 from picscribe.evaluation.cider import CiderScorer
 from picscribe.evaluation.document_frequencies import DocumentFrequencies
 from picscribe.generation import GenerationOptions, Wording, generate
@@ -20,6 +21,7 @@ from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.fine_tuning_recipe import SelfCriticalSettings
 from picscribe.training.items import Item
+from picscribe.training.mixture import Data
 
 END = " endofcaption"
 """A word that stands for the end of a caption in its reward: n-grams of words alone do not see that a caption breaks
@@ -100,6 +102,16 @@ class Rewards:
     def _example(self, tokens: Sequence[int]) -> TrainingExample:
         tokens = (self.tokenizer.cls_id, *tokens, self.tokenizer.sep_id)
         return TrainingExample(tokens, (False, *[True] * (len(tokens) - 1)))
+
+
+def rewards_for(settings: SelfCriticalSettings, data: Data, tokenizer: Tokenizer) -> Rewards:
+    """Rewards of a run's captions. Raises ConfigurationError for data that ask questions."""
+    if data.task != "captions":
+        raise ConfigurationError(f"objective cider is for captions, but the data are {data.task}")
+    items = [item for part in data.parts for item in part.items]
+    if asking := next((item for item in items if any(question for question, _ in item.texts)), None):
+        raise ConfigurationError(f"objective cider is for captions, but data.train asks about {asking.id}")
+    return Rewards(settings, items, tokenizer)
 
 
 def with_ends(counted: DocumentFrequencies, references: Mapping[str, Sequence[str]]) -> DocumentFrequencies:
