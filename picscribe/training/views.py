@@ -125,7 +125,8 @@ class FrozenFeatures:
             self.folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(f".{os.getpid()}.partial")
             try:
-                self._compute(view, np.memmap(partial, dtype=np.int16, mode="w+", shape=shape), progress)
+                _allocate(partial, math.prod(shape) * np.dtype(np.int16).itemsize)
+                self._compute(view, np.memmap(partial, dtype=np.int16, mode="r+", shape=shape), progress)
                 partial.replace(path)
             finally:
                 partial.unlink(missing_ok=True)
@@ -149,6 +150,19 @@ class FrozenFeatures:
         """Features of some images of a prepared view: (n, *shape) bfloat16, channels last in memory."""
         stored = torch.from_numpy(self.memory[view][np.asarray(indices, np.int64)]).view(torch.bfloat16)
         return stored.permute(0, 3, 1, 2) if stored.dim() == 4 else stored
+
+
+def _allocate(file: Path, size: int) -> None:
+    """A file of `size` bytes, its room taken: on a full disk, writing to mapped memory would end the process."""
+    try:
+        with file.open("wb") as stream:
+            stream.truncate(size)
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                os.posix_fallocate(stream.fileno(), 0, size)
+    except OSError as error:
+        raise PicscribeError(
+            f"{file.parent}: no room for a view's features, {size:,} bytes ({error.strerror})"
+        ) from error
 
 
 def _channels_last(features: Tensor) -> Tensor:

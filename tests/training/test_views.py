@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from picscribe.datasets import Example
-from picscribe.errors import InputError
+from picscribe.errors import InputError, PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import EfficientNetLiteConfig
@@ -114,6 +114,17 @@ def test_another_seed_gives_other_views(make: Any) -> None:
     features.prepare(0)
     other.prepare(0)
     assert (features.read(0, range(8)) != other.read(0, range(8))).flatten(1).any(1).all()
+
+
+def test_a_full_disk_is_told_of_before_anything_is_computed(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(views.os, "posix_fallocate", full, raising=False)
+    features = make()
+    with pytest.raises(PicscribeError, match=r"no room for a view's features.*No space left"):
+        features.prepare(0)
+    assert not list(features.folder.iterdir())
 
 
 def changed_weights(encoder: EfficientNetLite, block: int) -> EfficientNetLite:
