@@ -1,6 +1,8 @@
 """Products in bfloat16 against float32 on this CPU, and whether picscribe takes it for one that has them.
 
-OMP_NUM_THREADS=1 python -m benchmarks.bfloat16
+    OMP_NUM_THREADS=1 python -m benchmarks.bfloat16
+
+Both in turn, in one process.
 """
 
 import argparse
