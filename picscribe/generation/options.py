@@ -29,6 +29,8 @@ class GenerationOptions:
     top_k, top_p: draw from so many of the likeliest tokens (0 for all), and from the likeliest that together have so
         much of the probability (1 for all).
     seed: of what is drawn. The same for every image, so that a caption does not depend on what is captioned beside it.
+    own_draws: each text of a batch gets draws of its own instead, by its place in it: what learns from samples must not
+        draw all of them by the same few numbers.
     beam_groups, diversity_penalty: beams in so many groups, each of which is kept from the words of those before it.
     special_tokens: whether [PAD], [UNK], [unused1] … may be produced, as in the original code; for exact parity only.
     """
@@ -49,6 +51,7 @@ class GenerationOptions:
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    own_draws: bool = False
     beam_groups: int = 1
     diversity_penalty: float = 0.5
 
@@ -84,7 +87,7 @@ class GenerationOptions:
                 raise ConfigurationError(f"{name} must be a number from {lowest} to {highest}, not {number!r}")
         if self.scoring not in get_args(Scoring):
             raise ConfigurationError(f"scoring must be one of {', '.join(get_args(Scoring))}, not {self.scoring!r}")
-        for name in ("no_immediate_repeat", "special_tokens"):
+        for name in ("no_immediate_repeat", "own_draws", "special_tokens"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigurationError(f"{name} must be True or False, not {getattr(self, name)!r}")
         for name in ("banned_words", "required_words"):

@@ -90,7 +90,7 @@ def build_chooser(
         raise ConfigurationError(f"{options.beams} beams, but the vocabulary has only {config.vocabulary_size} words")
     if options.temperature:
         drawn = (options.lines, options.temperature, options.top_k, options.top_p, options.seed)
-        return Sampling(*drawn, limit, sep_id, config.vocabulary_size, texts, device)
+        return Sampling(*drawn, limit, sep_id, config.vocabulary_size, texts, device, options.own_draws)
     if options.beams == 1:
         return GreedySearch(limit, sep_id, texts, device)
     scoring = (GitScoring if options.scoring == "git" else TransformersScoring)(options.length_penalty)

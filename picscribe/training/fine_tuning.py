@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,14 +14,13 @@ from torch import Tensor
 
 from picscribe.errors import CheckpointError, ConfigurationError, PicscribeError
 from picscribe.media.reading import read_ahead
-from picscribe.text.prompts import TrainingExample
 from picscribe.training.allocator import keep_freed_memory
 from picscribe.training.curves import draw_curves
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.kept_views import keep_views
 from picscribe.training.mixture import Batches, read_data, steps_of
 from picscribe.training.objective import Objective
-from picscribe.training.packing import PackedTexts, pack
+from picscribe.training.packing import pack
 from picscribe.training.parameter_groups import learning_rate_factor, make_optimiser
 from picscribe.training.precision import NO_BFLOAT16, precision_here
 from picscribe.training.reading import Part, Prepared, Reader
@@ -42,30 +40,11 @@ from picscribe.training.sharding import (
 )
 from picscribe.training.states import States
 from picscribe.training.stopping import on_sigterm
+from picscribe.training.work import Work, nothing_to_do
 from picscribe.whole_files import write_whole
 
 Report = Callable[[str], None]
 REPORT_EVERY = 20
-
-
-@dataclass(frozen=True)
-class Work:
-    """A part on the device: images, packed texts, and where they were sampled what each token is worth.
-
-    features: the image encoder's, where they are known from sampling. real: 0 for a part
-    without an image, for which one stands in that counts nothing.
-    """
-
-    pixels: Tensor
-    texts: PackedTexts
-    advantage: Tensor | None = None
-    features: Tensor | None = None
-    real: float = 1.0
-
-    @property
-    def count(self) -> int:
-        """Tokens that are predicted."""
-        return int(self.texts.predicts.sum() * self.real)
 
 
 class FineTuner:
@@ -90,7 +69,14 @@ class FineTuner:
             raise ConfigurationError(
                 f"the data are videos, and {recipe.start} takes photos: set image.frames, such as 6"
             )
-        self.objective = Objective(self.model, optimisation.label_smoothing, recipe.weights.activation_checkpointing)
+        weights = recipe.weights
+        self.objective = Objective(
+            self.model,
+            optimisation.label_smoothing,
+            weights.activation_checkpointing,
+            weights.image_dropout,
+            recipe.self_critical.temperature,
+        )
         self.ema = copy.deepcopy(self.objective).eval().requires_grad_(False) if optimisation.ema_decay else None
         self.validated = self.model if self.ema is None else self.ema.model
         self._prepare()
@@ -229,13 +215,11 @@ class FineTuner:
         device = self.accelerator.device
         pixels = part.pixels.to(device, non_blocking=True)
         if not part.items:
-            tokenizer = self.start.tokenizer
-            nothing = pack([[TrainingExample((tokenizer.cls_id, tokenizer.sep_id), (False, True))]])
-            none = torch.zeros(1, device=device) if self.rewards is not None else None
-            return Work(pixels.new_zeros((1, *pixels.shape[1:])), nothing.to(device), none, real=0.0)
+            return nothing_to_do(pixels, self.start.tokenizer, sampled=self.rewards is not None)
         if self.rewards is None:
             return Work(pixels, pack(part.texts).to(device))
-        seed = random.Random(f"{self.recipe.seed}/{self.step}/samples").getrandbits(62)
+        own = f"{self.recipe.seed}/{self.step}/samples/{self.accelerator.process_index}/{part.number}"
+        seed = random.Random(own).getrandbits(62)
         # Seen once, for sampling and for learning; but not where the graphs of several parts would wait for each other,
         # nor where weights were gathered for it.
         kept = not self._sees_anew() or (self.recipe.optimisation.accumulate == 1 and not self.sharded)
@@ -244,14 +228,8 @@ class FineTuner:
                 features = self.objective.see(pixels)
             with self.accelerator.autocast():
                 sampled = self.rewards.draw(self.model, features.detach(), part.items, seed)
-        worth = [
-            advantage
-            for of_image, texts in zip(sampled.advantages, sampled.texts, strict=True)
-            for advantage, text in zip(of_image, texts, strict=True)
-            for _ in text.tokens[1:]
-        ]
-        texts, advantage = pack(sampled.texts).to(device), torch.tensor(worth, device=device)
-        return Work(pixels, texts, advantage, features if kept else None)
+        advantage = torch.tensor(sampled.advantage_of_tokens(), device=device)
+        return Work(pixels, pack(sampled.texts).to(device), advantage, features if kept else None)
 
     def _sees_anew(self) -> bool:
         """Whether anything before the projection learns."""

@@ -90,8 +90,10 @@ class WeightSettings:
     linear layers of what `lora_in` names, and merges them when a model is saved.
 
     frozen_blocks: so many blocks of the image encoder, from the pixels on, stay as they are. layer_decay: its layers
-    learn slower the nearer they are to the pixels, each by this factor. activation_checkpointing: less memory for
-    about a third more time. sharded: of several processes each keeps its share of weights and of the optimiser (FSDP).
+    learn slower the nearer they are to the pixels, each by this factor. image_dropout: the share of what the image
+    encoder makes of an image, cells or patches drawn anew each step, that is hidden from the decoder.
+    activation_checkpointing: less memory for about a third more time. sharded: of several processes each keeps its
+    share of weights and of the optimiser (FSDP).
     """
 
     train: TrainedPart = "all"
@@ -101,6 +103,7 @@ class WeightSettings:
     frozen_blocks: int = 0
     layer_decay: float = 1.0
     dropout: float = 0.1
+    image_dropout: float = 0.0
     activation_checkpointing: bool = False
     sharded: bool = False
 
@@ -112,8 +115,9 @@ class WeightSettings:
             raise ConfigurationError("weights.sharded is for weights.train: all or decoder; LoRA's additions are small")
         if not 0 < self.layer_decay <= 1:
             raise ConfigurationError(f"weights.layer_decay must be above 0 and at most 1, not {self.layer_decay!r}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigurationError(f"weights.dropout must be in [0, 1), not {self.dropout!r}")
+        for name in ("dropout", "image_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigurationError(f"weights.{name} must be in [0, 1), not {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,17 @@ from picscribe.training.packing import PackedTexts, predicted_logits
 class Objective(nn.Module):
     """Sums, not means: what one process sums over its images adds up with what others do."""
 
-    def __init__(self, model: Git, label_smoothing: float, activation_checkpointing: bool) -> None:
+    def __init__(
+        self,
+        model: Git,
+        label_smoothing: float,
+        activation_checkpointing: bool,
+        image_dropout: float = 0.0,
+        temperature: float = 1.0,
+    ) -> None:
         super().__init__()
         self.model = model
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.image_dropout, self.temperature = label_smoothing, image_dropout, temperature
         self.kept_blocks: int | None = None
         if activation_checkpointing:
             for name, module in model.named_modules():
@@ -34,20 +41,33 @@ class Objective(nn.Module):
         `features` (B, I, D), where they are known already, are what `see` makes of the pixels.
 
         With `advantage` (N,), one a predicted token, the sum of advantage times minus the token's log-probability,
-        whose gradient is that of REINFORCE; without, the smoothed loss of people's words.
+        whose gradient is that of REINFORCE for samples of `temperature`; without, the smoothed loss of people's words.
         """
         features = self.see(pixels) if features is None else features
         logits = predicted_logits(self.model, self.model.prefix_of(features), texts)
         if advantage is not None:
-            log_prob = logits.float().log_softmax(-1).gather(-1, texts.targets[:, None])[:, 0]
+            log_prob = (logits.float() / self.temperature).log_softmax(-1).gather(-1, texts.targets[:, None])[:, 0]
             return -(advantage * log_prob).sum()
         return smoothed_loss(logits, texts.targets, self.label_smoothing) * len(texts.targets)
 
     def see(self, pixels: Tensor) -> Tensor:
-        """Features (B, I, D) of pixels, or where `kept_blocks` is set, of what so many blocks have made of them."""
+        """Features (B, I, D) of pixels, or where `kept_blocks` is set, of what so many blocks have made of them.
+
+        While the model learns, of each image only as many, drawn anew, as `image_dropout` leaves.
+        """
         if self.kept_blocks is None:
-            return self.model.visual_features(pixels)
-        return self.model.image_encoder.upper(pixels.float(), self.kept_blocks)
+            features = self.model.visual_features(pixels)
+        else:
+            features = self.model.image_encoder.upper(pixels.float(), self.kept_blocks)
+        return _drawn(features, 1 - self.image_dropout) if self.image_dropout and self.model.training else features
+
+
+def _drawn(features: Tensor, share: float) -> Tensor:
+    """A share, at least one, of each image's features in their order: (B, I, D) → (B, round(I * share), D)."""
+    images, count, width = features.shape
+    kept = max(1, round(count * share))
+    chosen = torch.rand(images, count, device=features.device).topk(kept).indices.sort(1).values
+    return features.gather(1, chosen[..., None].expand(-1, -1, width))
 
 
 def _checkpoint_activations(module: nn.Module) -> None:

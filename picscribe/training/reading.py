@@ -22,11 +22,12 @@ from picscribe.training.views import SIDED
 @dataclass(frozen=True)
 class Part:
     """What one process computes at a time: pixels (B, 3, size, size), or what frozen blocks made of them, the images,
-    and their texts."""
+    and their texts; `number` among the process's of a step."""
 
     pixels: Tensor
     items: tuple[Item, ...]
     texts: list[list[TrainingExample]]
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Reader:
             share = self.process * accumulate + number
             pixels, good = self._read(share_of(items, share, self.processes * accumulate), size, epoch, skipped)
             texts = [draw_texts(item, self.start.tokenizer, self.recipe.data, self.recipe.seed, epoch) for item in good]
-            parts.append(Part(pixels, tuple(good), texts))
+            parts.append(Part(pixels, tuple(good), texts, number))
         return Prepared(epoch, tuple(parts), tuple(skipped))
 
     def _read(

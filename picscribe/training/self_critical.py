@@ -36,6 +36,15 @@ class Rewarded:
     advantages: list[list[float]]
     reward: float
 
+    def advantage_of_tokens(self) -> list[float]:
+        """What each token that is learned is worth: a text's advantage for every one of its tokens."""
+        return [
+            advantage
+            for of_image, texts in zip(self.advantages, self.texts, strict=True)
+            for advantage, text in zip(of_image, texts, strict=True)
+            for _ in text.tokens[1:]
+        ]
+
 
 class Rewards:
     """Samples captions of a batch and rewards them by CIDEr-D against the images' captions.
@@ -61,6 +70,7 @@ class Rewards:
             num_captions=settings.samples,
             max_new_tokens=settings.max_new_tokens,
             seed=seed,
+            own_draws=True,
         )
         greedy = GenerationOptions(beams=1, max_new_tokens=settings.max_new_tokens)
         searches = [sampling, greedy] if settings.baseline == "greedy" else [sampling]

@@ -132,6 +132,20 @@ def test_a_seed_decides(tiny_model: Models, random_pixels: Pixels) -> None:
     assert drawn(5) != drawn(6)
 
 
+def test_draws_of_its_own(tiny_model: Models, random_pixels: Pixels) -> None:
+    """The same image three times: the same samples by default, others where each text draws for itself."""
+    model, pixels = tiny_model(1), random_pixels(1, 1).expand(3, -1, -1, -1)
+
+    def drawn(own: bool) -> list[Any]:
+        options = GenerationOptions(temperature=1.5, num_captions=6, seed=5, own_draws=own)
+        return [[h.tokens for h in of_image[0]] for of_image in search(model, pixels, [[[1]]] * 3, options)]
+
+    one, *others = drawn(False)
+    assert others == [one, one]
+    assert drawn(True) == drawn(True)
+    assert len({str(of_image) for of_image in drawn(True)}) == 3
+
+
 def test_a_low_temperature_is_greedy(tiny_model: Models, random_pixels: Pixels) -> None:
     model, pixels = tiny_model(2), random_pixels(2, 4)
     cold = search(model, pixels, [[[1]]] * 4, GenerationOptions(temperature=1e-4))

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import math
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import picscribe
-from picscribe.checkpoints import Checkpoint, save
 from picscribe.cli.main import app
 from picscribe.errors import (
     CheckpointError,
@@ -28,9 +29,7 @@ from picscribe.errors import (
     PicscribeError,
 )
 from picscribe.evaluation.document_frequencies import DocumentFrequencies
-from picscribe.media.preprocessing import Preprocessing
-from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
-from picscribe.text.tokenizer import Tokenizer
+from picscribe.model import Git
 from picscribe.training import FineTuningRecipe, fine_tune, load_recipe, precision
 from picscribe.training.fine_tuning import FineTuner
 from picscribe.training.fine_tuning_recipe import (
@@ -46,6 +45,7 @@ from picscribe.training.fine_tuning_recipe import (
 from picscribe.training.items import group_by_image
 from picscribe.training.low_rank import merged
 from picscribe.training.mixture import read_data
+from picscribe.training.packing import predicted_logits
 from picscribe.training.parameter_groups import depth_of
 from picscribe.training.precision import NO_BFLOAT16
 from picscribe.training.recipe import dump_recipe, recipe_from
@@ -54,12 +54,11 @@ from picscribe.training.self_critical import END, Rewards
 pytest.importorskip("accelerate")
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 200, 30), "white": (240, 240, 240)}
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-WORDS = [*SPECIAL, "a", *COLOURS, "square", "on", "ground", "what", "colour", "is", "it", "the"]
+WORDS = ["a", *COLOURS, "square", "on", "ground", "what", "colour", "is", "it", "the"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(save_start: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixteen photos with two captions each in text files beside them, and a tiny model to start from."""
     folder = tmp_path_factory.mktemp("fine tuning")
     (folder / "photos").mkdir()
@@ -72,15 +71,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "photos" / f"{number:02}.txt").write_text(
             f"a {colour} square on {ground} ground\na {colour} square\n"
         )
-    torch.manual_seed(0)
-    tokenizer = Tokenizer(WORDS)
-    decoder = TextDecoderConfig(
-        vocabulary_size=len(WORDS), width=32, layers=2, heads=4, mlp_width=64, max_positions=48, tie_output=True,
-        pad_id=tokenizer.pad_id, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id,
-    )  # fmt: skip
-    encoder = ClipVitConfig(width=32, layers=2, heads=4, mlp_width=64, patch_size=16, image_size=32)
-    model = Git(GitConfig(encoder, decoder)).eval()
-    save(Checkpoint(model, tokenizer, Preprocessing(size=32), "start", folder), folder / "start")
+    save_start(folder / "start", WORDS)
     return folder
 
 
@@ -236,6 +227,26 @@ def test_blocks_near_the_pixels_stay(recipe: FineTuningRecipe, tmp_path: Path) -
         FineTuner(replace(recipe, weights=WeightSettings(frozen_blocks=3)), tmp_path, silent)
 
 
+def test_a_part_of_each_image_is_hidden(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    """While it learns, the decoder sees some features of each image, others of another; all of them afterwards."""
+    hiding = replace(recipe, weights=WeightSettings(image_dropout=0.4, dropout=0.0))
+    tuner = FineTuner(hiding, tmp_path, silent)
+    pixels = torch.randn(3, 3, 32, 32)
+    tuner.model.train()
+    all_of_them, seen = tuner.model.visual_features(pixels), tuner.objective.see(pixels)
+    assert (all_of_them.shape[1], seen.shape[1]) == (5, 3)
+    places = [
+        [all_of_them[image].isclose(one, atol=1e-5).all(-1).nonzero().item() for one in seen[image]]
+        for image in range(3)
+    ]
+    assert all(one == sorted(set(one)) for one in places), "each once, in their order"
+    drawn = {tuple(tuner.objective.see(pixels)[0, :, 0].tolist()) for _ in range(20)}
+    assert len(drawn) > 3
+    tuner.model.eval()
+    assert torch.equal(tuner.objective.see(pixels), tuner.model.visual_features(pixels))
+    assert math.isfinite(fine_tune(hiding, tmp_path / "run", report=silent)[-1]["loss"])
+
+
 def test_an_efficientnet_has_depths_too() -> None:
     """The bundled model's: from the stem, its 21 blocks from it, to the head and the positions behind it."""
     model = picscribe.load("nano").model
@@ -304,6 +315,20 @@ def test_sampled_captions_get_better(recipe: FineTuningRecipe, whole_run: Path, 
             tuner.train_step(tuner.reader.prepare(step))
             tuner.step += 1
         assert mean_reward() > 1.2 * before
+
+
+def test_samples_are_learned_as_they_were_drawn(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    """What a sample is worth is held against its probability at the temperature that it was drawn at."""
+    settings = SelfCriticalSettings(samples=4, temperature=0.5, max_new_tokens=8)
+    scst = replace(recipe, objective="cider", self_critical=settings, weights=WeightSettings(dropout=0.0))
+    tuner = FineTuner(scst, tmp_path, silent)
+    part = tuner.reader.prepare(0).parts[0]
+    work = tuner._work(part)
+    assert work.advantage is not None
+    logits = predicted_logits(tuner.model, tuner.model.prefix_of(tuner.model.visual_features(part.pixels)), work.texts)
+    chosen = (logits / 0.5).log_softmax(-1)[torch.arange(len(logits)), work.texts.targets]
+    loss = tuner.objective(work.pixels, work.texts, work.advantage, work.features)
+    assert float(loss) == pytest.approx(-float((work.advantage * chosen).sum()), abs=1e-4)
 
 
 @pytest.mark.parametrize("part", ["all", "decoder"])
@@ -693,7 +718,7 @@ def test_data_that_cannot_be_used_stop_a_run(recipe: FineTuningRecipe, folder: P
     photos = str(folder / "photos")
     run(InputError, "none", data=DataSettings((Source(str(tmp_path / "none")),)))
     run(InputError, "val", data=DataSettings((Source(photos, "val"),)))
-    run(ConfigurationError, "positions of", data=replace(recipe.data, max_tokens=60))
+    run(ConfigurationError, "positions of", data=replace(recipe.data, max_tokens=70))
     run(CheckpointError, "nowhere", start="nowhere")
     bare = tmp_path / "bare"
     bare.mkdir()

@@ -1,5 +1,6 @@
 """Fine-tuning over what frozen blocks have made of the photos, against fine-tuning over the photos."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from picscribe.checkpoints import Checkpoint, save
 from picscribe.errors import ConfigurationError
-from picscribe.media.preprocessing import Preprocessing
-from picscribe.model import ClipVitConfig, EfficientNetLiteConfig, Git, GitConfig, TextDecoderConfig
-from picscribe.text.tokenizer import Tokenizer
 from picscribe.training import FineTuningRecipe, fine_tune
 from picscribe.training.augmentation import Augmentation
 from picscribe.training.fine_tuning import FineTuner
@@ -29,7 +26,6 @@ from picscribe.training.preview import preview
 
 pytest.importorskip("accelerate")
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "square"]
 AS_THEY_ARE = Augmentation(min_area=1.0, max_stretch=1.0, mirror=False)
 FROZEN = {
     "decoder": WeightSettings(train="decoder", dropout=0.0),
@@ -39,20 +35,11 @@ FROZEN = {
 
 
 @pytest.fixture(scope="module", params=["vit", "lite"])
-def start(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def start(
+    request: pytest.FixtureRequest, save_start: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A tiny model with random weights, of either image encoder."""
-    torch.manual_seed(0)
-    tokenizer = Tokenizer(WORDS)
-    decoder = TextDecoderConfig(
-        vocabulary_size=len(WORDS), width=32, layers=2, heads=4, mlp_width=64, max_positions=48, tie_output=True,
-        pad_id=tokenizer.pad_id, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id,
-    )  # fmt: skip
-    vit = ClipVitConfig(width=32, layers=2, heads=4, mlp_width=64, patch_size=16, image_size=32)
-    encoder, mode = (vit, "center_crop") if request.param == "vit" else (EfficientNetLiteConfig(0, 32), "square")
-    model = Git(GitConfig(encoder, decoder)).eval()
-    folder = tmp_path_factory.mktemp("start")
-    save(Checkpoint(model, tokenizer, Preprocessing(size=32, mode=mode), "start", folder), folder)  # type: ignore[arg-type]
-    return folder
+    return save_start(tmp_path_factory.mktemp("start"), ["a", "red", "blue", "square"], request.param)
 
 
 @pytest.fixture
