@@ -27,10 +27,10 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` as UTF-8. Raises InputError where the disk is full or the folder takes no files."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write text, as UTF-8, or bytes. Raises InputError where the disk is full or the folder takes no files."""
     try:
         with whole_file(path) as stream:
-            stream.write(text.encode("utf-8"))
+            stream.write(content.encode("utf-8") if isinstance(content, str) else content)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from picscribe.errors import CheckpointError
 
 KEPT = "README.md"
@@ -39,7 +41,7 @@ def staged_folder(folder: Path, replaceable: Collection[str]) -> Iterator[Path]:
             file.chmod(0o644)
         stage.chmod(0o755)  # mkdtemp's folders are private
         _swap(stage, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors has a type of its own for a full disk
         raise CheckpointError(f"{folder} cannot be written: {error}") from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)

@@ -7,6 +7,7 @@ import typer
 
 from picscribe.cli.data_options import DataFormat, Images
 from picscribe.cli.terminal import Bar, report, write_line
+from picscribe.errors import InputError
 
 
 def curate(
@@ -22,6 +23,9 @@ def curate(
         Path | None,
         typer.Option(show_default=False, help="Offensive words instead of the built-in lists: UTF-8 text, one a line."),
     ] = None,
+    least_language: Annotated[
+        float, typer.Option(help="A text less likely than this to be of one of the languages goes.")
+    ] = 0.02,
     fewest_words: Annotated[int, typer.Option(help="Of a text.")] = 3,
     most_words: Annotated[int, typer.Option(help="Of a text.")] = 60,
     smallest_side: Annotated[int, typer.Option(help="Of a photo, in pixels.")] = 64,
@@ -47,11 +51,11 @@ def curate(
     from picscribe.curation import Rules
     from picscribe.curation import curate as run
     from picscribe.datasets import read_dataset
-    from picscribe.text.labels import read_labels
 
     rules = Rules(
         languages=tuple(language or ("en",)),
-        words=tuple(word for word in read_labels(words) if word.strip()) if words else (),
+        words=_read_words(words) if words else (),
+        least_language=least_language,
         fewest_words=fewest_words,
         most_words=most_words,
         smallest_side=smallest_side,
@@ -71,4 +75,14 @@ def curate(
         write_line(f"{rule:16}{count:9,}")
     write_line(f"{result.kept:,} of {result.pairs:,} pairs stay, of {result.images_kept:,} of {result.images:,} photos")
     write_line(f"what went, and why: {output / 'dropped.html'}")
-    write_line(f"to learn from it: data.train='[{{path: {output}, images: {result.photos}}}]'")
+    images_there = "" if Path(result.photos) == output else f", images: {result.photos}"
+    write_line(f"to learn from it: data.train='[{{path: {output}{images_there}}}]'")
+
+
+def _read_words(file: Path) -> tuple[str, ...]:
+    from picscribe.text.labels import read_labels
+
+    words = tuple(word.strip() for word in read_labels(file) if word.strip())
+    if not words:
+        raise InputError(f"{file}: holds no words; to look for none, --skip offensive")
+    return words

@@ -8,6 +8,8 @@ import typer
 from picscribe.cli.terminal import write_line
 from picscribe.errors import ConfigurationError
 
+VALIDATION_SPLITS = ("val", "valid", "validation", "dev")
+
 
 def train(
     recipe: Annotated[
@@ -46,7 +48,7 @@ def train(
     if data is not None:
         # What stands where a recipe would is the first override.
         overrides = [*([recipe] if recipe else []), *(overrides or [])]
-        settings = recipe_from({"start": start or "nano", "data": {"train": _sources(data)}}, overrides)
+        settings = recipe_from({"start": start or "nano", "data": _sources(data)}, overrides)
         name = data.resolve().stem
     elif recipe is None:
         raise ConfigurationError("give a recipe, or --data and a folder of photos with captions")
@@ -68,13 +70,14 @@ def train(
     write_line(f"the best checkpoint is in {folder / 'best'}: picscribe caption --model {folder / 'best'} PHOTO")
 
 
-def _sources(data: Path) -> list[dict[str, str]]:
-    """The training split of a data set that has one, or all of one that has no splits."""
+def _sources(data: Path) -> dict[str, list[dict[str, str]]]:
+    """The training split of a data set that has one, or all of one that has no splits; its validation split, if any."""
     from picscribe.datasets import read_dataset
 
     splits = set(read_dataset(data).splits) - {""}
     if not splits:
-        return [{"path": str(data)}]
+        return {"train": [{"path": str(data)}]}
     if "train" not in splits:
         raise ConfigurationError(f"{data}: has the splits {', '.join(sorted(splits))}; name one: data.train=[{{…}}]")
-    return [{"path": str(data), "split": "train"}]
+    validation = [{"path": str(data), "split": split} for split in VALIDATION_SPLITS if split in splits]
+    return {"train": [{"path": str(data), "split": "train"}], "validation": validation[:1]}

@@ -5,20 +5,26 @@ files), `dropped.jsonl`, `report.json`, `dropped.html`; `work` until all is done
 goes on; the result does not depend on where it was stopped nor on the number of processes.
 """
 
+import hashlib
 import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import picscribe
+from picscribe import checkpoints
 from picscribe.curation.inspecting import Findings, Inspector
-from picscribe.curation.keeping import keeper_of
+from picscribe.curation.keeping import folder_of, keeper_of
 from picscribe.curation.near_duplicates import NearDuplicates
 from picscribe.curation.page import dropped_page
 from picscribe.curation.rules import ORDER, Fault, Rules, TextRules, words_of
@@ -30,6 +36,9 @@ from picscribe.whole_files import whole_file, write_whole
 
 CHUNK = 500
 """Examples looked at between two files of the work folder."""
+
+LIBRARIES = ("glin-profanity", "py3langid", "ImageHash", "Pillow")
+"""Whose versions decide what is found."""
 
 Progress = Callable[[int], None]
 """Told how many examples have been looked at."""
@@ -76,22 +85,25 @@ def curate(
     """
     if dataset.task == "questions" or dataset.medium != "images":
         raise ConfigurationError(f"{dataset.path}: photos with captions or classes are curated, not {dataset.task}")
-    plan = {
-        "data": hash_examples(examples),
-        "rules": json.loads(json.dumps(asdict(rules))),
-        "versions": {name: version for name, version in versions().items() if name in ("picscribe", "python")},
-    }
-    if (output / "report.json").exists():
-        report = json.loads((output / "report.json").read_text(encoding="utf-8"))
-        _require_same(report["plan"], plan, output)
-        return Result(**report["result"])
+    if not examples:
+        raise InputError(f"{dataset.path}: holds no pair to look at")
+    if dataset.task == "labels":  # a word or two in no language, said of many photos
+        rules = replace(rules, skip=tuple(sorted({*rules.skip, "length", "language", "text-duplicate"})))
+    _require_own_folder(dataset, output)
+    photos = folder_of(examples)
+    plan = _plan(examples, rules)
     work = output / "work"
+    if (output / "report.json").exists():
+        report = _read_json(output / "report.json")
+        _require_same(report.get("plan"), plan, output)
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed at its very end
+        return replace(Result(**report["result"]), photos=str(photos or output))
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{output}: cannot be made ({error.strerror or error})") from error
     if (work / "plan.json").exists():
-        _require_same(json.loads((work / "plan.json").read_text(encoding="utf-8")), plan, output)
+        _require_same(_read_json(work / "plan.json"), plan, output)
     write_whole(work / "plan.json", json.dumps(plan))
     _inspect_all(examples, rules, work, processes, progress)
     try:
@@ -100,6 +112,43 @@ def curate(
         raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
     shutil.rmtree(work)
     return result
+
+
+def _plan(examples: Sequence[Example], rules: Rules) -> dict[str, Any]:
+    """What decides the result. Raises MissingPackageError, ConfigurationError, CheckpointError for what is missing."""
+    TextRules(rules)
+    plan = {
+        "data": hash_examples(examples),
+        "rules": json.loads(json.dumps(asdict(rules))),
+        "versions": {"picscribe": picscribe.__version__} | {name: metadata.version(name) for name in LIBRARIES},
+    }
+    if rules.uses("score"):
+        weights = hashlib.sha256()
+        for weight in checkpoints.load(rules.model).model.parameters():
+            weights.update(weight.detach().flatten().contiguous().view(torch.uint8).numpy().tobytes())
+        plan["model"] = weights.hexdigest()
+    return plan
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{file}: is no curation's ({error}): name another folder") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _require_own_folder(dataset: Dataset, output: Path) -> None:
+    """Raise ConfigurationError where the result would stand among the data, or overwrite somebody else's files."""
+    place, data = output.resolve(), dataset.path.resolve()
+    if data.is_dir() and place.is_relative_to(data):
+        raise ConfigurationError(
+            f"{output} is in {dataset.path}, and would be read as a part of it: name another folder"
+        )
+    if not output.is_dir() or (output / "report.json").exists() or (output / "work").exists():
+        return
+    if others := sorted(file.name for file in output.iterdir()):
+        raise ConfigurationError(f"{output} holds other files ({', '.join(others[:3])}): name a new folder")
 
 
 def _require_same(found: object, plan: dict[str, Any], output: Path) -> None:
@@ -119,14 +168,14 @@ def _inspect_all(examples: Sequence[Example], rules: Rules, work: Path, processe
     left = [(chunk, file) for chunk, file in zip(chunks, files, strict=True) if not file.exists()]
     done = len(examples) - sum(len(chunk) for chunk, _ in left)
     progress(done)
-    TextRules(rules)  # says at once which library is missing
     if processes == 1:
         finished: Iterator[int] = map(_inspect_chunk, *zip(*left, strict=True), repeat(rules)) if left else iter(())
         for count in finished:
             progress(done := done + count)
         return
+    threads = max(1, torch.get_num_threads() // processes)
     try:
-        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
             for count in pool.map(_inspect_chunk, *zip(*left, strict=True), repeat(rules)) if left else ():
                 progress(done := done + count)
     except BrokenProcessPool as error:
@@ -136,7 +185,7 @@ def _inspect_all(examples: Sequence[Example], rules: Rules, work: Path, processe
 def _inspect_chunk(chunk: Sequence[Example], file: Path, rules: Rules) -> int:
     if rules not in _inspector:
         _inspector[rules] = Inspector(rules)
-    lines = [json.dumps(_inspector[rules].inspect(example).as_json(), ensure_ascii=False) for example in chunk]
+    lines = [json.dumps(_inspector[rules].inspect(example).as_json()) for example in chunk]
     write_whole(file, "\n".join(lines) + "\n")
     return len(chunk)
 
@@ -155,28 +204,31 @@ class Judge:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
-        self.images, self.ids = NearDuplicates(rules.hash_distance), list[str]()
-        self.texts = Counter[str]()
+        self.images, self.kept = NearDuplicates(rules.hash_distance), list[Example]()
+        self.texts, self.own = Counter[str](), set[str]()
 
     def faults(self, example: Example, found: Findings) -> list[Fault | None]:
         """A fault, or None for what stays, for each of an example's texts."""
         fault = found.image
         if fault is None and self.rules.uses("image-duplicate"):
             earlier = self.images.find(found.look)
-            fault = None if earlier is None else Fault("image-duplicate", self.ids[earlier])
+            if earlier is not None and self.kept[earlier].source != example.source:
+                fault = Fault("image-duplicate", self.kept[earlier].id)
         if fault is not None:
             return [fault] * len(example.texts)
-        faults, own = list[Fault | None](), set[str]()
+        # A photo may have a row for each of its texts, one after the other.
+        said = self.own if self.kept and self.kept[-1].source == example.source else set()
+        faults, own = list[Fault | None](), set(said)
         for text, known in zip(example.texts, found.texts, strict=True):
             judged = known if known is not None and known.rule != "score" else self._repeated(text, own) or known
             faults.append(judged)
             if judged is None:
                 own.add(_plain(text))
-        if own:
-            self.texts.update(own)
-            if self.rules.uses("image-duplicate"):
-                self.images.add(found.look)
-                self.ids.append(example.id)
+        if own > said:
+            self.texts.update(own - said)
+            self.own = own
+            self.images.add(found.look)
+            self.kept.append(example)
         return faults
 
     def _repeated(self, text: str, own: set[str]) -> Fault | None:
@@ -224,7 +276,7 @@ def _decide(
     shown = {rule: sample[rule] for rule in ORDER if rule in sample}
     write_whole(output / "dropped.html", dropped_page(asdict(result), shown, TextRules(rules)))
     report = {"result": asdict(result), "plan": plan, "all versions": versions()}
-    write_whole(output / "report.json", json.dumps(report, indent=1, ensure_ascii=False))
+    write_whole(output / "report.json", json.dumps(report, indent=1))
     return result
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from picscribe.datasets import Dataset, Example
+from picscribe.datasets.values import inside
+from picscribe.errors import InputError
 from picscribe.whole_files import PARTIAL, whole_file
 
 SHARD = 5000
@@ -29,9 +31,8 @@ class Keeper(Protocol):
 @contextlib.contextmanager
 def keeper_of(dataset: Dataset, examples: Sequence[Example], output: Path) -> Iterator[Keeper]:
     """The keeper that fits the photos; its files are whole, or not there, when the block ends."""
-    paths = [example.source for example in examples if isinstance(example.source, Path)]
-    if len(paths) == len(examples):
-        root = Path(os.path.commonpath([path.resolve().parent for path in paths]))
+    root = folder_of(examples)
+    if root is not None:
         with whole_file(output / "metadata.jsonl") as stream:
             yield Table(root, stream, dataset.task)
         return
@@ -42,6 +43,27 @@ def keeper_of(dataset: Dataset, examples: Sequence[Example], output: Path) -> It
     except BaseException:
         tars.abandon()
         raise
+
+
+def folder_of(examples: Sequence[Example]) -> Path | None:
+    """The folder below which all photos are files; None where some lie in other files.
+
+    Raises InputError for a file name that no list of photos can hold.
+    """
+    paths = [example.source.resolve() for example in examples if isinstance(example.source, Path)]
+    if len(paths) < len(examples):
+        return None
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    for path in paths:
+        name = path.relative_to(root).as_posix()
+        try:
+            inside(name.encode().decode(), "file_name")
+        except (InputError, UnicodeEncodeError) as error:
+            raise InputError(
+                f"{root}: holds {name!r}, and the list of what stays cannot name a file with : or \\ or what is not "
+                "UTF-8: rename it"
+            ) from error
+    return root
 
 
 class Table:
@@ -75,8 +97,7 @@ class Tars:
         content = photo.read_bytes() if isinstance(photo, Path) else photo
         if self._count % SHARD == 0:
             self._next()
-        split = f"{example.split}-" if example.split else ""
-        key = f"{split}{self._count:09}"
+        key = f"{self._count:09}"
         said = {"label": texts[0]} if self._task == "labels" else {"captions": list(texts)}
         record = {"id": example.id, **said, **({"split": example.split} if example.split else {})}
         self._add(f"{key}.{_ending(content)}", content)

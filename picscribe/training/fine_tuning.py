@@ -5,17 +5,16 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from picscribe.errors import CheckpointError, ConfigurationError, PicscribeError
+from picscribe.errors import CheckpointError, ConfigurationError, InputError, PicscribeError
 from picscribe.media.reading import read_ahead
 from picscribe.training.allocator import keep_freed_memory
-from picscribe.training.curves import draw_curves
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.kept_views import keep_views
 from picscribe.training.mixture import Batches, read_data, steps_of
@@ -38,7 +37,7 @@ from picscribe.training.sharding import (
     weights_of,
     whole_number,
 )
-from picscribe.training.states import States
+from picscribe.training.states import States, random_state, set_random_state
 from picscribe.training.stopping import on_sigterm
 from picscribe.training.work import Work, nothing_to_do
 from picscribe.whole_files import write_whole
@@ -69,6 +68,8 @@ class FineTuner:
             raise ConfigurationError(
                 f"the data are videos, and {recipe.start} takes photos: set image.frames, such as 6"
             )
+        if recipe.image.frames and not self.data.has_videos:
+            raise ConfigurationError("image.frames is for videos, and the data are photos: leave it out")
         weights = recipe.weights
         self.objective = Objective(
             self.model,
@@ -87,10 +88,14 @@ class FineTuner:
         kept = keep_views(recipe, self.start, self.data, self.processes, output, self._say)
         self.objective.kept_blocks = kept.blocks if kept is not None else None
         self.reader = Reader(recipe, self.start, batches, self.processes, self.accelerator.process_index, kept)
-        self.step = 0
+        self.fingerprint = self.data.fingerprint()
+        self.step, self.due = 0, False  # due: the validation after this step is still to come
         self.history: list[dict[str, float]] = []
+        self.losses: list[float] = []  # since the last row of the history
         self.skipped: dict[str, str] = {}
+        self.empty = 0  # steps without a photo that could be read, one after the other
         self.stop_asked = False
+        self.started = time.monotonic()
 
     def _prepare(self) -> None:
         """Put the network and its optimiser where they compute: on the device, wrapped or shared out."""
@@ -113,25 +118,26 @@ class FineTuner:
     def run(self) -> list[dict[str, float]]:
         """Every step that is left, with validations and saved states between; returns the history, a row each."""
         self.model.train()
-        started, losses = time.monotonic(), list[float]()
-        since, seen = started, 0
+        since, seen = time.monotonic(), 0
         if self.recipe.trackers:
             self.accelerator.init_trackers(self.recipe.name, config={"recipe": dump_recipe(self.recipe)})
-        read = read_ahead(range(self.step, self.total), self.reader.prepare, ahead=2)
+        if self.due:  # stopped, or failed, before it was made
+            self._make_row()
+        read = read_ahead(range(self.total if self._lost_patience() else self.step, self.total), self.reader.prepare, 2)
         with on_sigterm(self._ask_to_stop):
             for prepared in read:
                 if isinstance(prepared, PicscribeError):
                     raise prepared
                 self.skipped.update(prepared.skipped)
-                losses.append(self.train_step(prepared))
+                if self._has_photos(prepared):
+                    self.losses.append(self.train_step(prepared))
                 self.step += 1
                 seen += self.recipe.optimisation.batch_images
                 if self.step % REPORT_EVERY == 0:
                     # Of the last steps alone: the first ones of a view take as long as a whole epoch.
-                    self._progress(losses, seen / (time.monotonic() - since))
+                    self._progress(seen / (time.monotonic() - since))
                     since, seen = time.monotonic(), 0
-                ended = self._after_step(losses, started)
-                if ended:
+                if self._after_step():
                     read.close()
                     break
         self.accelerator.end_training()
@@ -140,42 +146,63 @@ class FineTuner:
     def _ask_to_stop(self) -> None:
         self.stop_asked = True
 
-    def _progress(self, losses: Sequence[float], rate: float) -> None:
+    def _has_photos(self, prepared: Prepared) -> bool:
+        """Whether any process has a photo to learn from. Raises InputError after a whole epoch of none."""
+        if self._summed(float(sum(len(part.items) for part in prepared.parts))):
+            self.empty = 0
+            return True
+        self.empty += 1
+        if self.empty >= self.reader.batches.steps_an_epoch:
+            name, problem = next(iter(self.skipped.items()), ("another process's photos", "none can be read"))
+            raise InputError(f"not one photo of a whole epoch could be read, such as {name}: {problem}")
+        return False
+
+    def _progress(self, rate: float) -> None:
         left = (self.total - self.step) * self.recipe.optimisation.batch_images / rate
         drawn = self.rewards.drawn if self.rewards is not None else ()
-        name, values = ("reward", drawn) if drawn else ("loss", losses)
-        recent = values[-REPORT_EVERY:]
+        name, values = ("reward", drawn) if drawn else ("loss", self.losses)
+        recent = values[-REPORT_EVERY:] or [math.nan]
         self._say(
             f"step {self.step}/{self.total}  {name} {sum(recent) / len(recent):.4f}  learning rate "
             f"{self.optimiser.param_groups[-1]['lr']:.3g}  {rate:.1f} images a second  {left / 60:.0f} min left"
         )
 
-    def _after_step(self, losses: list[float], started: float) -> bool:
-        """Validate and save where it is time; whether the run is to end here."""
+    def _after_step(self) -> bool:
+        """Save and validate where it is time; whether the run is to end here."""
         every = self.recipe.validation.every_steps or self.reader.batches.steps_an_epoch
-        last = self.step == self.total
-        stopping = self._anyone(self.stop_asked)
-        if last or (self.step % every == 0 and not stopping):
-            row = {"step": float(self.step), "loss": sum(losses) / len(losses)}
-            if self.rewards is not None and self.rewards.drawn:
-                row["reward"] = sum(self.rewards.drawn) / len(self.rewards.drawn)
-                self.rewards.drawn.clear()
-            row |= {"learning_rate": self.optimiser.param_groups[-1]["lr"], "seconds": time.monotonic() - started}
-            losses.clear()
-            row |= self.validate()
-            self.history.append(row)
-            self.accelerator.log(row, step=self.step)
-            self._say("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
-            self.save()
-        elif stopping or (self.recipe.saving.every_steps and self.step % self.recipe.saving.every_steps == 0):
-            self.save()
+        last, stopping = self.step == self.total, self._anyone(self.stop_asked)
+        self.due = last or self.step % every == 0
+        if self.due or stopping or (self.recipe.saving.every_steps and self.step % self.recipe.saving.every_steps == 0):
+            self.save()  # before validating: whatever goes wrong there loses no step
         if stopping and not last:
             self._say(f"stopped after step {self.step}; go on with --resume")
-        patience = self.recipe.validation.patience
-        if patience and self.scores.waited >= patience and not last:
-            self._say(f"no better score in {self.scores.waited} validations: stopped after step {self.step}")
             return True
-        return stopping
+        if self.due:
+            self._make_row()
+        return last or self._lost_patience()
+
+    def _lost_patience(self) -> bool:
+        waited, patience = self.scores.waited, self.recipe.validation.patience
+        lost = 0 < patience <= waited and self.step < self.total
+        if lost:
+            self._say(f"no better score in {waited} validations: stopped after step {self.step}")
+        return lost
+
+    def _make_row(self) -> None:
+        """Validate: a row of the history, and the state with it."""
+        losses = self.losses or [math.nan]
+        row = {"step": float(self.step), "loss": sum(losses) / len(losses)}
+        if self.rewards is not None and self.rewards.drawn:
+            row["reward"] = sum(self.rewards.drawn) / len(self.rewards.drawn)
+            self.rewards.drawn.clear()
+        seconds = time.monotonic() - self.started
+        row |= {"learning_rate": self.optimiser.param_groups[-1]["lr"], "seconds": seconds} | self.validate()
+        self.losses.clear()
+        self.due = False
+        self.history.append(row)
+        self.accelerator.log(row, step=self.step)
+        self._say("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+        self.save()
 
     def train_step(self, prepared: Prepared) -> float:
         """One update of the weights from all processes' parts; returns the loss a predicted token."""
@@ -222,7 +249,7 @@ class FineTuner:
         seed = random.Random(own).getrandbits(62)
         # Seen once, for sampling and for learning; but not where the graphs of several parts would wait for each other,
         # nor where weights were gathered for it.
-        kept = not self._sees_anew() or (self.recipe.optimisation.accumulate == 1 and not self.sharded)
+        kept = not self.objective.encoder_learns() or (self.recipe.optimisation.accumulate == 1 and not self.sharded)
         with gathered(self.objective):
             with torch.set_grad_enabled(kept), self.accelerator.autocast():
                 features = self.objective.see(pixels)
@@ -230,11 +257,6 @@ class FineTuner:
                 sampled = self.rewards.draw(self.model, features.detach(), part.items, seed)
         advantage = torch.tensor(sampled.advantage_of_tokens(), device=device)
         return Work(pixels, pack(sampled.texts).to(device), advantage, features if kept else None)
-
-    def _sees_anew(self) -> bool:
-        """Whether anything before the projection learns."""
-        names = ("image_encoder.", "temporal_embedding")
-        return any(p.requires_grad for name, p in self.model.named_parameters() if name.startswith(names))
 
     def _stop_at_nonsense(self, loss: float, norm: Tensor | None) -> None:
         """Stop before the weights are spoilt."""
@@ -290,47 +312,49 @@ class FineTuner:
         return row
 
     def save(self) -> None:
-        """History, curves, and everything that `restore` needs."""
-        states = [self._random_state()]
+        """Everything that `restore` needs, then history and curves."""
+        states, skipped = [random_state(self.accelerator.device)], [self.skipped]
         if self.processes > 1:
             from accelerate.utils import gather_object
 
-            states = gather_object(states)
+            states, skipped = gather_object(states), gather_object(skipped)
         weights, averages = weights_of(self.objective), averages_of(self.objective, self.optimiser.optimizer)
         moving = {} if self.ema is None else weights_of(self.ema)
         if self.accelerator.is_main_process:
-            if self.history:
-                self.folder.write_history(self.history)
-                (self.folder.path / "curves.png").write_bytes(draw_curves(self.history))
-            if self.skipped:
-                write_whole(self.folder.path / "skipped.json", json.dumps(self.skipped, indent=1, ensure_ascii=False))
-                self._say(f"{len(self.skipped)} photos could not be read so far: skipped.json lists them")
-            scaler = self.accelerator.scaler
+            unreadable = {name: problem for of_process in skipped for name, problem in of_process.items()}
             state = {
                 "model": weights,
                 "ema": moving,
                 "optimiser": averages,
-                "scaler": scaler.state_dict() if scaler is not None else {},
+                "scaler": self.accelerator.scaler.state_dict() if self._scales() else {},
+                "data": self.fingerprint,
                 "step": self.step,
+                "due": self.due,
+                "seconds": time.monotonic() - self.started,
+                "losses": self.losses,
+                "drawn": self.rewards.drawn if self.rewards is not None else [],
                 "best": self.scores.best,
                 "waited": self.scores.waited,
                 "history": self.history,
-                "skipped": self.skipped,
+                "skipped": unreadable,
                 "random": states,
             }
             self.states.save(self.step, state)
+            if self.history:
+                self.folder.write_history(self.history)
+            if unreadable:
+                write_whole(self.folder.path / "skipped.json", json.dumps(unreadable, indent=1, ensure_ascii=False))
+                self._say(f"{len(unreadable)} photos could not be read so far: skipped.json lists them")
         self.accelerator.wait_for_everyone()
-
-    def _random_state(self) -> dict[str, Tensor]:
-        state = {"cpu": torch.get_rng_state()}
-        if self.accelerator.device.type == "cuda":
-            state["cuda"] = torch.cuda.get_rng_state(self.accelerator.device)
-        return state
 
     def restore(self) -> None:
         """Go on exactly after the latest saved step. Raises CheckpointError for a state of another run."""
         state = self.states.load()
         try:
+            if state["data"] != self.fingerprint:
+                raise ValueError("photos or texts were added, removed or changed since")
+            if len(state["random"]) != self.processes:
+                raise ValueError(f"it was saved by {len(state['random'])} processes, and these are {self.processes}")
             load_weights(self.objective, state["model"])
             if self.ema is not None:
                 load_weights(self.ema, state["ema"])
@@ -338,11 +362,11 @@ class FineTuner:
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.step, self.scores.best, self.scores.waited = state["step"], state["best"], state["waited"]
-            self.history, self.skipped = state["history"], state["skipped"]
-            own = state["random"][self.accelerator.process_index]
-            torch.set_rng_state(own["cpu"])
-            if "cuda" in own and self.accelerator.device.type == "cuda":
-                torch.cuda.set_rng_state(own["cuda"], self.accelerator.device)
+            self.due, self.losses, self.history = state["due"], state["losses"], state["history"]
+            self.skipped, self.started = state["skipped"], time.monotonic() - state["seconds"]
+            if self.rewards is not None:
+                self.rewards.drawn[:] = state["drawn"]
+            set_random_state(state["random"][self.accelerator.process_index], self.accelerator.device)
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(

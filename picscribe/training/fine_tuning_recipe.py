@@ -213,13 +213,14 @@ class FineTuningRecipe:
     """One run from a checkpoint on: everything that decides its result.
 
     start: a name that `picscribe models` lists, or a folder. objective: "words", the next word of people's captions
-    and answers, or "cider", sampled captions by their CIDEr. trackers: "tensorboard", "wandb", "trackio".
+    and answers, or "cider" ("scst" is the same), sampled captions by their CIDEr. trackers: "tensorboard", "wandb",
+    "trackio".
     """
 
     start: str = "nano"
     name: str = "run"
     seed: int = 1
-    objective: Literal["words", "cider"] = "words"
+    objective: Literal["words", "cider", "scst"] = "words"
     trackers: tuple[str, ...] = ()
     data: DataSettings = field(default_factory=lambda: DataSettings((Source("."),)))
     image: ImageSettings = field(default_factory=ImageSettings)
@@ -230,8 +231,9 @@ class FineTuningRecipe:
     saving: SavingSettings = field(default_factory=SavingSettings)
 
     def __post_init__(self) -> None:
-        if Path(self.name).name != self.name:
-            raise ConfigurationError(f"name must be a plain name, without folders, not {self.name!r}")
+        require_name_and_seed(self.name, self.seed)
+        if self.objective == "scst":
+            object.__setattr__(self, "objective", "cider")
         if unknown := set(self.trackers) - {"tensorboard", "wandb", "trackio"}:
             raise ConfigurationError(f"trackers: {sorted(unknown)[0]!r} is none of tensorboard, wandb, trackio")
         if self.weights.train == "lora" and self.optimisation.ema_decay:
@@ -243,11 +245,6 @@ class FineTuningRecipe:
             )
         if self.image.views and self.weights.train == "lora" and self.weights.lora_in == "all":
             raise ConfigurationError("image.views is for LoRA in the decoder alone: set weights.lora_in to decoder")
-        if self.optimisation.steps and self.optimisation.warmup_steps >= self.optimisation.steps:
-            raise ConfigurationError(
-                f"optimisation.warmup_steps ({self.optimisation.warmup_steps}) must be fewer than steps "
-                f"({self.optimisation.steps})"
-            )
 
 
 def _at_least(section: str, settings: object, **bounds: float) -> None:
@@ -255,3 +252,11 @@ def _at_least(section: str, settings: object, **bounds: float) -> None:
         value = getattr(settings, name)
         if value < bound:
             raise ConfigurationError(f"{section}.{name} must be at least {bound}, not {value!r}")
+
+
+def require_name_and_seed(name: str, seed: int) -> None:
+    """Raise ConfigurationError for a name that is no plain folder's, or a seed that no generator takes."""
+    if Path(name).name != name or name in ("", "..") or not name.isprintable():
+        raise ConfigurationError(f"name must be a plain name, without folders, not {name!r}")
+    if not 0 <= seed < 2**63:
+        raise ConfigurationError(f"seed must be from 0 to 2**63 - 1, not {seed}")

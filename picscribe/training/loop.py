@@ -1,7 +1,9 @@
 """The training loop: packed captions over frozen features, AdamW, EMA, validation, the best checkpoint kept."""
 
 import copy
+import json
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from picscribe.checkpoints import Checkpoint, save
 from picscribe.checkpoints.imagenet import load_imagenet
 from picscribe.datasets import Example, load_examples
-from picscribe.errors import CheckpointError, PicscribeError
+from picscribe.errors import CheckpointError, ConfigurationError, InputError, PicscribeError
 from picscribe.evaluation.caption_scores import score_captions
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import Git, GitConfig
@@ -29,14 +31,20 @@ from picscribe.training.parameter_groups import freeze_lowest, learning_rate_fac
 from picscribe.training.precision import NO_BFLOAT16, precision_here
 from picscribe.training.recipe import OptimisationRecipe, Recipe
 from picscribe.training.run_folder import RunFolder
+from picscribe.training.stopping import on_sigterm
 from picscribe.training.validation import caption_features
 from picscribe.training.views import FrozenFeatures
 from picscribe.versions import versions
+from picscribe.whole_files import write_whole
 
 IMAGENET_LITE_MEAN = (127 / 255,) * 3
 IMAGENET_LITE_STD = (128 / 255,) * 3
 
 Report = Callable[[str], None]
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and can be gone on with."""
 
 
 def build_model(recipe: Recipe, tokenizer: Tokenizer) -> Git:
@@ -100,10 +108,13 @@ class Trainer:
         )
         self.train_features = self._features(self.train_images, augment=True)
         self.val_features = self._features(self.val_images, augment=False)
+        self.unreadable: frozenset[int] = frozenset()
         self.texts = [self._texts(image) for image in self.train_images]
         self.steps_an_epoch = math.ceil(len(self.train_images) / recipe.optimisation.batch_images)
-        self.epoch = 0
+        self.epoch, self.offset = 0, 0  # offset: batches of this epoch that are learned already
+        self.losses: list[float] = []  # of this epoch
         self.history: list[dict[str, float]] = []
+        self.stop_asked = False
 
     def _features(self, images: Sequence[Example], augment: bool) -> FrozenFeatures:
         image = self.recipe.image
@@ -111,19 +122,31 @@ class Trainer:
         encoder = lite_encoder(self.ema)
         folder = Path(image.features)
         return FrozenFeatures(
-            encoder, image.frozen_blocks, images, self.preprocessing, augmentation, self.recipe.seed, folder
+            encoder,
+            image.frozen_blocks,
+            images,
+            self.preprocessing,
+            augmentation,
+            self.recipe.seed,
+            folder,
+            skips_unreadable=augment,
         )
 
     def _texts(self, image: Example) -> list[TrainingExample]:
         return [training_example(self.tokenizer, "", caption, self.recipe.text.max_tokens) for caption in image.texts]
 
+    def ask_to_stop(self) -> None:
+        """Stop after the batch that is being learned."""
+        self.stop_asked = True
+
     def batches(self) -> Iterator[list[int]]:
-        """This epoch's batches of image indices, in an order drawn from the seed and the epoch."""
+        """This epoch's batches of image indices, in an order drawn from the seed and the epoch; without photos that
+        could not be read."""
         order = list(range(len(self.train_images)))
         random.Random(f"{self.recipe.seed}/{self.epoch}").shuffle(order)
         size = self.recipe.optimisation.batch_images
         for start in range(0, len(order), size):
-            yield order[start : start + size]
+            yield [index for index in order[start : start + size] if index not in self.unreadable]
 
     def loss(self, indices: list[int], view: int) -> Tensor:
         """Loss of a batch of images with all of their captions."""
@@ -170,19 +193,32 @@ class Trainer:
                 average.lerp_(weight, 1 - decay)
 
     def train_epoch(self) -> None:
-        """One pass over the training images, in one of their views; then validation, and the state is saved."""
+        """One pass over the training images, in one of their views; then validation, and the state is saved.
+
+        Raises Stopped, the state saved, where the run was asked to stop.
+        """
         view = self.epoch % self.recipe.image.views
         started = time.monotonic()
         self._prepare(self.train_features, view)
+        self._leave_out(self.train_features.unreadable(view))
         self.model.train()
-        losses = []
         for offset, indices in enumerate(self.batches()):
-            losses.append(self.step(indices, view, self.epoch * self.steps_an_epoch + offset))
-            if (offset + 1) % 50 == 0:
-                recent = sum(losses[-50:]) / 50
-                self.report(f"epoch {self.epoch + 1}  step {offset + 1}/{self.steps_an_epoch}  loss {recent:.4f}")
-        row = {"epoch": self.epoch + 1, "loss": sum(losses) / len(losses), "seconds": time.monotonic() - started}
-        self.epoch += 1
+            if offset < self.offset:
+                continue
+            if indices:
+                self.losses.append(self.step(indices, view, self.epoch * self.steps_an_epoch + offset))
+            self.offset = offset + 1
+            if self.offset % 50 == 0:
+                recent = sum(self.losses[-50:]) / 50
+                self.report(f"epoch {self.epoch + 1}  step {self.offset}/{self.steps_an_epoch}  loss {recent:.4f}")
+            if self.stop_asked:
+                self.save()
+                raise Stopped
+        seconds = time.monotonic() - started
+        self.epoch, self.offset = self.epoch + 1, 0
+        row = {"epoch": self.epoch, "step": self.epoch * self.steps_an_epoch, "seconds": seconds}
+        row["loss"] = sum(self.losses) / max(1, len(self.losses))
+        self.losses = []
         last = self.epoch == self.recipe.optimisation.epochs
         if last or self.epoch % self.recipe.evaluation.every_epochs == 0:
             row |= self.validate()
@@ -196,13 +232,27 @@ class Trainer:
         def progress(done: int) -> None:
             if done % 1600 == 0:
                 self.report(f"epoch {self.epoch + 1}  frozen features {done}/{len(features.images)} images")
+            if self.stop_asked:
+                raise Stopped  # all that was learned is saved, with the epoch before
 
         features.prepare(view, progress)
+
+    def _leave_out(self, unreadable: Sequence[int]) -> None:
+        """Learn without these images, and say so. Raises InputError where none is left."""
+        self.unreadable = frozenset(unreadable)
+        if not unreadable:
+            return
+        names = [self.train_images[index].id for index in unreadable]
+        if len(names) == len(self.train_images):
+            raise InputError(f"{self.recipe.data.images}: none of its photos can be read, such as {names[0]}")
+        write_whole(self.folder.path / "skipped.json", json.dumps(names, indent=1, ensure_ascii=False))
+        self.report(f"{len(names)} photos could not be read: skipped.json lists them")
 
     def validate(self) -> dict[str, float]:
         """Scores of the moving average on the validation split; keeps the checkpoint when CIDEr is the best so far."""
         self._prepare(self.val_features, 0)
         captions = caption_features(self.ema, self.tokenizer, self.val_features, self.recipe, self.precision)
+        self.folder.add_samples(self.epoch * self.steps_an_epoch, self.val_images, captions)
         references = {image.id: image.texts for image in self.val_images}
         scores = {name: metric.value for name, metric in score_captions(captions, references).items()}
         # The first scores are kept even at 0: a run always ends with a checkpoint.
@@ -217,26 +267,30 @@ class Trainer:
         return Checkpoint(self.ema, self.tokenizer, self.preprocessing, self.recipe.name, self.folder.best)
 
     def save(self) -> None:
-        """History, and everything that `restore` needs."""
-        self.folder.write_history(self.history)
+        """Everything that `restore` needs, then history and curves."""
         state: dict[str, Any] = {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "epoch": self.epoch,
+            "offset": self.offset,
+            "losses": self.losses,
             "history": self.history,
             "random": torch.get_rng_state(),
         }
         self.folder.save_state(state)
+        if self.history:
+            self.folder.write_history(self.history)
 
     def restore(self) -> None:
-        """Go on exactly where the last saved epoch ended. Raises CheckpointError for a state of another run."""
+        """Go on exactly where the state was saved. Raises CheckpointError for a state of another run."""
         state = self.folder.load_state()
         try:
             self.model.load_state_dict(state["model"])
             self.ema.load_state_dict(state["ema"])
             self.optimiser.load_state_dict(state["optimiser"])
-            self.epoch, self.history = state["epoch"], state["history"]
+            self.epoch, self.offset, self.losses = state["epoch"], state["offset"], state["losses"]
+            self.history = state["history"]
             torch.set_rng_state(state["random"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -249,14 +303,18 @@ class Trainer:
 def train(recipe: Recipe, output: Path, resume: bool = False, report: Report = print) -> list[dict[str, float]]:
     """Run a recipe to its end; returns the history, a row an epoch. The best checkpoint is in `output`/best.
 
+    On SIGTERM the state is saved, and the run ends.
+
     Raises ConfigurationError for a folder that holds another run, InputError for data that cannot be read.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigurationError("a recipe that starts from ImageNet is for one process: run it without torchrun")
     keep_freed_memory()
     RunFolder(output).open(recipe, resume)
     trainer = Trainer(recipe, output, report)
     if resume:
         trainer.restore()
-        report(f"resumed after epoch {trainer.epoch}")
+        report(f"resumed after epoch {trainer.epoch}, step {trainer.offset}")
     parameters = sum(p.numel() for p in trainer.model.parameters())
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     report(
@@ -264,6 +322,10 @@ def train(recipe: Recipe, output: Path, resume: bool = False, report: Report = p
         f"{trainer.tokenizer.vocabulary_size} words, {parameters:,} parameters, {trained:,} trained, "
         f"{trainer.steps_an_epoch} steps an epoch"
     )
-    while trainer.epoch < recipe.optimisation.epochs:
-        trainer.train_epoch()
+    with on_sigterm(trainer.ask_to_stop):
+        try:
+            while trainer.epoch < recipe.optimisation.epochs:
+                trainer.train_epoch()
+        except Stopped:
+            report(f"stopped in epoch {trainer.epoch + 1} after step {trainer.offset}; go on with --resume")
     return trainer.history

@@ -5,19 +5,26 @@ from typing import Any
 
 from torch import nn
 
-from picscribe.errors import MissingPackageError
+from picscribe.errors import ConfigurationError, MissingPackageError
 from picscribe.model import Git
 from picscribe.training.fine_tuning_recipe import WeightSettings
 
 
 def add_low_rank(model: Git, settings: WeightSettings) -> None:
-    """Freeze the model and add trained low-rank matrices to its linear layers, in place."""
+    """Freeze the model and add trained low-rank matrices to its linear layers, in place.
+
+    Raises ConfigurationError for a part that has no linear layers.
+    """
     peft = _peft()
     inside = [model.text_decoder] if settings.lora_in == "decoder" else [model.image_encoder, model.text_decoder]
     model.requires_grad_(False)
     for part in inside:
         # The output layer shares its weight with the word embedding: added to, it would be another matrix.
         names = [name for name, module in part.named_modules() if isinstance(module, nn.Linear) and name != "output"]
+        if not names:
+            raise ConfigurationError(
+                "weights.lora_in: all is for a ViT, and this image encoder is an EfficientNet: choose decoder"
+            )
         config = peft.LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_alpha, target_modules=names)
         peft.inject_adapter_in_model(config, part)
 

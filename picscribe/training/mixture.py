@@ -1,15 +1,18 @@
 """What a run learns from: examples of several data sets, grouped by image, in an order that step and seed decide."""
 
+import hashlib
 import math
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from picscribe.datasets import Dataset, Example, load_examples, read_dataset
+from picscribe.datasets.fingerprint import hash_examples
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.training.fine_tuning_recipe import DataSettings, Source
 from picscribe.training.items import Item, group_by_image
@@ -59,6 +62,17 @@ class Data:
         """An image by the numbers that `epoch` gives."""
         return self.parts[part].items[index]
 
+    def fingerprint(self) -> str:
+        """What tells these data from others: a hash of ids, texts, and names and sizes of files."""
+        digest = hashlib.sha256(hash_examples(self.validation).encode())
+        for part in self.parts:
+            if isinstance(part.items, ShardItems):
+                digest.update(repr([(shard.name, shard.stat().st_size) for shard in part.items.shards]).encode())
+            else:
+                texts = [replace(i.example, texts=tuple(t for pair in i.texts for t in pair)) for i in part.items]
+                digest.update(hash_examples(texts).encode())
+        return digest.hexdigest()
+
 
 def _of_part(part: MixturePart, number: int, seed: int, epoch: int) -> np.ndarray:
     """What an epoch takes of a part: from where the last one stopped, pass after pass."""
@@ -81,17 +95,41 @@ def _generator(key: str) -> np.random.Generator:
 def read_data(settings: DataSettings, seed: int) -> Data:
     """Read all data sets. Raises InputError for one that cannot be used, is empty, or is not of the others' task."""
     trained, parts = _train(settings.train)
+    if len({one.medium for one in trained}) > 1:
+        raise ConfigurationError("data.train mixes photos and videos: learn from one of them, then from the other")
     if settings.validation:
         validated = [_read(source) for source in settings.validation]
         validation = tuple(example for _, examples in validated for example in examples)
         dataset = validated[0][0]
+        _require_alike([one for one, _ in validated], trained[0])
     elif isinstance(parts[0].items, ShardItems):
         raise ConfigurationError(f"{settings.train[0].path} is streamed: name the data to validate on, data.validation")
     else:
-        parts[0], validation = _hold_out(parts[0], settings.held_out, seed)
         dataset = trained[0]
-    videos = any(one.medium == "videos" for one in trained)
-    return Data(tuple(parts), validation, dataset.task, dataset.format, videos)
+        parts[0], validation = _hold_out(parts[0], settings.held_out, seed, dataset.task == "questions")
+    if unanswered := next((example for example in validation if not any(map(str.strip, example.texts))), None):
+        raise InputError(f"{unanswered.where or unanswered.id}: has no text to validate on: leave it out")
+    return Data(tuple(parts), _told_apart(validation), dataset.task, dataset.format, trained[0].medium == "videos")
+
+
+def _require_alike(validated: Sequence[Dataset], trained: Dataset) -> None:
+    """Raise ConfigurationError for validation data of several tasks, or of another medium than what is learned."""
+    tasks = sorted({one.task for one in validated})
+    if len(tasks) > 1:
+        raise ConfigurationError(f"data.validation mixes {' and '.join(tasks)}: one score says how good a run is")
+    if other := next((one for one in validated if one.medium != trained.medium), None):
+        raise ConfigurationError(f"data.validation: {other.path} holds {other.medium}, data.train {trained.medium}")
+
+
+def _told_apart(examples: Sequence[Example]) -> tuple[Example, ...]:
+    """The examples, those of other data sets under an id that one before has with a number behind it."""
+    seen = Counter[str]()
+    told = []
+    for example in examples:
+        seen[example.id] += 1
+        again = seen[example.id]
+        told.append(example if again == 1 else replace(example, id=f"{example.id} ({again})"))
+    return tuple(told)
 
 
 def _train(sources: Sequence[Source]) -> tuple[list[Dataset], list[MixturePart]]:
@@ -122,23 +160,28 @@ def _read(source: Source) -> tuple[Dataset, tuple[Example, ...]]:
     return dataset, examples
 
 
-def _hold_out(part: MixturePart, share: float, seed: int) -> tuple[MixturePart, tuple[Example, ...]]:
-    """A part without `share` of its images, at least one, and the examples of those."""
-    count = max(1, round(share * len(part.items)))
-    if count >= len(part.items):
+def _hold_out(part: MixturePart, share: float, seed: int, asks: bool) -> tuple[MixturePart, tuple[Example, ...]]:
+    """A part without `share` of its images, at least two of three or more, and the examples of those: questions where
+    the run `asks`, captions otherwise. (CIDEr of a single image is 0, whatever is said.)
+    """
+    length = len(part.items)
+    count = max(min(2, length - 1), round(share * length))
+    if not 0 < count < length:
         raise InputError("a single image cannot be learned from and validated on: give more, or data.validation")
     held = set(_order(part.items, f"{seed}/held out")[:count].tolist())
-    validation = tuple(example for index in sorted(held) for example in _examples(part.items[index]))
+    validation = tuple(example for index in sorted(held) for example in _examples(part.items[index], asks))
+    if not validation:
+        raise ConfigurationError("no held-out image has a text of the first data set's kind: name data.validation")
     return MixturePart(
         tuple(item for index, item in enumerate(part.items) if index not in held), part.weight
     ), validation
 
 
-def _examples(item: Item) -> Iterator[Example]:
-    """An image's captions as an example, or one a question with its answers, whichever its first text is."""
+def _examples(item: Item, asks: bool) -> Iterator[Example]:
+    """An image's captions as an example, or one a question with its answers."""
     of, texts = item.example, dict[str, list[str]]()
     for question, text in item.texts:
-        if bool(question) != bool(item.texts[0][0]):
+        if bool(question) != asks:
             continue
         texts.setdefault(question, []).append(text)
     for number, (question, answers) in enumerate(texts.items()):

@@ -50,6 +50,11 @@ class Objective(nn.Module):
             return -(advantage * log_prob).sum()
         return smoothed_loss(logits, texts.targets, self.label_smoothing) * len(texts.targets)
 
+    def encoder_learns(self) -> bool:
+        """Whether anything before the projection does."""
+        names = ("image_encoder.", "temporal_embedding")
+        return any(p.requires_grad for name, p in self.model.named_parameters() if name.startswith(names))
+
     def see(self, pixels: Tensor) -> Tensor:
         """Features (B, I, D) of pixels, or where `kept_blocks` is set, of what so many blocks have made of them.
 

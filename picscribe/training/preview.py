@@ -6,6 +6,7 @@ from pathlib import Path
 from picscribe.training.fine_tuning import FineTuner
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.recipe import dump_recipe
+from picscribe.training.run_folder import RunFolder
 
 FLOAT = 4
 SAVED = 16
@@ -17,6 +18,7 @@ def preview(recipe: FineTuningRecipe, output: Path) -> str:
 
     Raises whatever would stop the run before its first step.
     """
+    RunFolder(output).require_free()
     tuner = FineTuner(recipe, output, print)
     model, data = tuner.model, tuner.data
     parameters = sum(p.numel() for p in model.parameters())
@@ -63,10 +65,14 @@ def _memory(tuner: FineTuner, parameters: int, trained: int) -> float:
     recipe, config = tuner.recipe, tuner.model.config
     images = recipe.optimisation.batch_images / recipe.optimisation.accumulate / tuner.processes
     encoder, decoder = config.image_encoder, config.text_decoder
+    size = max(recipe.image.sizes or (tuner.start.preprocessing.size,))
+    tokens = dataclasses.replace(encoder, image_size=size).tokens * max(1, tuner.model.config.frames)
     layers = getattr(encoder, "layers", 16)
     text = recipe.data.texts_an_image * recipe.data.max_tokens / 2
-    kept: float = encoder.tokens * (layers if recipe.weights.train == "all" else 0) * encoder.width
-    kept += (encoder.tokens + text) * decoder.layers * decoder.width
+    weights = recipe.weights
+    passed = weights.train == "all" or (weights.train == "lora" and weights.lora_in == "all")
+    kept: float = tokens * (layers if passed else 0) * encoder.width
+    kept += (tokens + text) * decoder.layers * decoder.width
     if recipe.weights.activation_checkpointing:
         kept /= SAVED
     logits = 3 * text * decoder.vocabulary_size

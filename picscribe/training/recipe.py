@@ -17,7 +17,7 @@ from picscribe.errors import ConfigurationError
 from picscribe.generation import GenerationOptions
 from picscribe.model import EfficientNetLiteConfig, TextDecoderConfig
 from picscribe.training.augmentation import Augmentation
-from picscribe.training.fine_tuning_recipe import FineTuningRecipe
+from picscribe.training.fine_tuning_recipe import FineTuningRecipe, require_name_and_seed
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,7 @@ class Recipe:
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     def __post_init__(self) -> None:
-        if Path(self.name).name != self.name:
-            raise ConfigurationError(f"name must be a plain name, without folders, not {self.name!r}")
+        require_name_and_seed(self.name, self.seed)
         least: dict[str, float] = {
             "image.frozen_blocks": 0,
             "image.views": 1,

@@ -3,21 +3,26 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from picscribe.errors import CheckpointError, ConfigurationError
+from picscribe.datasets import Example
+from picscribe.errors import CheckpointError, ConfigurationError, PicscribeError
+from picscribe.training.curves import draw_curves
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.recipe import Recipe, dump_recipe
 from picscribe.versions import versions
 from picscribe.whole_files import whole_file, write_whole
 
+SHOWN = 8
+"""Images whose captions samples.jsonl holds."""
+
 
 class RunFolder:
-    """recipe.yaml, versions.json, history.csv, state.pt and best/ of one run."""
+    """recipe.yaml, versions.json, history.csv, curves.png, samples.jsonl, states and best/ of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,10 +41,7 @@ class RunFolder:
                     "or name another folder"
                 )
             return
-        if self._has_state():
-            raise ConfigurationError(
-                f"{self.path} holds a run already: --resume goes on with it, --output names another folder"
-            )
+        self.require_free()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -47,13 +49,26 @@ class RunFolder:
         write_whole(self._recipe, dump_recipe(recipe))
         write_whole(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
 
+    def require_free(self) -> None:
+        """Raise ConfigurationError for a folder that holds a run, or what is left of one."""
+        if self._has_state():
+            raise ConfigurationError(
+                f"{self.path} holds a run already: --resume goes on with it, --output names another folder"
+            )
+        if self.best.exists():
+            raise ConfigurationError(f"{self.best} holds what an earlier run learned: --output names another folder")
+
     def _has_state(self) -> bool:
         return self._state.exists() or any((self.path / "states").glob("step-*.pt"))
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Everything a resumed run needs, tensors and plain values only."""
-        with whole_file(self._state) as stream:
-            torch.save(dict(state), stream)
+        """Everything a resumed run needs, tensors and plain values; PicscribeError where the disk is full."""
+        try:
+            with whole_file(self._state) as stream:
+                torch.save(dict(state), stream)
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError where a write fails
+            kept = "the state saved before is kept: make room and resume" if self._state.exists() else "make room"
+            raise PicscribeError(f"{self._state}: cannot be written ({error}); {kept}") from error
 
     def load_state(self) -> dict[str, Any]:
         """The saved state. Raises CheckpointError where the file is damaged."""
@@ -64,10 +79,24 @@ class RunFolder:
         return state
 
     def write_history(self, history: list[dict[str, float]]) -> None:
-        """history.csv, a row an epoch; the columns are the union of all rows'."""
+        """history.csv, a row a validation or epoch, with the columns of all rows; and curves.png."""
         columns = list(dict.fromkeys(key for row in history for key in row))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
         writer.writerows(history)
         write_whole(self.path / "history.csv", text.getvalue())
+        write_whole(self.path / "curves.png", draw_curves(history))
+
+    def add_samples(self, step: int, examples: Iterable[Example], said: Mapping[str, str]) -> None:
+        """samples.jsonl: what is said of the first few images after every validation."""
+        shown = [example for example in examples if example.id in said][:SHOWN]
+        rows = [
+            {"step": step, "id": e.id, "question": e.question, "said": said[e.id], "people": e.texts[:1]} for e in shown
+        ]
+        file = self.path / "samples.jsonl"
+        try:
+            with file.open("a", encoding="utf-8") as stream:
+                stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        except OSError as error:
+            raise PicscribeError(f"{file}: cannot be written ({error.strerror or error})") from error

@@ -1,7 +1,7 @@
 """How good a run is so far: scores on the validation data, samples to look at, and the best checkpoint kept."""
 
-import json
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
@@ -20,9 +20,6 @@ from picscribe.training.mixture import Data
 from picscribe.training.run_folder import RunFolder
 from picscribe.versions import versions
 
-SHOWN = 8
-"""Images whose captions samples.jsonl holds."""
-
 
 class Scores:
     """`best` is the best score so far, `waited` how many validations have passed since."""
@@ -37,11 +34,12 @@ class Scores:
     ) -> None:
         self.recipe, self.data, self.start, self.folder, self.say = recipe, data, start, folder, say
         self.best, self.waited = -math.inf, 0
+        self.examples = _drawn(data.validation, recipe.validation.images, recipe.seed)
 
     def take(self, model: Git, step: int) -> dict[str, float]:
         """The model's scores on the validation data; what LoRA added is merged, and the best is kept."""
         settings = self.recipe.validation
-        examples = self.data.validation[: settings.images]
+        examples = self.examples
         whole = (merged(model) if has_low_rank(model) else model).eval()
         checkpoint = replace(self.start, model=whole, name=self.recipe.name, folder=self.folder.best)
         with torch.random.fork_rng(devices=[]):  # validating must not change what is learned after it
@@ -51,14 +49,16 @@ class Scores:
         texts = {example.id: example.texts for example in examples if not found[example.id].error}
         if not texts:
             raise InputError(f"no photo of the validation data can be used: {next(iter(found.values())).error}")
+        if len(texts) < len(examples):
+            self.say(f"{len(examples) - len(texts)} of the {len(examples)} validation examples could not be read")
         said = {identity: found[identity].text for identity in texts}
         metric = choose_metric(None, self.data.task, self.data.form, texts)
         scores = {name: value.value for name, value in score(said, texts, metric).items()}
         self._warn(said)
-        self._keep_samples(examples, said, step)
+        self.folder.add_samples(step, examples, said)
         main = next(iter(scores.values()))
         self.waited = 0 if main > self.best else self.waited + 1
-        if main > self.best:
+        if main >= self.best:  # of equals the one that has learned longer
             self.best = main
             record = {"recipe": asdict(self.recipe), "versions": versions(), "step": step, "scores": scores}
             save(checkpoint, self.folder.best, torch.float32, record)
@@ -72,11 +72,9 @@ class Scores:
                 "lower optimisation.encoder_learning_rate, or set weights.train=decoder"
             )
 
-    def _keep_samples(self, examples: Sequence[Example], said: Mapping[str, str], step: int) -> None:
-        """samples.jsonl: what is said of the first few images after every validation."""
-        shown = [example for example in examples if example.id in said][:SHOWN]
-        rows = [
-            {"step": step, "id": e.id, "question": e.question, "said": said[e.id], "people": e.texts[:1]} for e in shown
-        ]
-        with (self.folder.path / "samples.jsonl").open("a", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+def _drawn(examples: Sequence[Example], count: int, seed: int) -> Sequence[Example]:
+    """So many of the examples, in their order: the first ones may be all of one class."""
+    if len(examples) <= count:
+        return examples
+    return [examples[i] for i in sorted(random.Random(f"{seed}/validation").sample(range(len(examples)), count))]

@@ -54,7 +54,7 @@ def load_start(recipe: FineTuningRecipe) -> Checkpoint:
             f"texts of {longest} tokens are more than the {model.config.text_decoder.max_positions} positions of "
             f"{recipe.start}: lower data.max_tokens or validation.max_new_tokens"
         )
-    frames = recipe.image.frames
+    frames, had_frames = recipe.image.frames, model.config.frames
     if frames and not model.config.frames:
         model.config = replace(model.config, frames=frames)
         model.temporal_embedding = nn.Parameter(torch.zeros(frames, model.config.image_encoder.width))
@@ -68,6 +68,8 @@ def load_start(recipe: FineTuningRecipe) -> Checkpoint:
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
     choose_weights(model, settings)
+    if frames and not had_frames and model.temporal_embedding is not None:
+        model.temporal_embedding.requires_grad_(True)  # new, and without it no frame comes before another
     return start
 
 

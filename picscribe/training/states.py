@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from picscribe.errors import CheckpointError, PicscribeError
 from picscribe.whole_files import PARTIAL, whole_file
@@ -59,3 +60,18 @@ class States:
                 f"{file}: damaged ({type(error).__name__}); remove it to go on from the one before"
             ) from error
         return state
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Where this process's random numbers stand."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Go on with the random numbers from there."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -146,6 +146,11 @@ class FrozenFeatures:
                 progress(done)
         features.flush()
 
+    def unreadable(self, view: int) -> list[int]:
+        """The images of a prepared view that could not be read, and were skipped."""
+        rows = torch.from_numpy(self.memory[view].reshape(len(self.images), -1)[:, :1].copy()).view(torch.bfloat16)
+        return rows[:, 0].isnan().nonzero()[:, 0].tolist()
+
     def read(self, view: int, indices: Sequence[int]) -> Tensor:
         """Features of some images of a prepared view: (n, *shape) bfloat16, channels last in memory."""
         stored = torch.from_numpy(self.memory[view][np.asarray(indices, np.int64)]).view(torch.bfloat16)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import random
 import re
 import tarfile
@@ -17,7 +18,7 @@ import picscribe
 from picscribe.cli.main import app
 from picscribe.curation import Rules, curate, curating
 from picscribe.datasets import load_examples, read_dataset
-from picscribe.errors import ConfigurationError, InputError
+from picscribe.errors import ConfigurationError, InputError, PicscribeError
 from picscribe.training import FineTuningRecipe, load_recipe
 from picscribe.training.mixture import read_data
 
@@ -190,6 +191,95 @@ def test_photos_in_tars_stay_in_tars(data: Path, tmp_path: Path) -> None:
     _, kept = load_examples(tmp_path / "out" / "kept-00000.tar", None, "train")
     assert [example.texts for example in kept] == [(f"{TEXTS[n % 3]} number {n}",) for n in range(5)]
     assert kept[0].image() == (data / "0.png").read_bytes()
+    again = CliRunner().invoke(app, ["curate", str(tmp_path / "train-0.tar"), str(tmp_path / "out")])
+    (setting,) = re.findall(r"data\.train='(.*)'", again.output)
+    recipe = load_recipe(RECIPES / "fine-tune.yaml", [f"data.train={setting}"])
+    assert isinstance(recipe, FineTuningRecipe)
+    assert sum(len(part.items) for part in read_data(recipe.data, 1).parts) == 3
+
+
+@pytest.mark.parametrize("split", ["v1.0", "../../x"])
+def test_a_split_of_any_name_stays_in_its_tar(split: str, data: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "some.tar", "w") as tar:
+        for number in range(4):
+            said = json.dumps({"caption": f"{TEXTS[number % 3]} number {number}", "split": split}).encode()
+            for ending, content in (("png", (data / f"{number}.png").read_bytes()), ("json", said)):
+                member = tarfile.TarInfo(f"{number:04}.{ending}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    dataset = read_dataset(tmp_path / "some.tar")
+    assert curate(dataset, dataset.examples, Rules(), tmp_path / "out").kept == 4
+    with tarfile.open(tmp_path / "out" / "kept-00000.tar") as tar:
+        assert all("/" not in name for name in tar.getnames())
+    assert len(read_dataset(tmp_path / "out").examples) == 4
+
+
+def test_a_photo_with_a_row_for_each_text_stays_with_all(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows = []
+    for number in range(3):
+        picture(number).save(folder / f"{number}.png")
+        said = [f"{TEXTS[k]} number {number}" for k in range(3)] + [f"{TEXTS[0].upper()} , number {number} ."]
+        rows += [{"file_name": f"{number}.png", "id": f"{number}-{k}", "caption": text} for k, text in enumerate(said)]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(folder, tmp_path / "out").dropped == {"text-duplicate": 3}
+    apart = [rows[k] for k in (0, 4, 8, 1, 5, 9)]  # not one after the other
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in apart))
+    assert run(folder, tmp_path / "apart").dropped == {}
+
+
+def test_class_names_are_kept(tmp_path: Path) -> None:
+    for number in range(8):
+        folder = tmp_path / "data" / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        picture(number).save(folder / f"{number}.png")
+    assert run(tmp_path / "data", tmp_path / "out").kept == 8
+
+
+def test_nobody_elses_files_are_touched(data: Path, tmp_path: Path) -> None:
+    before = contents(data)
+    for place in (data, data / "curated"):
+        with pytest.raises(ConfigurationError, match="part of it"):
+            run(data, place)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "metadata.jsonl").write_text("{}\n")
+    with pytest.raises(ConfigurationError, match="other files"):
+        run(data, other)
+    assert contents(data) == before and contents(other) == {"metadata.jsonl": b"{}\n"}
+    (other / "report.json").write_text("no JSON")
+    with pytest.raises(ConfigurationError, match=r"report\.json"):
+        run(data, other)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names there")
+@pytest.mark.parametrize("name", [b"at 10:30.png", b"caf\xe9.png"])
+def test_a_name_that_no_list_can_hold_is_told_of(name: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    picture(1).save(folder / os.fsdecode(name))
+    (folder / os.fsdecode(name)).with_suffix(".txt").write_text(TEXTS[0])
+    with pytest.raises(PicscribeError, match=r"rename|UTF-8"):
+        run(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_kill_at_the_very_end_left_is_removed(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    (tmp_path / "out" / "work").mkdir()
+    (tmp_path / "out" / "work" / "000000.jsonl").write_text("")
+    assert run(data, tmp_path / "out").kept == 5
+    assert contents(tmp_path / "out") == before
+
+
+def test_no_pairs_and_no_such_model(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no pair"):
+        curate(read_dataset(data), (), Rules(), tmp_path / "out")
+    with pytest.raises(PicscribeError, match="nowhere"):
+        run(data, tmp_path / "out", model="nowhere", least_score=-4.0)
+    assert not (tmp_path / "out").exists()
 
 
 def test_texts_said_of_many_photos_stay_with_few(tmp_path: Path) -> None:
@@ -246,7 +336,7 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     (setting,) = re.findall(r"data\.train='(.*)'", result.output)
     recipe = load_recipe(RECIPES / "fine-tune.yaml", [f"data.train={setting}"])
     assert isinstance(recipe, FineTuningRecipe)
-    assert [len(part.items) for part in read_data(replace(recipe.data, held_out=0.2), 1).parts] == [4]
+    assert [len(part.items) for part in read_data(replace(recipe.data, held_out=0.2), 1).parts] == [3]
     assert contents(tmp_path / "out") == contents(tmp_path / "python")
     (tmp_path / "words.txt").write_text("steep\n")
     own = runner.invoke(app, ["curate", str(data), str(tmp_path / "own"), "--words", str(tmp_path / "words.txt")])
@@ -259,6 +349,9 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     [
         (["--skip", "tags"], 2, "no rule 'tags'"),
         (["--language", "xx"], 2, "'xx'"),
+        (["--language", "english", "--skip", "offensive"], 2, "'english'"),
+        (["--model", "nano", "--least-score", "nan"], 2, "must be a number"),
+        (["--words", os.devnull], 1, "holds no words"),
         (["--model", "nano"], 2, "goes with a model"),
         (["--split", "train"], 1, "no images of split"),
         (["--words", "nowhere.txt"], 1, "nowhere.txt"),

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +51,7 @@ from picscribe.training.parameter_groups import depth_of
 from picscribe.training.precision import NO_BFLOAT16
 from picscribe.training.recipe import dump_recipe, recipe_from
 from picscribe.training.self_critical import END, Rewards
+from picscribe.training.setup import load_start
 
 pytest.importorskip("accelerate")
 
@@ -660,6 +662,124 @@ def test_patience_ends_a_run(recipe: FineTuningRecipe, tmp_path: Path) -> None:
     assert [row["step"] for row in history] == [3, 6, 9]
 
 
+# What goes wrong loses no step, and goes on where it was
+
+
+def test_a_validation_that_fails_loses_no_step(
+    recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, made = tmp_path / "run", []
+
+    def fail(tuner: FineTuner) -> dict[str, float]:
+        made.append(tuner.step)
+        raise PicscribeError("no room for captions")
+
+    monkeypatch.setattr(FineTuner, "validate", fail)
+    with pytest.raises(PicscribeError, match="no room for captions"):
+        fine_tune(recipe, run, report=silent)
+    assert weights(run)["step"] == 3
+    monkeypatch.undo()
+    fine_tune(recipe, run, resume=True, report=silent)
+    assert_same_state(weights(run), weights(whole_run))
+    assert [row["step"] for row in weights(run)["history"]] == [3, 6, 9]
+    assert [row["loss"] for row in weights(run)["history"]] == [row["loss"] for row in weights(whole_run)["history"]]
+
+
+def test_stopped_where_it_would_validate(
+    recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The validation that a SIGTERM came before is made first when the run goes on."""
+    step, run = FineTuner.train_step, tmp_path / "run"
+
+    def stop(tuner: FineTuner, prepared: Any) -> float:
+        tuner.stop_asked = tuner.step == 5
+        return step(tuner, prepared)
+
+    monkeypatch.setattr(FineTuner, "train_step", stop)
+    fine_tune(recipe, run, report=silent)
+    assert (weights(run)["step"], len(weights(run)["history"])) == (6, 1)
+    monkeypatch.undo()
+    fine_tune(recipe, run, resume=True, report=silent)
+    assert_same_state(weights(run), weights(whole_run))
+
+
+def test_other_data_do_not_go_on(recipe: FineTuningRecipe, folder: Path, tmp_path: Path) -> None:
+    photos = Path(shutil.copytree(folder / "photos", tmp_path / "photos"))
+    own = replace(recipe, data=replace(recipe.data, train=(Source(str(photos)),)))
+    short = replace(own, validation=replace(own.validation, images=1))
+    fine_tune(short, tmp_path / "run", report=silent)
+    Image.new("RGB", (40, 40), "red").save(photos / "99.png")
+    (photos / "99.txt").write_text("a red square\n")
+    with pytest.raises(CheckpointError, match="added, removed or changed"):
+        fine_tune(short, tmp_path / "run", resume=True, report=silent)
+
+
+def test_no_photo_at_all_ends_the_run(recipe: FineTuningRecipe, folder: Path, tmp_path: Path) -> None:
+    photos = Path(shutil.copytree(folder / "photos", tmp_path / "photos"))
+    for file in photos.glob("*.png"):
+        file.write_bytes(b"no photo")
+    data = DataSettings((Source(str(photos)),), (Source(str(folder / "photos")),))
+    before = replace(recipe, data=data)
+    with pytest.raises(InputError, match=r"not one photo of a whole epoch could be read, such as .*png"):
+        fine_tune(before, tmp_path / "run", report=silent)
+
+
+def test_of_equal_scores_the_later_is_kept(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    """CIDEr of a single photo is 0 whatever is said: what learned longest is kept then."""
+    alone = replace(recipe, validation=replace(recipe.validation, images=1))
+    history = fine_tune(alone, tmp_path / "run", report=silent)
+    assert {row["CIDEr"] for row in history} == {0.0}
+    assert json.loads((tmp_path / "run" / "best" / "training.json").read_text())["step"] == 9
+
+
+@pytest.mark.parametrize("count", [3, 8, 40])
+def test_more_than_one_photo_is_held_out(count: int, folder: Path, tmp_path: Path) -> None:
+    for number in range(count):
+        shutil.copy(folder / "photos" / "00.png", tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text("a red square\n")
+    data = read_data(DataSettings((Source(str(tmp_path)),)), seed=1)
+    assert len(data.validation) == max(2, count // 10)
+    assert len(data.validation) + data.epoch_size() == count
+
+
+def test_ids_of_two_data_sets_are_told_apart(folder: Path) -> None:
+    photos = Source(str(folder / "photos"))
+    data = read_data(DataSettings((photos,), (photos, photos)), seed=1)
+    assert len({example.id for example in data.validation}) == 32
+
+
+def test_low_rank_needs_linear_layers_and_learns_the_order_of_frames(
+    recipe: FineTuningRecipe, save_start: Callable[..., Path], tmp_path: Path
+) -> None:
+    lite = save_start(tmp_path / "lite", WORDS, "lite")
+    everywhere = WeightSettings(train="lora", lora_in="all")
+    with pytest.raises(ConfigurationError, match="choose decoder"):
+        FineTuner(replace(recipe, start=str(lite), weights=everywhere), tmp_path / "run", silent)
+    start = load_start(replace(recipe, weights=everywhere, image=ImageSettings(frames=3)))
+    assert start.model.temporal_embedding is not None
+    assert start.model.temporal_embedding.requires_grad
+
+
+def test_scst_is_another_word_for_cider(recipe: FineTuningRecipe) -> None:
+    assert replace(recipe, objective="scst") == replace(recipe, objective="cider")
+
+
+def test_short_runs_warm_up_for_a_quarter(recipe: FineTuningRecipe) -> None:
+    assert replace(recipe, optimisation=OptimisationSettings(steps=10)).optimisation.warmup_steps == 500
+
+
+def test_a_validation_split_is_used(folder: Path, tmp_path: Path) -> None:
+    for split, count in (("train", 8), ("val", 4)):
+        (tmp_path / "photos" / split).mkdir(parents=True)
+        for number in range(count):
+            for ending in ("png", "txt"):
+                shutil.copy(folder / "photos" / f"{number:02}.{ending}", tmp_path / "photos" / split)
+    chosen = ["--data", str(tmp_path / "photos"), "--from", str(folder / "start"), "--dry-run"]
+    result = CliRunner().invoke(app, ["train", *chosen, "--output", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert "data: 8 images, 8 an epoch; 4 examples to validate on" in result.output
+
+
 # Wrong recipes and broken data stop before the first step
 
 
@@ -684,7 +804,9 @@ def test_patience_ends_a_run(recipe: FineTuningRecipe, tmp_path: Path) -> None:
         ({"optimisation": {"learning_rate": "nan"}}, "learning_rate must be of type float"),
         ({"optimisation": {"learning_rate": -1}}, "learning_rate must be at least 0"),
         ({"optimisation": {"batch_images": 5, "accumulate": 2}}, "must be a multiple of accumulate"),
-        ({"optimisation": {"steps": 10, "warmup_steps": 10}}, "must be fewer than steps"),
+        ({"name": ".."}, "plain name"),
+        ({"name": ""}, "plain name"),
+        ({"seed": 10**29}, "seed must be"),
         ({"optimisation": {"label_smoothing": 1}}, "label_smoothing must be in"),
         ({"optimisation": {"precision": "int8"}}, "precision must be one of"),
         ({"optimisation": {"ema_decay": 0.9}, "weights": {"train": "lora"}}, "do not go together"),
@@ -726,6 +848,19 @@ def test_data_that_cannot_be_used_stop_a_run(recipe: FineTuningRecipe, folder: P
     run(InputError, "bare", data=DataSettings((Source(str(bare)),)))
     (bare / "1.txt").write_text("a square\n")
     run(InputError, "single image", data=DataSettings((Source(str(bare)),)))
+    run(ConfigurationError, "image.frames is for videos", image=ImageSettings(frames=3))
+    asked = tmp_path / "asked"
+    asked.mkdir()
+    shutil.copy(folder / "photos" / "00.png", asked)
+    (asked / "metadata.jsonl").write_text('{"file_name": "00.png", "question": "what is it", "answer": "red"}\n')
+    both = DataSettings((Source(photos),), (Source(photos), Source(str(asked))))
+    run(ConfigurationError, "mixes captions and questions", data=both)
+    moving = tmp_path / "vatex_training_v1.0.json"
+    moving.write_text('[{"videoID": "x1_000001_000011", "enCap": ["a square"]}]')
+    (tmp_path / "x1_000001_000011.mp4").touch()
+    videos = Source(str(moving), images=str(tmp_path))
+    run(ConfigurationError, "mixes photos and videos", data=DataSettings((Source(photos), videos)))
+    run(ConfigurationError, "holds videos", data=DataSettings((Source(photos),), (videos,)))
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(recipe: FineTuningRecipe, whole_run: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from picscribe.errors import CheckpointError, ConfigurationError
+from picscribe.errors import CheckpointError, ConfigurationError, PicscribeError
 from picscribe.training.recipe import Recipe, load_recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.versions import versions
@@ -89,7 +89,7 @@ def test_the_last_good_state_outlives_a_failed_save(tmp_path: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", disk_full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(PicscribeError, match=r"No space left.*the state saved before is kept"):
         folder.save_state(STATE | {"epoch": 4})
     assert folder.load_state()["epoch"] == 3
 
@@ -115,8 +115,8 @@ def test_a_damaged_state_is_one_clear_error(tmp_path: Path, damage: str) -> None
 
 def test_history_has_a_column_for_every_figure_of_any_epoch(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.write_history([{"epoch": 1, "loss": 2.5}, {"epoch": 2, "loss": 2.0, "CIDEr": 0.1}])
+    folder.write_history([{"step": 1, "loss": 2.5}, {"step": 2, "loss": 2.0, "CIDEr": 0.1}])
     with (tmp_path / "history.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert rows == [{"epoch": "1", "loss": "2.5", "CIDEr": ""}, {"epoch": "2", "loss": "2.0", "CIDEr": "0.1"}]
-    assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+    assert rows == [{"step": "1", "loss": "2.5", "CIDEr": ""}, {"step": "2", "loss": "2.0", "CIDEr": "0.1"}]
+    assert {path.name for path in tmp_path.iterdir()} == {"history.csv", "curves.png"}

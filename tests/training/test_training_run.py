@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import os
 import shutil
+import signal
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,7 +164,7 @@ def assert_same_state(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 def test_a_run_leaves_everything_that_was_promised(whole: Run, recipe: Recipe) -> None:
     assert sorted(path.name for path in whole.folder.iterdir()) == [
-        "best", "history.csv", "recipe.yaml", "state.pt", "versions.json",
+        "best", "curves.png", "history.csv", "recipe.yaml", "samples.jsonl", "state.pt", "versions.json",
     ]  # fmt: skip
     assert load_recipe(whole.folder / "recipe.yaml") == recipe
     assert json.loads((whole.folder / "versions.json").read_text())["torch"] == torch.__version__
@@ -276,11 +278,50 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(interrupted: Path, whole: 
     torch.manual_seed(999)  # what else ran in this process must not matter
     lines: list[str] = []
     train(recipe, interrupted, resume=True, report=lines.append)
-    assert lines[0] == "resumed after epoch 1"
+    assert lines[0] == "resumed after epoch 1, step 0"
     assert_same_state(torch.load(interrupted / "state.pt", weights_only=True), whole.state)
     assert without_time(read_history(interrupted)) == without_time(read_history(whole.folder))
     for name in ("model.safetensors", "vocab.txt"):
         assert (interrupted / "best" / name).read_bytes() == (whole.folder / "best" / name).read_bytes(), name
+
+
+def test_a_run_that_is_asked_to_stop_goes_on_within_its_epoch(
+    whole: Run, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM after the second of an epoch's three batches; then the same weights as if it had not come."""
+    step = Trainer.step
+
+    def stop(trainer: Trainer, indices: list[int], view: int, number: int) -> float:
+        if number == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(trainer, indices, view, number)
+
+    run, lines = tmp_path / "run", list[str]()
+    monkeypatch.setattr(Trainer, "step", stop)
+    train(recipe, run, report=lines.append)
+    assert lines[-1] == "stopped in epoch 2 after step 2; go on with --resume"
+    monkeypatch.undo()
+    train(recipe, run, resume=True, report=lambda line: None)
+    assert_same_state(torch.load(run / "state.pt", weights_only=True), whole.state)
+
+
+def test_a_photo_that_cannot_be_read_is_left_out(recipe: Recipe, tmp_path: Path) -> None:
+    images = Path(shutil.copytree(recipe.data.images, tmp_path / "images"))
+    (images / "2.png").write_bytes(b"no photo")
+    data = replace(recipe.data, images=str(images), annotations=str(images / "dataset_tiny.json"))
+    broken = replace(recipe, data=data, image=replace(recipe.image, features=str(tmp_path / "features")))
+    lines: list[str] = []
+    history = train(broken, tmp_path / "run", report=lines.append)
+    assert len(history) == EPOCHS
+    assert json.loads((tmp_path / "run" / "skipped.json").read_text()) == ["2.png"]
+    assert any("1 photos could not be read" in line for line in lines)
+
+
+def test_it_is_for_one_process(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigurationError, match="without torchrun"):
+        train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_resumes_to_nothing(whole: Run, recipe: Recipe) -> None:
