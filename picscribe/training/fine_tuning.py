@@ -92,7 +92,7 @@ class FineTuner:
         self.step, self.due = 0, False  # due: the validation after this step is still to come
         self.history: list[dict[str, float]] = []
         self.losses: list[float] = []  # since the last row of the history
-        self.skipped: dict[str, str] = {}
+        self.skipped: dict[str, str] = self.data.odd()
         self.empty = 0  # steps without a photo that could be read, one after the other
         self.stop_asked = False
         self.started = time.monotonic()

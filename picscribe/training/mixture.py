@@ -62,6 +62,11 @@ class Data:
         """An image by the numbers that `epoch` gives."""
         return self.parts[part].items[index]
 
+    def odd(self) -> dict[str, str]:
+        """Samples of tars that cannot be used and are left out, and why."""
+        shards = [part.items for part in self.parts if isinstance(part.items, ShardItems)]
+        return {place: problem for items in shards for place, problem in items.odd.items()}
+
     def fingerprint(self) -> str:
         """What tells these data from others: a hash of ids, texts, and names and sizes of files."""
         digest = hashlib.sha256(hash_examples(self.validation).encode())

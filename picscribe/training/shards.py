@@ -2,14 +2,14 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
-from picscribe.datasets import load_examples
+from picscribe.datasets import read_dataset
 from picscribe.datasets.folder_tree import files_below, split_of_path
 from picscribe.errors import InputError
 from picscribe.training.items import Item, group_by_image
@@ -19,12 +19,23 @@ WINDOW = 8
 
 
 class ShardItems(Sequence[Item]):
-    """The images of many tars, by number; those of a few tars are held, the others read anew when asked for."""
+    """The images of many tars, by number; those of a few tars are held, the others read anew when asked for.
+
+    odd: samples that cannot be used, which are left out, by their place, and why.
+    """
 
     def __init__(self, shards: Sequence[Path], window: int = WINDOW) -> None:
+        """Raises InputError for a tar of which nothing can be used."""
         self.shards, self.window = shards, window
+        self.odd: dict[str, str] = {}
         self._read = lru_cache(maxsize=2 * window)(_read)  # the window that ends, and the one read ahead
-        self._ends = list(accumulate(len(_read(shard)) for shard in shards))
+        ends = 0
+        self._ends = []
+        for shard in shards:
+            read = _read(shard)
+            self.odd |= read.odd
+            ends += len(read.items)
+            self._ends.append(ends)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -39,7 +50,7 @@ class ShardItems(Sequence[Item]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         shard = bisect_right(self._ends, index)
-        return self._read(self.shards[shard])[index - (self._ends[shard - 1] if shard else 0)]
+        return self._read(self.shards[shard]).items[index - (self._ends[shard - 1] if shard else 0)]
 
     def order(self, draw: np.random.Generator) -> np.ndarray:
         """Every image's number once: tars in a drawn order, the images of `window` of them among each other."""
@@ -63,5 +74,22 @@ def shards_of(folder: Path, split: str) -> list[Path]:
     return chosen
 
 
-def _read(shard: Path) -> tuple[Item, ...]:
-    return group_by_image(load_examples(shard, None, None, format="webdataset")[1])
+@dataclass(frozen=True)
+class _Shard:
+    items: tuple[Item, ...]
+    odd: dict[str, str]
+
+
+def _read(shard: Path) -> _Shard:
+    dataset = read_dataset(shard, None, format="webdataset")
+    silent = [example for example in dataset.examples if not any(map(str.strip, example.texts))]
+    odd = {oddity.where: oddity.problem for oddity in dataset.oddities}
+    odd |= {example.where or example.id: "has no text to learn" for example in silent}
+    items = group_by_image([example for example in dataset.examples if any(map(str.strip, example.texts))])
+    if not items:
+        raise InputError(f"{shard}: holds no sample that can be learned from{_such_as(odd)}")
+    return _Shard(items, odd)
+
+
+def _such_as(odd: dict[str, str]) -> str:
+    return f", such as {': '.join(next(iter(odd.items())))}" if odd else ""

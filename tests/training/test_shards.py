@@ -100,6 +100,26 @@ def test_what_cannot_be_streamed(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no \.tar file"):
         shards.shards_of(tmp_path, "")
     write_tar(tmp_path / "train-0.tar", 2)
-    (tmp_path / "train-1.tar").write_bytes((tmp_path / "train-0.tar").read_bytes()[:3000])
+    whole = (tmp_path / "train-0.tar").read_bytes()
+    data = DataSettings((Source(str(tmp_path), stream=True),), (Source(str(folder), "val"),))
+    (tmp_path / "train-1.tar").write_bytes(whole[:3000])
+    assert any("train-1.tar" in place for place in read_data(data, 1).odd())
+    (tmp_path / "train-1.tar").write_bytes(whole[:100])
     with pytest.raises(InputError, match=r"train-1\.tar"):
-        read_data(DataSettings((Source(str(tmp_path), stream=True),), (Source(str(folder), "val"),)), 1)
+        read_data(data, 1)
+
+
+def test_samples_that_cannot_be_used_are_left_out_and_told_of(folder: Path, tmp_path: Path) -> None:
+    photo = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(photo, "PNG")
+    with tarfile.open(tmp_path / "train-0.tar", "w") as tar:
+        for name, content in (
+            ("0.png", photo.getvalue()), ("0.txt", b"a photo"), ("1.png", photo.getvalue()),
+            ("2.png", photo.getvalue()), ("2.txt", b" \n"), ("3.json", b"no JSON"), ("3.png", photo.getvalue()),
+        ):  # fmt: skip
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    data = read_data(DataSettings((Source(str(tmp_path), stream=True),), (Source(str(folder), "val"),)), 1)
+    assert (data.epoch_size(), len(data.odd())) == (1, 3)
+    assert all("train-0.tar" in place for place in data.odd())
