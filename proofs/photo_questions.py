@@ -171,11 +171,13 @@ def write(folder: Path) -> None:
     for kind, ask in KINDS.items():
         rows = []
         for example in dataset.examples:
+            if example.split not in SPLITS:
+                continue
             pairs = ask([words_of(text) for text in example.texts], random.Random(f"{kind}/{example.id}"))
             for place, (question, answer) in enumerate(pairs):
                 identity = f"{kind}-{example.id}-{place}"
                 row = {"file_name": name_of(example), "question_id": identity, "question": question, "answer": answer}
-                rows.append({**row, "split": SPLITS.get(example.split, example.split)})
+                rows.append({**row, "split": SPLITS[example.split]})
         write_lines(folder / kind / "metadata.jsonl", rows)
     learned = dataset.select("train")
     said = picscribe.load(START).captions([example.image() for example in learned], batch_size=32)
