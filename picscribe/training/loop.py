@@ -314,7 +314,8 @@ def train(recipe: Recipe, output: Path, resume: bool = False, report: Report = p
     trainer = Trainer(recipe, output, report)
     if resume:
         trainer.restore()
-        report(f"resumed after epoch {trainer.epoch}, step {trainer.offset}")
+        within = f", step {trainer.offset} of the next" if trainer.offset else ""
+        report(f"resumed after epoch {trainer.epoch}{within}")
     parameters = sum(p.numel() for p in trainer.model.parameters())
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     report(

@@ -278,7 +278,7 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(interrupted: Path, whole: 
     torch.manual_seed(999)  # what else ran in this process must not matter
     lines: list[str] = []
     train(recipe, interrupted, resume=True, report=lines.append)
-    assert lines[0] == "resumed after epoch 1, step 0"
+    assert lines[0] == "resumed after epoch 1"
     assert_same_state(torch.load(interrupted / "state.pt", weights_only=True), whole.state)
     assert without_time(read_history(interrupted)) == without_time(read_history(whole.folder))
     for name in ("model.safetensors", "vocab.txt"):
@@ -301,7 +301,9 @@ def test_a_run_that_is_asked_to_stop_goes_on_within_its_epoch(
     train(recipe, run, report=lines.append)
     assert lines[-1] == "stopped in epoch 2 after step 2; go on with --resume"
     monkeypatch.undo()
-    train(recipe, run, resume=True, report=lambda line: None)
+    lines.clear()
+    train(recipe, run, resume=True, report=lines.append)
+    assert lines[0] == "resumed after epoch 1, step 2 of the next"
     assert_same_state(torch.load(run / "state.pt", weights_only=True), whole.state)
 
 
