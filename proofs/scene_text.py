@@ -23,7 +23,7 @@ from proofs.proving import RUNS, evaluate, make_data, train, write_lines
 
 NAME = "scene-text"
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
-COUNTS = {"train": 28000, "val": 300, "test": 1000}
+COUNTS = {"train": 48000, "val": 300, "test": 1000}
 HEIGHT, WIDTH = 48, 192
 SHORTEST, LONGEST = 3, 9
 
