@@ -97,6 +97,9 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.model = build_model(recipe, self.tokenizer)
         freeze_lowest(self.model, recipe.image.frozen_blocks)
+        if recipe.image.frozen_depthwise:
+            for block in lite_encoder(self.model).blocks:
+                block.depthwise.requires_grad_(False)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimiser = make_optimiser(self.model, recipe.optimisation)
         precision = precision_here(recipe.optimisation.precision)

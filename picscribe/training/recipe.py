@@ -34,7 +34,8 @@ class DataRecipe:
 class ImageRecipe:
     """The image encoder: EfficientNet-Lite started from ImageNet, its first `frozen_blocks` blocks left as they are.
 
-    Frozen blocks are computed once for each of `views` random views of an image and kept in `features`.
+    Frozen blocks are computed once for each of `views` random views of an image and kept in `features`. Of the others,
+    `frozen_depthwise` leaves the depthwise filters as they are: few weights, with which nano overfitted sooner.
     """
 
     variant: int = 2
@@ -43,6 +44,7 @@ class ImageRecipe:
     views: int = 12
     features: str = "runs/features"
     augmentation: Augmentation = field(default_factory=Augmentation)
+    frozen_depthwise: bool = False
 
 
 @dataclass(frozen=True)

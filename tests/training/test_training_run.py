@@ -216,6 +216,15 @@ def test_frozen_parts_are_imagenets_and_all_others_have_moved(whole: Run) -> Non
         assert unchanged == (name in frozen), name
 
 
+def test_depthwise_filters_may_stay_too(recipe: Recipe, tmp_path: Path) -> None:
+    for frozen in (False, True):
+        trainer = Trainer(replace(recipe, image=replace(recipe.image, frozen_depthwise=frozen)), tmp_path, print)
+        blocks = loop.lite_encoder(trainer.model).blocks
+        learns = [all(p.requires_grad for p in block.depthwise.parameters()) for block in blocks]
+        assert learns == [False] * FROZEN + [not frozen] * (len(blocks) - FROZEN)
+        assert all(p.requires_grad for p in blocks[-1].project.parameters())
+
+
 def test_the_average_follows_every_step(whole: Run) -> None:
     """The moving average written out, from what the weights were after each step."""
     assert len(whole.watched) == EPOCHS * STEPS_AN_EPOCH
