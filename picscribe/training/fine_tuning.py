@@ -190,8 +190,9 @@ class FineTuner:
 
     def _make_row(self) -> None:
         """Validate: a row of the history, and the state with it."""
-        losses = self.losses or [math.nan]
-        row = {"step": float(self.step), "loss": sum(losses) / len(losses)}
+        row = {"step": float(self.step)}
+        if self.losses:  # else not one photo could be read since the last row
+            row["loss"] = sum(self.losses) / len(self.losses)
         if self.rewards is not None and self.rewards.drawn:
             row["reward"] = sum(self.rewards.drawn) / len(self.rewards.drawn)
             self.rewards.drawn.clear()
