@@ -104,7 +104,8 @@ def words() -> list[str]:
 
 def answers(name: str, figure: str, metric: str, title: str, about: str) -> list[str]:
     """What was answered about pictures that are not shown."""
-    lines = [f"## {title}", "", f"{about}: {score_of(name, figure)}.", "", *table("picture", "asked", "said", "is")]
+    told = f"{about}: {score_of(name, figure)}. The pictures are not ours: their names stand for them."
+    lines = [f"## {title}", "", told, "", *table("picture", "asked", "said", "is")]
     for item in chosen(items_of(name, figure), metric):
         cells = (item["id"], item["question"] or "–", item["prediction"], item["references"][0])  # type: ignore[index]
         lines.append(row(*cells))
