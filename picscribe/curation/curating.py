@@ -29,6 +29,7 @@ from picscribe.curation.near_duplicates import NearDuplicates
 from picscribe.curation.page import dropped_page
 from picscribe.curation.rules import ORDER, Fault, Rules, TextRules, words_of
 from picscribe.datasets import Dataset, Example
+from picscribe.datasets.examples import Source
 from picscribe.datasets.fingerprint import hash_examples
 from picscribe.errors import ConfigurationError, InputError, PicscribeError
 from picscribe.versions import versions
@@ -107,7 +108,7 @@ def curate(
     write_whole(work / "plan.json", json.dumps(plan))
     _inspect_all(examples, rules, work, processes, progress)
     try:
-        result = _decide(dataset, examples, rules, output, work, plan)
+        result = _decide(dataset, examples, rules, output, work, plan, photos)
     except OSError as error:
         raise InputError(f"{output}: cannot be written ({error.strerror or error})") from error
     shutil.rmtree(work)
@@ -120,7 +121,7 @@ def _plan(examples: Sequence[Example], rules: Rules) -> dict[str, Any]:
     plan = {
         "data": hash_examples(examples),
         "rules": json.loads(json.dumps(asdict(rules))),
-        "versions": {"picscribe": picscribe.__version__} | {name: metadata.version(name) for name in LIBRARIES},
+        "versions": {"picscribe": picscribe.__version__} | {name: _version(name) for name in LIBRARIES},
     }
     if rules.uses("score"):
         weights = hashlib.sha256()
@@ -128,6 +129,14 @@ def _plan(examples: Sequence[Example], rules: Rules) -> dict[str, Any]:
             weights.update(weight.detach().flatten().contiguous().view(torch.uint8).numpy().tobytes())
         plan["model"] = weights.hexdigest()
     return plan
+
+
+def _version(library: str) -> str:
+    """Of a library; "" where it is not there, which whoever needs it says."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -206,6 +215,7 @@ class Judge:
         self.rules = rules
         self.images, self.kept = NearDuplicates(rules.hash_distance), list[Example]()
         self.texts, self.own = Counter[str](), set[str]()
+        self.last: Source | None = None
 
     def faults(self, example: Example, found: Findings) -> list[Fault | None]:
         """A fault, or None for what stays, for each of an example's texts."""
@@ -217,7 +227,7 @@ class Judge:
         if fault is not None:
             return [fault] * len(example.texts)
         # A photo may have a row for each of its texts, one after the other.
-        said = self.own if self.kept and self.kept[-1].source == example.source else set()
+        said = self.own if example.source == self.last else set()
         faults, own = list[Fault | None](), set(said)
         for text, known in zip(example.texts, found.texts, strict=True):
             judged = known if known is not None and known.rule != "score" else self._repeated(text, own) or known
@@ -226,9 +236,10 @@ class Judge:
                 own.add(_plain(text))
         if own > said:
             self.texts.update(own - said)
-            self.own = own
-            self.images.add(found.look)
-            self.kept.append(example)
+            self.own, self.last = own, example.source
+            if self.rules.uses("image-duplicate"):
+                self.images.add(found.look)
+                self.kept.append(example)
         return faults
 
     def _repeated(self, text: str, own: set[str]) -> Fault | None:
@@ -248,11 +259,17 @@ def _plain(text: str) -> str:
 
 
 def _decide(
-    dataset: Dataset, examples: Sequence[Example], rules: Rules, output: Path, work: Path, plan: dict[str, Any]
+    dataset: Dataset,
+    examples: Sequence[Example],
+    rules: Rules,
+    output: Path,
+    work: Path,
+    plan: dict[str, Any],
+    photos: Path | None,
 ) -> Result:
     judge, counts, kept, images_kept = Judge(rules), Counter[str](), 0, 0
     sample: dict[str, list[tuple[Example, Dropped]]] = {}
-    with keeper_of(dataset, examples, output) as keeper, whole_file(output / "dropped.jsonl") as stream:
+    with keeper_of(dataset, photos, output) as keeper, whole_file(output / "dropped.jsonl") as stream:
         for example, found in zip(examples, _read_findings(work), strict=True):
             faults = judge.faults(example, found)
             texts = tuple(text for text, fault in zip(example.texts, faults, strict=True) if fault is None)

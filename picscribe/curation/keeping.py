@@ -29,9 +29,10 @@ class Keeper(Protocol):
 
 
 @contextlib.contextmanager
-def keeper_of(dataset: Dataset, examples: Sequence[Example], output: Path) -> Iterator[Keeper]:
-    """The keeper that fits the photos; its files are whole, or not there, when the block ends."""
-    root = folder_of(examples)
+def keeper_of(dataset: Dataset, root: Path | None, output: Path) -> Iterator[Keeper]:
+    """The keeper of photos that are files below `root`, or where that is None lie in other files; what it writes is
+    whole, or not there, when the block ends.
+    """
     if root is not None:
         with whole_file(output / "metadata.jsonl") as stream:
             yield Table(root, stream, dataset.task)

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import picscribe
 from picscribe.cli.main import app
 from picscribe.curation import Rules, curate, curating
 from picscribe.datasets import load_examples, read_dataset
-from picscribe.errors import ConfigurationError, InputError, PicscribeError
+from picscribe.errors import ConfigurationError, InputError, MissingPackageError, PicscribeError
 from picscribe.training import FineTuningRecipe, load_recipe
 from picscribe.training.mixture import read_data
 
@@ -64,6 +65,14 @@ def data(tmp_path: Path) -> Path:
 def run(data: Path, output: Path, processes: int = 1, **settings: Any) -> curating.Result:
     dataset = read_dataset(data)
     return curate(dataset, dataset.examples, Rules(**settings), output, processes)
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -177,14 +186,11 @@ def test_another_curation_in_the_folder_is_left_alone(data: Path, tmp_path: Path
 
 def test_photos_in_tars_stay_in_tars(data: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
-    with tarfile.open(tmp_path / "train-0.tar", "w") as tar:
-        for number, row in enumerate(rows):
-            photo = (data / row["file_name"]).read_bytes()
-            said = "\n".join(row["captions"]).encode()
-            for ending, content in ((row["file_name"][-3:], photo), ("txt", said)):
-                member = tarfile.TarInfo(f"{number:04}.{ending}")
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
+    members = {}
+    for number, row in enumerate(rows):
+        members[f"{number:04}.{row['file_name'][-3:]}"] = (data / row["file_name"]).read_bytes()
+        members[f"{number:04}.txt"] = "\n".join(row["captions"]).encode()
+    write_tar(tmp_path / "train-0.tar", members)
     dataset = read_dataset(tmp_path / "train-0.tar")
     curate(dataset, dataset.examples, Rules(), tmp_path / "out")
     assert "kept-00000.tar" in contents(tmp_path / "out")
@@ -200,13 +206,12 @@ def test_photos_in_tars_stay_in_tars(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("split", ["v1.0", "../../x"])
 def test_a_split_of_any_name_stays_in_its_tar(split: str, data: Path, tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "some.tar", "w") as tar:
-        for number in range(4):
-            said = json.dumps({"caption": f"{TEXTS[number % 3]} number {number}", "split": split}).encode()
-            for ending, content in (("png", (data / f"{number}.png").read_bytes()), ("json", said)):
-                member = tarfile.TarInfo(f"{number:04}.{ending}")
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
+    members = {}
+    for number in range(4):
+        said = {"caption": f"{TEXTS[number % 3]} number {number}", "split": split}
+        members[f"{number:04}.png"] = (data / f"{number}.png").read_bytes()
+        members[f"{number:04}.json"] = json.dumps(said).encode()
+    write_tar(tmp_path / "some.tar", members)
     dataset = read_dataset(tmp_path / "some.tar")
     assert curate(dataset, dataset.examples, Rules(), tmp_path / "out").kept == 4
     with tarfile.open(tmp_path / "out" / "kept-00000.tar") as tar:
@@ -272,6 +277,19 @@ def test_what_a_kill_at_the_very_end_left_is_removed(data: Path, tmp_path: Path)
     (tmp_path / "out" / "work" / "000000.jsonl").write_text("")
     assert run(data, tmp_path / "out").kept == 5
     assert contents(tmp_path / "out") == before
+
+
+def test_a_library_that_is_not_needed_need_not_be_there(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        raise curating.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(curating.metadata, "version", version)
+    monkeypatch.setitem(sys.modules, "imagehash", None)
+    assert run(data, tmp_path / "out", skip=("image-duplicate",)).kept == 6
+    with pytest.raises(MissingPackageError, match="ImageHash"):
+        run(data, tmp_path / "other")
 
 
 def test_no_pairs_and_no_such_model(data: Path, tmp_path: Path) -> None:
