@@ -128,12 +128,15 @@ def _require_alike(validated: Sequence[Dataset], trained: Dataset) -> None:
 
 def _told_apart(examples: Sequence[Example]) -> tuple[Example, ...]:
     """The examples, those of other data sets under an id that one before has with a number behind it."""
-    seen = Counter[str]()
+    known, again = set[str](), Counter[str]()
     told = []
     for example in examples:
-        seen[example.id] += 1
-        again = seen[example.id]
-        told.append(example if again == 1 else replace(example, id=f"{example.id} ({again})"))
+        identity = example.id
+        while identity in known:
+            again[example.id] += 1
+            identity = f"{example.id} ({again[example.id] + 1})"
+        known.add(identity)
+        told.append(example if identity == example.id else replace(example, id=identity))
     return tuple(told)
 
 

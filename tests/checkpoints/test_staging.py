@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from picscribe.checkpoints import Checkpoint, load, save, save_original
 from picscribe.checkpoints.staging import staged_folder
@@ -106,3 +107,9 @@ def test_a_failed_swap_puts_the_earlier_folder_back(tmp_path: Path, monkeypatch:
         (stage / "a").write_text("new")
     assert (folder / "a").read_text() == "earlier"
     assert [item.name for item in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_full_disk_that_safetensors_tells_of(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="No space left"), staged_folder(tmp_path / "model", {"a"}):
+        raise SafetensorError("I/O error: No space left on device")
+    assert list(tmp_path.iterdir()) == []

@@ -764,8 +764,15 @@ def test_scst_is_another_word_for_cider(recipe: FineTuningRecipe) -> None:
     assert replace(recipe, objective="scst") == replace(recipe, objective="cider")
 
 
-def test_short_runs_warm_up_for_a_quarter(recipe: FineTuningRecipe) -> None:
-    assert replace(recipe, optimisation=OptimisationSettings(steps=10)).optimisation.warmup_steps == 500
+def test_short_runs_warm_up_for_a_quarter(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    short = OptimisationSettings(steps=12, batch_images=4)  # and a warm-up of 500 by default
+    tuner = FineTuner(replace(recipe, optimisation=short), tmp_path, silent)
+    rates = []
+    for tuner.step in range(12):
+        tuner.train_step(tuner.reader.prepare(tuner.step))
+        rates.append(tuner.optimiser.param_groups[-1]["lr"])
+    assert rates.index(max(rates)) in (2, 3)
+    assert max(rates) == pytest.approx(short.learning_rate)
 
 
 def test_a_validation_split_is_used(folder: Path, tmp_path: Path) -> None:

@@ -120,3 +120,8 @@ def test_history_has_a_column_for_every_figure_of_any_epoch(tmp_path: Path) -> N
         rows = list(csv.DictReader(stream))
     assert rows == [{"step": "1", "loss": "2.5", "CIDEr": ""}, {"step": "2", "loss": "2.0", "CIDEr": "0.1"}]
     assert {path.name for path in tmp_path.iterdir()} == {"history.csv", "curves.png"}
+
+
+def test_samples_that_cannot_be_written_are_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(PicscribeError, match=r"samples\.jsonl: cannot be written"):
+        RunFolder(tmp_path / "gone").add_samples(1, [], {})
