@@ -29,6 +29,11 @@ class TrainingExample:
     tokens: tuple[int, ...]
     predict: tuple[bool, ...]
 
+    @property
+    def answers(self) -> bool:
+        """Whether there is something given, such as a question, before what is learned."""
+        return not all(self.predict[1:])
+
 
 def training_example(tokenizer: Tokenizer, prefix: str, target: str, max_tokens: int = MAX_TOKENS) -> TrainingExample:
     """One text to learn from: the prefix (a question, or "") is given, the target is learned.

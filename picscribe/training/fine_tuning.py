@@ -77,6 +77,7 @@ class FineTuner:
             weights.activation_checkpointing,
             weights.image_dropout,
             recipe.self_critical.temperature,
+            self.start.tokenizer.never_written,
         )
         self.ema = copy.deepcopy(self.objective).eval().requires_grad_(False) if optimisation.ema_decay else None
         self.validated = self.model if self.ema is None else self.ema.model
@@ -255,7 +256,7 @@ class FineTuner:
             with torch.set_grad_enabled(kept), self.accelerator.autocast():
                 features = self.objective.see(pixels)
             with self.accelerator.autocast():
-                sampled = self.rewards.draw(self.model, features.detach(), part.items, seed)
+                sampled = self.rewards.draw(self.model, features.detach(), part.items, seed, part.texts)
         advantage = torch.tensor(sampled.advantage_of_tokens(), device=device)
         return Work(pixels, pack(sampled.texts).to(device), advantage, features if kept else None)
 

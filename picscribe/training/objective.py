@@ -1,6 +1,7 @@
 """The network as it is trained: pixels and packed texts in, a loss out; what data-parallel wrappers wrap."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -23,10 +24,12 @@ class Objective(nn.Module):
         activation_checkpointing: bool,
         image_dropout: float = 0.0,
         temperature: float = 1.0,
+        never_sampled: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.model = model
         self.label_smoothing, self.image_dropout, self.temperature = label_smoothing, image_dropout, temperature
+        self.never_sampled = list(never_sampled)
         self.kept_blocks: int | None = None
         if activation_checkpointing:
             for name, module in model.named_modules():
@@ -41,14 +44,27 @@ class Objective(nn.Module):
         `features` (B, I, D), where they are known already, are what `see` makes of the pixels.
 
         With `advantage` (N,), one a predicted token, the sum of advantage times minus the token's log-probability,
-        whose gradient is that of REINFORCE for samples of `temperature`; without, the smoothed loss of people's words.
+        whose gradient is that of REINFORCE for samples of `temperature`; without, or where it is not a number, the
+        smoothed loss of people's words.
         """
         features = self.see(pixels) if features is None else features
         logits = predicted_logits(self.model, self.model.prefix_of(features), texts)
-        if advantage is not None:
-            log_prob = (logits.float() / self.temperature).log_softmax(-1).gather(-1, texts.targets[:, None])[:, 0]
-            return -(advantage * log_prob).sum()
-        return smoothed_loss(logits, texts.targets, self.label_smoothing) * len(texts.targets)
+        if advantage is None:
+            return self._of_words(logits, texts.targets)
+        sampled = ~advantage.isnan()
+        # Among what could be drawn: else what never is, and so never corrected, gathers the probability of bad samples.
+        drawable = logits[sampled].float().index_fill(-1, self.barred(logits.device), -math.inf)
+        chosen = (drawable / self.temperature).log_softmax(-1)
+        log_prob = chosen.gather(-1, texts.targets[sampled, None])[:, 0]
+        return self._of_words(logits[~sampled], texts.targets[~sampled]) - (advantage[sampled] * log_prob).sum()
+
+    def barred(self, device: torch.device) -> Tensor:
+        """Ids of the tokens that samples never hold."""
+        return torch.tensor(self.never_sampled, dtype=torch.long, device=device)
+
+    def _of_words(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The smoothed loss summed over N targets, of logits (N, V)."""
+        return smoothed_loss(logits, targets, self.label_smoothing) * len(targets) if len(targets) else logits.sum()
 
     def encoder_learns(self) -> bool:
         """Whether anything before the projection does."""
@@ -64,13 +80,16 @@ class Objective(nn.Module):
             features = self.model.visual_features(pixels)
         else:
             features = self.model.image_encoder.upper(pixels.float(), self.kept_blocks)
-        return _drawn(features, 1 - self.image_dropout) if self.image_dropout and self.model.training else features
+        return hide_part(features, self.image_dropout) if self.model.training else features
 
 
-def _drawn(features: Tensor, share: float) -> Tensor:
-    """A share, at least one, of each image's features in their order: (B, I, D) → (B, round(I * share), D)."""
+def hide_part(features: Tensor, hidden: float) -> Tensor:
+    """Each image's features without a share of them, drawn anew: (B, I, D) → (B, round(I * (1 - hidden)), D), in their
+    order, at least one."""
+    if not hidden:
+        return features
     images, count, width = features.shape
-    kept = max(1, round(count * share))
+    kept = max(1, round(count * (1 - hidden)))
     chosen = torch.rand(images, count, device=features.device).topk(kept).indices.sort(1).values
     return features.gather(1, chosen[..., None].expand(-1, -1, width))
 

@@ -4,6 +4,7 @@ Source: self-critical sequence training, Rennie et al., 2017 (arXiv 1612.00563);
 (arXiv 2003.09971).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from picscribe.training.fine_tuning_recipe import SelfCriticalSettings
 from picscribe.training.items import Item
 from picscribe.training.mixture import Data
 
+Tokens = tuple[int, ...]
 END = " endofcaption"
 """A word that stands for the end of a caption in its reward: n-grams of words alone do not see that a caption breaks
 off, and a network that is rewarded by them learns to end with "in a"."""
@@ -30,19 +32,20 @@ off, and a network that is rewarded by them learns to end with "in a"."""
 
 @dataclass(frozen=True)
 class Rewarded:
-    """Sampled texts of each image, as examples to learn from, and what each is worth."""
+    """Sampled texts of each image, as examples to learn from, and what each is worth; not a number where it is a
+    person's, to be learned as it is."""
 
     texts: list[list[TrainingExample]]
     advantages: list[list[float]]
     reward: float
 
     def advantage_of_tokens(self) -> list[float]:
-        """What each token that is learned is worth: a text's advantage for every one of its tokens."""
+        """What each token that is learned is worth: a text's advantage for every one that it predicts."""
         return [
             advantage
             for of_image, texts in zip(self.advantages, self.texts, strict=True)
             for advantage, text in zip(of_image, texts, strict=True)
-            for _ in text.tokens[1:]
+            for _ in range(sum(text.predict))
         ]
 
 
@@ -55,55 +58,67 @@ class Rewards:
     def __init__(self, settings: SelfCriticalSettings, items: Sequence[Item], tokenizer: Tokenizer) -> None:
         self.settings, self.tokenizer = settings, tokenizer
         self.drawn: list[float] = []
-        references = {str(item.example.source): [text + END for _, text in item.texts] for item in items}
+        references = {
+            str(item.example.source): [text + END for question, text in item.texts if not question] for item in items
+        }
         path = settings.document_frequencies
         frequencies = with_ends(DocumentFrequencies.load(Path(path)), references) if path else None
         self.scorer = CiderScorer(references, frequencies)
 
-    def draw(self, model: Git, features: Tensor, items: Sequence[Item], seed: int) -> Rewarded:
-        """Sampled captions of images, by their features (B, I, D); the model is left in the mode it was in."""
-        mode = model.training
-        model.eval()
+    def draw(
+        self,
+        model: Git,
+        features: Tensor,
+        items: Sequence[Item],
+        seed: int,
+        given: Sequence[Sequence[TrainingExample]] | None = None,
+    ) -> Rewarded:
+        """Sampled captions of images, by their features (B, I, D); the model is left in the mode it was in.
+
+        Of the texts `given` about each image, those that answer a question are handed on beside them.
+        """
         settings = self.settings
-        sampling = GenerationOptions(
-            temperature=settings.temperature,
-            num_captions=settings.samples,
-            max_new_tokens=settings.max_new_tokens,
-            seed=seed,
-            own_draws=True,
-        )
-        greedy = GenerationOptions(beams=1, max_new_tokens=settings.max_new_tokens)
-        searches = [sampling, greedy] if settings.baseline == "greedy" else [sampling]
-        with torch.inference_mode():
-            room = room_for(1, 1, settings.samples, settings.max_new_tokens)
-            prefix = model.prefix_of(features.float(), room)
-            found = [
-                generate(
-                    model,
-                    prefix,
-                    [[[self.tokenizer.cls_id]]] * len(items),
-                    options,
-                    Wording(self.tokenizer.never_written),
-                )
-                for options in searches
-            ]
-        model.train(mode)
-        sampled = [[h.tokens for h in of_image[0]] for of_image in found[0]]
+        sampled, greedy = self._search(model, features, seed)
         said = [[self._said(tokens) for tokens in of_image] for of_image in sampled]
-        if settings.baseline == "greedy":
-            for texts, of_image in zip(said, found[1], strict=True):
-                texts.append(self._said(of_image[0][0].tokens))
+        for texts, tokens in zip(said, greedy, strict=False):  # none, where the others are the baseline
+            texts.append(self._said(tokens))
         each = len(said[0])
         ids = [str(item.example.source) for item in items for _ in range(each)]
         flat = self.scorer.score_batch(ids, [text for texts in said for text in texts])
         scores = torch.from_numpy(flat).view(len(items), each)
         own = scores[:, : settings.samples]
         others = (own.sum(1, keepdim=True) - own) / max(1, settings.samples - 1)
-        baseline = scores[:, -1:] if settings.baseline == "greedy" else others
+        worth = (own - (scores[:, -1:] if greedy else others)).tolist()
         # A sample that was cut at the limit is taught as ended there.
-        texts_of = [[self._example(tokens) for tokens in of_image] for of_image in sampled]
+        learned = [[self._example(tokens) for tokens in of_image] for of_image in sampled]
+        for texts_of, advantages, people in zip(learned, worth, given or [()] * len(items), strict=True):
+            answers = [text for text in people if text.answers]
+            texts_of += answers
+            advantages += [math.nan] * len(answers)
         self.drawn.append(float(own.mean()))
-        return Rewarded(texts_of, (own - baseline).tolist(), float(own.mean()))
+        return Rewarded(learned, worth, float(own.mean()))
+
+    def _search(self, model: Git, features: Tensor, seed: int) -> tuple[list[list[Tokens]], list[Tokens]]:
+        """Tokens of each image's samples, and where it is the baseline of its greedy caption."""
+        mode = model.training
+        model.eval()
+        settings, most = self.settings, self.settings.max_new_tokens
+        sampling = GenerationOptions(
+            temperature=settings.temperature,
+            num_captions=settings.samples,
+            max_new_tokens=most,
+            seed=seed,
+            own_draws=True,
+        )
+        searches = [sampling, GenerationOptions(beams=1, max_new_tokens=most)]
+        prompts, wording = [[[self.tokenizer.cls_id]]] * len(features), Wording(self.tokenizer.never_written)
+        with torch.inference_mode():
+            prefix = model.prefix_of(features.float(), room_for(1, 1, settings.samples, most))
+            chosen = searches if settings.baseline == "greedy" else searches[:1]
+            found = [generate(model, prefix, prompts, options, wording) for options in chosen]
+        model.train(mode)
+        sampled = [[caption.tokens for caption in of_image[0]] for of_image in found[0]]
+        return sampled, [of_image[0][0].tokens for of_image in found[1]] if len(found) > 1 else []
 
     def _said(self, tokens: Sequence[int]) -> str:
         """What is rewarded: a text, and its end where it was not cut at the limit."""
@@ -115,12 +130,15 @@ class Rewards:
 
 
 def rewards_for(settings: SelfCriticalSettings, data: Data, tokenizer: Tokenizer) -> Rewards:
-    """Rewards of a run's captions. Raises ConfigurationError for data that ask questions."""
+    """Rewards of a run's captions. Raises ConfigurationError for a photo without any."""
     if data.task != "captions":
         raise ConfigurationError(f"objective cider is for captions, but the data are {data.task}")
     items = [item for part in data.parts for item in part.items]
-    if asking := next((item for item in items if any(question for question, _ in item.texts)), None):
-        raise ConfigurationError(f"objective cider is for captions, but data.train asks about {asking.id}")
+    if asking := next((item for item in items if all(question for question, _ in item.texts)), None):
+        raise ConfigurationError(
+            f"objective cider is for captions, but data.train only asks about {asking.id}: give questions the weight "
+            "of the captions of the same photos"
+        )
     return Rewards(settings, items, tokenizer)
 
 

@@ -44,9 +44,10 @@ from picscribe.training.fine_tuning_recipe import (
     WeightSettings,
 )
 from picscribe.training.items import group_by_image
+from picscribe.training.loss import smoothed_loss
 from picscribe.training.low_rank import merged
 from picscribe.training.mixture import read_data
-from picscribe.training.packing import predicted_logits
+from picscribe.training.packing import pack, predicted_logits
 from picscribe.training.parameter_groups import depth_of
 from picscribe.training.precision import NO_BFLOAT16
 from picscribe.training.recipe import dump_recipe, recipe_from
@@ -328,9 +329,72 @@ def test_samples_are_learned_as_they_were_drawn(recipe: FineTuningRecipe, tmp_pa
     work = tuner._work(part)
     assert work.advantage is not None
     logits = predicted_logits(tuner.model, tuner.model.prefix_of(tuner.model.visual_features(part.pixels)), work.texts)
+    logits[:, list(tuner.start.tokenizer.never_written)] = -math.inf
     chosen = (logits / 0.5).log_softmax(-1)[torch.arange(len(logits)), work.texts.targets]
     loss = tuner.objective(work.pixels, work.texts, work.advantage, work.features)
-    assert float(loss) == pytest.approx(-float((work.advantage * chosen).sum()), abs=1e-4)
+    assert loss.item() == pytest.approx(-(work.advantage * chosen).sum().item(), abs=1e-4)
+    loss.backward()
+    output = tuner.model.text_decoder.output
+    assert output.bias.grad is not None
+    never = torch.tensor(tuner.start.tokenizer.never_written)
+    assert len(never) >= 3
+    assert not output.bias.grad[never].any(), "what is never drawn is not made likelier by bad samples"
+    assert output.bias.grad.any()
+
+
+def asking_beside(recipe: FineTuningRecipe, folder: Path, asked: Path) -> FineTuningRecipe:
+    """The recipe with a question about each photo beside its captions, and CIDEr as what captions are learned for."""
+    colours = [list(COLOURS)[number % 4] for number in range(16)]
+    rows = [
+        {"file_name": f"{n:02}.png", "question": "what colour is it", "answer": colour}
+        for n, colour in enumerate(colours)
+    ]
+    (asked / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train = (*recipe.data.train, Source(str(asked), images=str(folder / "photos")))
+    settings = SelfCriticalSettings(samples=4, max_new_tokens=8)
+    data = DataSettings(train, validation=recipe.data.train)
+    return replace(recipe, objective="cider", self_critical=settings, data=data, weights=WeightSettings(dropout=0.0))
+
+
+def test_questions_are_learned_beside_sampled_captions(recipe: FineTuningRecipe, folder: Path, tmp_path: Path) -> None:
+    """Captions by what samples are worth, for which answers are no reference; answers as people gave them."""
+    tuner = FineTuner(asking_beside(recipe, folder, tmp_path), tmp_path / "run", silent)
+    assert tuner.rewards is not None
+    part = tuner.reader.prepare(0).parts[0]
+    work = tuner._work(part)
+    assert work.advantage is not None
+    asked = work.advantage.isnan()
+    answers = [
+        tuner.start.tokenizer.encode(text)[0] for item in part.items for question, text in item.texts if question
+    ]
+    sep = tuner.start.tokenizer.sep_id
+    assert work.texts.targets[asked].tolist() == [token for answer in answers for token in (answer, sep)]
+    logits = predicted_logits(tuner.model, tuner.model.prefix_of(tuner.model.visual_features(part.pixels)), work.texts)
+    drawable = logits.index_fill(-1, torch.tensor(tuner.start.tokenizer.never_written), -math.inf)
+    chosen = drawable.log_softmax(-1)[torch.arange(len(logits)), work.texts.targets]
+    of_samples = -(work.advantage * chosen)[~asked].sum()
+    of_answers = smoothed_loss(logits[asked], work.texts.targets[asked], 0.1) * asked.sum()
+    loss = tuner.objective(work.pixels, work.texts, work.advantage, work.features)
+    assert loss.item() == pytest.approx((of_samples + of_answers).item(), abs=1e-4)
+    caption, _, answer = (text + END for _, text in part.items[0].texts)
+    scores = tuner.rewards.scorer.score_captions(str(part.items[0].example.source), [caption, answer])
+    assert scores[1] < scores[0] / 3, "an answer is no reference"
+
+
+def test_answers_get_better_beside_sampled_captions(recipe: FineTuningRecipe, folder: Path, tmp_path: Path) -> None:
+    tuner = FineTuner(asking_beside(recipe, folder, tmp_path), tmp_path / "run", silent)
+    first = tuner.reader.prepare(0).parts[0]
+    answers = pack([[text for text in texts if text.answers] for texts in first.texts])
+
+    def loss() -> float:
+        with torch.no_grad():
+            logits = predicted_logits(tuner.model, tuner.model.encode(first.pixels), answers)
+        return smoothed_loss(logits, answers.targets, 0.1).item()
+
+    before = loss()
+    for step in range(60):
+        tuner.train_step(tuner.reader.prepare(step))
+    assert loss() < before / 2
 
 
 @pytest.mark.parametrize("part", ["all", "decoder"])
@@ -359,7 +423,8 @@ def test_sampling_and_learning_look_once(
             one, other = prepared.parts
             pixels = torch.stack([one.pixels, other.pixels], 1).flatten(0, 1)
             items = tuple(item for pair in zip(one.items, other.items, strict=True) for item in pair)
-            prepared = replace(prepared, parts=(replace(one, pixels=pixels, items=items),))
+            texts = [text for pair in zip(one.texts, other.texts, strict=True) for text in pair]
+            prepared = replace(prepared, parts=(replace(one, pixels=pixels, items=items, texts=texts),))
         tuner.train_step(prepared)
         found.append((calls, tuner.model.state_dict()))
     assert found[0][0] == [4]
@@ -915,7 +980,7 @@ def test_data_sets_of_one_weight_stand_together(recipe: FineTuningRecipe, folder
         tuner = FineTuner(mixed, tmp_path / "run", silent)
         assert [len(part.items) for part in tuner.data.parts] == [16] * parts
         assert {len(item.texts) for item in tuner.data.parts[0].items} == {texts}
-    with pytest.raises(ConfigurationError, match=r"data\.train asks about"):
+    with pytest.raises(ConfigurationError, match=r"data\.train only asks about .* the weight of the captions"):
         FineTuner(replace(mixed, objective="cider"), tmp_path / "run", silent)
 
 
