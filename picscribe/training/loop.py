@@ -26,8 +26,9 @@ from picscribe.text.prompts import TrainingExample, training_example
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.allocator import keep_freed_memory
 from picscribe.training.loss import smoothed_loss
-from picscribe.training.packing import pack, predicted_logits
-from picscribe.training.parameter_groups import freeze_lowest, learning_rate_factor
+from picscribe.training.objective import hide_part
+from picscribe.training.packing import hide_words, pack, predicted_logits
+from picscribe.training.parameter_groups import freeze_lowest, learning_rate_factor, lowest_parameters
 from picscribe.training.precision import NO_BFLOAT16, precision_here
 from picscribe.training.recipe import OptimisationRecipe, Recipe
 from picscribe.training.run_folder import RunFolder
@@ -53,6 +54,9 @@ def build_model(recipe: Recipe, tokenizer: Tokenizer) -> Git:
     model = Git(GitConfig(recipe.image_encoder(), decoder))
     encoder = lite_encoder(model)
     load_imagenet(encoder)
+    # What stays as it is is what float16 files will hold: runs from them then share the views that are kept.
+    for parameter in lowest_parameters(encoder, recipe.image.frozen_blocks):
+        parameter.data = parameter.half().float()
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -156,9 +160,10 @@ class Trainer:
         blocks = self.recipe.image.frozen_blocks
         lower = self.train_features.read(view, indices).to(self.precision)
         with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
-            prefix = self.model.prefix_of(lite_encoder(self.model).upper(lower, blocks))
+            features = hide_part(lite_encoder(self.model).upper(lower, blocks), self.recipe.image.dropout)
             texts = pack([self.texts[index] for index in indices])
-            logits = predicted_logits(self.model, prefix, texts)
+            read = hide_words(texts, self.recipe.text.word_dropout, self.tokenizer.unk_id)
+            logits = predicted_logits(self.model, self.model.prefix_of(features), read)
         return smoothed_loss(logits, texts.targets, self.recipe.optimisation.label_smoothing)
 
     def step(self, indices: list[int], view: int, number: int) -> float:

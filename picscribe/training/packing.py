@@ -5,7 +5,7 @@ its captions instead of as many of both.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -58,6 +58,15 @@ def pack(texts: Sequence[Sequence[TrainingExample]]) -> PackedTexts:
         ]
     rows = [torch.tensor(part)[:, None] for part in (tokens, position, number, predicts)]
     return PackedTexts(rows[0], rows[1], rows[2], rows[3], torch.tensor(targets))
+
+
+def hide_words(texts: PackedTexts, share: float, unknown: int) -> PackedTexts:
+    """The texts with a share of their input tokens, drawn anew, but not a text's first, made the `unknown` one: what
+    comes next must then be told from the image. Targets stay."""
+    if not share:
+        return texts
+    hidden = (torch.rand(texts.tokens.shape, device=texts.tokens.device) < share) & (texts.position > 0)
+    return replace(texts, tokens=texts.tokens.masked_fill(hidden, unknown))
 
 
 def predicted_logits(model: Git, prefix: ImagePrefix, texts: PackedTexts) -> Tensor:

@@ -16,7 +16,7 @@ from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.items import Item, draw_texts
 from picscribe.training.kept_views import KeptViews, view_of
 from picscribe.training.mixture import Batches, share_of
-from picscribe.training.views import SIDED
+from picscribe.training.views import may_mirror
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,11 @@ class Reader:
         preprocessing = replace(self.start.preprocessing, size=size, mode="square", longer_edge=None)
         source = item.example.image()
         frames = read_frames(source, self.frames) if self.frames else [open_image(source)]
-        may_mirror = not any(SIDED.search(text) for pair in item.texts for text in pair)
+        mirrored = may_mirror(text for pair in item.texts for text in pair)
         view = view_of(self.start)
         seen = []
         for frame in frames:  # all of a video's in one view
             draw = random.Random(f"{self.recipe.seed}/{epoch}/{item.id}/view")
-            seen.append(preprocessing(view(frame, size, self.recipe.image.augmentation, draw, may_mirror)))
+            seen.append(preprocessing(view(frame, size, self.recipe.image.augmentation, draw, mirrored)))
         seen += seen[-1:] * (self.frames - len(seen))  # a video of few frames rests on its last
         return torch.stack(seen) if self.frames else seen[0]

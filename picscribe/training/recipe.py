@@ -36,6 +36,7 @@ class ImageRecipe:
 
     Frozen blocks are computed once for each of `views` random views of an image and kept in `features`. Of the others,
     `frozen_depthwise` leaves the depthwise filters as they are: few weights, with which nano overfitted sooner.
+    dropout: the share of an image's cells, drawn anew each step, that is hidden from the decoder.
     """
 
     variant: int = 2
@@ -45,11 +46,15 @@ class ImageRecipe:
     features: str = "runs/features"
     augmentation: Augmentation = field(default_factory=Augmentation)
     frozen_depthwise: bool = False
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
 class TextRecipe:
-    """Vocabulary learned from the training captions, and the text decoder."""
+    """Vocabulary learned from the training captions, and the text decoder.
+
+    word_dropout: the share of a caption's words, drawn anew each step, that is hidden from the words after it.
+    """
 
     vocabulary_size: int = 3500
     min_frequency: int = 2
@@ -60,6 +65,7 @@ class TextRecipe:
     mlp_width: int = 1024
     dropout: float = 0.1
     attention_dropout: float = 0.0
+    word_dropout: float = 0.0
     max_positions: int = 64
 
 
@@ -125,12 +131,10 @@ class Recipe:
             value = getattr(getattr(self, section), key)
             if value < bound:
                 raise ConfigurationError(f"{name} must be at least {bound}, not {value!r}")
-        if not 0 <= self.optimisation.ema_decay < 1:
-            raise ConfigurationError(f"optimisation.ema_decay must be in [0, 1), not {self.optimisation.ema_decay!r}")
-        if not 0 <= self.optimisation.label_smoothing < 1:
-            raise ConfigurationError(
-                f"optimisation.label_smoothing must be in [0, 1), not {self.optimisation.label_smoothing!r}"
-            )
+        for name in ("image.dropout", "text.word_dropout", "optimisation.ema_decay", "optimisation.label_smoothing"):
+            section, key = name.split(".")
+            if not 0 <= (value := getattr(getattr(self, section), key)) < 1:
+                raise ConfigurationError(f"{name} must be in [0, 1), not {value!r}")
         if self.text.max_tokens + 1 > self.text.max_positions:
             raise ConfigurationError(
                 f"text.max_positions ({self.text.max_positions}) must exceed text.max_tokens ({self.text.max_tokens})"

@@ -10,7 +10,7 @@ import math
 import os
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +33,11 @@ from picscribe.training.parameter_groups import lowest_parameters
 SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 BATCH = 32
 READERS = 2
+
+
+def may_mirror(texts: Iterable[str]) -> bool:
+    """Whether an image can be mirrored: not where a text names a side."""
+    return not any(SIDED.search(text) for text in texts)
 
 
 class FrozenFeatures:
@@ -77,9 +82,13 @@ class FrozenFeatures:
             "augmentation": asdict(self.augmentation) if self.augmentation else None,
             "draw": self.draw.__name__,
             "seed": self.seed,
-            "images": hash_examples(self.images),
+            "images": hash_examples([self._seen(image) for image in self.images]),
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _seen(self, image: Example) -> Example:
+        """What of an example decides its views: other words about the same photos share them."""
+        return Example(image.id, image.source, (str(may_mirror(image.texts)),) if self.augmentation else ())
 
     def pixels(self, index: int, view: int) -> Tensor:
         """A view of an image, (3, size, size). Raises InputError where it cannot be read."""
@@ -87,8 +96,7 @@ class FrozenFeatures:
         image = open_image(example.image())
         if self.augmentation:
             draw = random.Random(f"{self.seed}/{example.id}/{view}")
-            may_mirror = not any(SIDED.search(caption) for caption in example.texts)
-            image = self.draw(image, self.preprocessing.size, self.augmentation, draw, may_mirror)
+            image = self.draw(image, self.preprocessing.size, self.augmentation, draw, may_mirror(example.texts))
         return self.preprocessing(image)
 
     def _pixels(self, index: int, view: int) -> Tensor | None:

@@ -9,7 +9,7 @@ from picscribe.errors import InputError
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.text.prompts import TrainingExample
 from picscribe.training.loss import smoothed_loss
-from picscribe.training.packing import pack, predicted_logits
+from picscribe.training.packing import hide_words, pack, predicted_logits
 
 DECODER = TextDecoderConfig(
     vocabulary_size=40, width=32, layers=2, heads=2, mlp_width=64, max_positions=32, cls_id=1, sep_id=2
@@ -67,6 +67,21 @@ def test_packed_images_are_encoded_once() -> None:
 
 def test_only_targets_are_predicted() -> None:
     assert pack(TEXTS).targets.tolist() == [5, 6, 7, 2, 10, 2, 11, 12, 13, 14, 15, 2, 21, 22, 2]
+
+
+def test_words_are_hidden_from_those_after_them() -> None:
+    texts = pack(TEXTS)
+    assert hide_words(texts, 0.0, 9) is texts
+    first, place = texts.position == 0, texts.position > 0
+    shares = []
+    for _ in range(200):
+        hidden = hide_words(texts, 0.3, 9)
+        changed = hidden.tokens != texts.tokens
+        assert set(hidden.tokens[changed].tolist()) == {9} or not changed.any()
+        assert not changed[first].any()
+        assert torch.equal(hidden.targets, texts.targets)
+        shares.append(float(changed[place & (texts.tokens != 9)].float().mean()))
+    assert sum(shares) / len(shares) == pytest.approx(0.3, abs=0.05)
 
 
 @pytest.mark.parametrize("texts", [[], [[]], [[example([], [3])], []]])

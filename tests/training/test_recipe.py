@@ -49,6 +49,8 @@ def test_overrides_win() -> None:
         ("optimisation: {warmup_steps: -1}", "optimisation.warmup_steps must be at least 0"),
         ("image: {variant: 9}", "variant must be 0, 1 or 2"),
         ("text: {dropout: 2}", "dropout must be in"),
+        ("text: {word_dropout: 1}", r"text.word_dropout must be in \[0, 1\)"),
+        ("image: {dropout: -0.1}", r"image.dropout must be in \[0, 1\)"),
         ("text: {heads: 5}", "must be a multiple of heads"),
         ("name: /etc/foo", "name must be a plain name"),
         ("[" * 5000, "not a YAML file"),

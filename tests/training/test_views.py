@@ -109,6 +109,16 @@ def test_a_view_differs_from_another_and_the_same_seed_gives_it_again(make: Any,
     assert differs.all()
 
 
+def test_other_words_about_the_same_photos_share_their_views(make: Any, photos: list[Example]) -> None:
+    features = make()
+    other = [replace(photo, texts=("quite another", "what is it"), split="train") for photo in photos]
+    assert make(images=other).key == features.key
+    sided = [replace(photos[0], texts=("a dog on the left",)), *photos[1:]]
+    assert make(images=sided).key != features.key, "which may not be mirrored"
+    assert make(images=sided, augmentation=None).key == make(augmentation=None).key
+    assert make(images=photos[::-1]).key != features.key
+
+
 def test_another_seed_gives_other_views(make: Any) -> None:
     features, other = make(), make(seed=2)
     features.prepare(0)
