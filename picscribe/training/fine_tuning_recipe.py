@@ -213,8 +213,9 @@ class FineTuningRecipe:
     """One run from a checkpoint on: everything that decides its result.
 
     start: a name that `picscribe models` lists, or a folder. objective: "words", the next word of people's captions
-    and answers, or "cider" ("scst" is the same), sampled captions by their CIDEr. trackers: "tensorboard", "wandb",
-    "trackio".
+    and answers, or "cider" ("scst" is the same), sampled captions by their CIDEr, and beside them as they were answered
+    the questions about the same photos, of which `data.texts_an_image` must leave room. trackers: "tensorboard",
+    "wandb", "trackio".
     """
 
     start: str = "nano"

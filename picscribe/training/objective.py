@@ -45,7 +45,7 @@ class Objective(nn.Module):
 
         With `advantage` (N,), one a predicted token, the sum of advantage times minus the token's log-probability,
         whose gradient is that of REINFORCE for samples of `temperature`; without, or where it is not a number, the
-        smoothed loss of people's words.
+        smoothed loss of people's words. A sample's probability is that among the tokens but `never_sampled`.
         """
         features = self.see(pixels) if features is None else features
         logits = predicted_logits(self.model, self.model.prefix_of(features), texts)
@@ -53,14 +53,11 @@ class Objective(nn.Module):
             return self._of_words(logits, texts.targets)
         sampled = ~advantage.isnan()
         # Among what could be drawn: else what never is, and so never corrected, gathers the probability of bad samples.
-        drawable = logits[sampled].float().index_fill(-1, self.barred(logits.device), -math.inf)
+        never = torch.tensor(self.never_sampled, dtype=torch.long, device=logits.device)
+        drawable = logits[sampled].float().index_fill(-1, never, -math.inf)
         chosen = (drawable / self.temperature).log_softmax(-1)
         log_prob = chosen.gather(-1, texts.targets[sampled, None])[:, 0]
         return self._of_words(logits[~sampled], texts.targets[~sampled]) - (advantage[sampled] * log_prob).sum()
-
-    def barred(self, device: torch.device) -> Tensor:
-        """Ids of the tokens that samples never hold."""
-        return torch.tensor(self.never_sampled, dtype=torch.long, device=device)
 
     def _of_words(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The smoothed loss summed over N targets, of logits (N, V)."""
