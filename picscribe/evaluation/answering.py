@@ -42,7 +42,9 @@ def answer_batch(
         photos = [example.image() for example in batch]
         found = scribe.classifications(photos, labels, top_k=1, batch_size=len(batch), errors="return")
         return [_answer(example, said) for example, said in zip(batch, found, strict=True)]
-    return next(answer_batches(scribe, [batch], options))
+    # Closed here: Ctrl-C while Python clears away a generator would be reported as ignored, and lost.
+    with contextlib.closing(answer_batches(scribe, [batch], options)) as answers:
+        return next(answers)
 
 
 def answer_batches(

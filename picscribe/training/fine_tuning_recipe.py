@@ -40,7 +40,8 @@ class DataSettings:
     """What is learned from, and what is captioned to see how far it is.
 
     validation: none leaves `held_out` of the training images, drawn by the seed, for that.
-    texts_an_image: of an image's captions or questions so many, drawn anew each epoch, over one image prefix.
+    texts_an_image: of an image's captions and questions so many, drawn anew each epoch, over one image prefix; with
+        objective cider, of its questions.
     max_tokens: the longest text, prefix and target together (FACTS of the original: 40).
     """
 
@@ -214,8 +215,7 @@ class FineTuningRecipe:
 
     start: a name that `picscribe models` lists, or a folder. objective: "words", the next word of people's captions
     and answers, or "cider" ("scst" is the same), sampled captions by their CIDEr, and beside them as they were answered
-    the questions about the same photos, of which `data.texts_an_image` must leave room. trackers: "tensorboard",
-    "wandb", "trackio".
+    the questions about the same photos. trackers: "tensorboard", "wandb", "trackio".
     """
 
     start: str = "nano"

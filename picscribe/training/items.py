@@ -8,7 +8,7 @@ from picscribe.datasets import Example
 from picscribe.errors import InputError
 from picscribe.text.prompts import TrainingExample, training_example
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.fine_tuning_recipe import DataSettings
+from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,15 @@ def group_by_image(examples: Sequence[Example]) -> tuple[Item, ...]:
     )
 
 
-def draw_texts(
-    item: Item, tokenizer: Tokenizer, settings: DataSettings, seed: int, epoch: int
-) -> list[TrainingExample]:
-    """The texts that an epoch learns about an image: all of them, or `texts_an_image`, drawn."""
-    texts = list(item.texts)
-    if len(texts) > settings.texts_an_image:
-        texts = random.Random(f"{seed}/{epoch}/{item.id}/texts").sample(texts, settings.texts_an_image)
-    return [training_example(tokenizer, question, text, settings.max_tokens) for question, text in texts]
+def draw_texts(item: Item, tokenizer: Tokenizer, recipe: FineTuningRecipe, epoch: int) -> list[TrainingExample]:
+    """The texts that an epoch learns about an image: all of them, or `texts_an_image`, drawn.
+
+    With objective cider so many of its questions: its captions are what samples are held against, and take no places.
+    """
+    most, max_tokens = recipe.data.texts_an_image, recipe.data.max_tokens
+    draw = random.Random(f"{recipe.seed}/{epoch}/{item.id}/texts")
+    groups = [list(item.texts)]
+    if recipe.objective == "cider":
+        groups = [[text for text in item.texts if not text[0]], [text for text in item.texts if text[0]]]
+    drawn = [text for group in groups for text in (draw.sample(group, most) if len(group) > most else group)]
+    return [training_example(tokenizer, question, text, max_tokens) for question, text in drawn]

@@ -66,7 +66,7 @@ class Reader:
         for number in range(accumulate):
             share = self.process * accumulate + number
             pixels, good = self._read(share_of(items, share, self.processes * accumulate), size, epoch, skipped)
-            texts = [draw_texts(item, self.start.tokenizer, self.recipe.data, self.recipe.seed, epoch) for item in good]
+            texts = [draw_texts(item, self.start.tokenizer, self.recipe, epoch) for item in good]
             parts.append(Part(pixels, tuple(good), texts, number))
         return Prepared(epoch, tuple(parts), tuple(skipped))
 

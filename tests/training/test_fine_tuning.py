@@ -381,6 +381,16 @@ def test_questions_are_learned_beside_sampled_captions(recipe: FineTuningRecipe,
     assert scores[1] < scores[0] / 3, "an answer is no reference"
 
 
+def test_captions_take_no_places_of_questions_beside_them(
+    recipe: FineTuningRecipe, folder: Path, tmp_path: Path
+) -> None:
+    asking = asking_beside(recipe, folder, tmp_path)
+    tuner = FineTuner(replace(asking, data=replace(asking.data, texts_an_image=1)), tmp_path / "run", silent)
+    for step in range(8):
+        for texts in tuner.reader.prepare(step).parts[0].texts:
+            assert [text.answers for text in texts] == [False, True]
+
+
 def test_answers_get_better_beside_sampled_captions(recipe: FineTuningRecipe, folder: Path, tmp_path: Path) -> None:
     tuner = FineTuner(asking_beside(recipe, folder, tmp_path), tmp_path / "run", silent)
     first = tuner.reader.prepare(0).parts[0]
