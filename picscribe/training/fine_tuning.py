@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import torch
@@ -386,13 +386,14 @@ def fine_tune(
     """
     keep_freed_memory()
     tuner = FineTuner(recipe, output, report)
-    if tuner.accelerator.is_main_process:
-        tuner.folder.open(recipe, resume)
-    tuner.accelerator.wait_for_everyone()
-    if resume:
-        tuner.restore()
-        tuner._say(f"resumed after step {tuner.step}")
-    history = tuner.run()
+    with closing(tuner.folder):
+        if tuner.accelerator.is_main_process:
+            tuner.folder.open(recipe, resume)
+        tuner.accelerator.wait_for_everyone()
+        if resume:
+            tuner.restore()
+            tuner._say(f"resumed after step {tuner.step}")
+        history = tuner.run()
     best = tuner.folder.best
     if best.is_dir():
         tuner._say(f"the best checkpoint is in {best}: picscribe caption --model {best} PHOTO")

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -318,8 +319,13 @@ def train(recipe: Recipe, output: Path, resume: bool = False, report: Report = p
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigurationError("a recipe that starts from ImageNet is for one process: run it without torchrun")
     keep_freed_memory()
-    RunFolder(output).open(recipe, resume)
-    trainer = Trainer(recipe, output, report)
+    with closing(RunFolder(output)) as folder:
+        folder.open(recipe, resume)
+        return _to_the_end(Trainer(recipe, output, report), resume)
+
+
+def _to_the_end(trainer: Trainer, resume: bool) -> list[dict[str, float]]:
+    recipe, report = trainer.recipe, trainer.report
     if resume:
         trainer.restore()
         within = f", step {trainer.offset} of the next" if trainer.offset else ""

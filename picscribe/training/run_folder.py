@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from picscribe.datasets import Example
 from picscribe.errors import CheckpointError, ConfigurationError, PicscribeError
@@ -29,9 +30,12 @@ class RunFolder:
         self.best = path / "best"
         self._state = path / "state.pt"
         self._recipe = path / "recipe.yaml"
+        # The operating system's, which ends with the process, however it ends; within one it may be held twice.
+        self._lock = FileLock(path / ".lock", is_singleton=True)
 
     def open(self, recipe: Recipe | FineTuningRecipe, resume: bool) -> None:
-        """Start a run here, or go on with one. Raises ConfigurationError where that would lose or mix runs."""
+        """Start a run here, or go on with one, until `close`. Raises ConfigurationError where that would lose or mix
+        runs, and where another process is training here."""
         if resume:
             if not (self._has_state() and self._recipe.exists()):
                 raise ConfigurationError(f"{self.path}: nothing to resume; run without --resume to start")
@@ -40,14 +44,30 @@ class RunFolder:
                     f"{self._recipe} differs from the recipe given: resume with the same settings, "
                     "or name another folder"
                 )
+            self._hold()
             return
         self.require_free()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"{self.path} cannot be made ({error.strerror}): name another folder") from error
+        self._hold()
         write_whole(self._recipe, dump_recipe(recipe))
         write_whole(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
+
+    def _hold(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ConfigurationError(
+                f"{self.path}: another process is training here: wait for its end, or name another folder"
+            ) from error
+        except NotImplementedError:  # a file system without locks
+            pass
+
+    def close(self) -> None:
+        """Let other processes train here."""
+        self._lock.release()
 
     def require_free(self) -> None:
         """Raise ConfigurationError for a folder that holds a run, or what is left of one."""

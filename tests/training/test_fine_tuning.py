@@ -138,7 +138,7 @@ def test_bfloat16_where_the_processor_has_it(
 
 
 def test_a_run_leaves_what_is_needed(whole_run: Path, recipe: FineTuningRecipe) -> None:
-    files = {file.name for file in whole_run.iterdir()}
+    files = {file.name for file in whole_run.iterdir()} - {".lock"}  # which some versions of filelock leave
     assert files == {"best", "curves.png", "history.csv", "recipe.yaml", "samples.jsonl", "states", "versions.json"}
     assert [file.name for file in sorted((whole_run / "states").iterdir())] == ["step-00000006.pt", "step-00000009.pt"]
     rows = list(csv.DictReader((whole_run / "history.csv").open()))

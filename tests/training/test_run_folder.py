@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +42,30 @@ def test_a_run_that_died_in_its_first_epoch_may_be_started_anew(tmp_path: Path) 
     RunFolder(tmp_path).open(Recipe(), resume=False)
     RunFolder(tmp_path).open(Recipe(seed=2), resume=False)
     assert load_recipe(tmp_path / "recipe.yaml").seed == 2
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_only_one_process_at_a_time_trains_in_a_folder(resume: bool, tmp_path: Path) -> None:
+    """Until it ends, even by kill -9, the other neither starts there nor goes on, and changes nothing."""
+    code = (
+        "import sys; from pathlib import Path; from picscribe.training.recipe import Recipe\n"
+        "from picscribe.training.run_folder import RunFolder\n"
+        "folder = RunFolder(Path(sys.argv[1]))\n"
+        "folder.open(Recipe(), resume=False) or print('open', flush=True) or sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "open\n"
+        folder, recipe = RunFolder(tmp_path), Recipe()
+        if resume:
+            folder.save_state(STATE)
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        with pytest.raises(ConfigurationError, match="another process is training here: wait"):
+            folder.open(recipe, resume)
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+        other.kill()
+    with closing(folder):
+        folder.open(recipe, resume)
 
 
 def test_only_the_same_recipe_resumes(tmp_path: Path) -> None:

@@ -164,9 +164,8 @@ def assert_same_state(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 def test_a_run_leaves_everything_that_was_promised(whole: Run, recipe: Recipe) -> None:
-    assert sorted(path.name for path in whole.folder.iterdir()) == [
-        "best", "curves.png", "history.csv", "recipe.yaml", "samples.jsonl", "state.pt", "versions.json",
-    ]  # fmt: skip
+    files = {path.name for path in whole.folder.iterdir()} - {".lock"}  # which some versions of filelock leave
+    assert files == {"best", "curves.png", "history.csv", "recipe.yaml", "samples.jsonl", "state.pt", "versions.json"}
     assert load_recipe(whole.folder / "recipe.yaml") == recipe
     assert json.loads((whole.folder / "versions.json").read_text())["torch"] == torch.__version__
     rows = read_history(whole.folder)
