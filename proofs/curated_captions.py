@@ -15,12 +15,12 @@ from pathlib import Path
 
 from benchmarks.curation import FOREIGN, RUDE, SELLERS, TAGS
 from picscribe.datasets import Example, load_examples
-from proofs.proving import RUNS, evaluate, make_data, picscribe, train, write_lines
+from proofs.proving import AS_NANO_BEGAN, RUNS, evaluate, make_data, picscribe, train, write_lines
 
 NAME = "curated-captions"
 CAPTIONS, PHOTOS = Path("../shared/data/flickr8k/dataset_flickr8k.json"), Path("../shared/data/flickr8k/images")
 SHARE = 0.2
-SETTINGS = ("optimisation.epochs=4", "image.views=2", "evaluation.every_epochs=4")
+SETTINGS = (*AS_NANO_BEGAN, "optimisation.epochs=4", "image.views=2", "evaluation.every_epochs=4")
 
 
 def spoil(text: str, draw: random.Random) -> str:

@@ -1,4 +1,4 @@
-"""What each part of nano's recipe gave: the recipe's first epochs, and the same with one part left out.
+"""What each part of nano's recipe gave: its first epochs as nano began, and the same with one part left out.
 
     python -m proofs.nano_steps
 
@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 
 from picscribe import checkpoints
-from proofs.proving import RUNS, evaluate, train
+from proofs.proving import AS_NANO_BEGAN, RUNS, evaluate, train
 
 NAME = "nano-steps"
 CAPTIONS, PHOTOS = Path("../shared/data/flickr8k/dataset_flickr8k.json"), Path("../shared/data/flickr8k/images")
 SETTINGS = (
+    *AS_NANO_BEGAN,
     "optimisation.epochs=3",
     "image.views=3",
     "evaluation.every_epochs=3",

@@ -8,6 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 RUNS = Path("runs/proofs")
+AS_NANO_BEGAN = (
+    "image.augmentation.min_area=0.5",
+    "image.augmentation.max_stretch=1.25",
+    "image.dropout=0",
+    "text.word_dropout=0",
+)
+"""Settings of recipes/nano-flickr8k.yaml as the bundled nano began, and as figures were made that name this."""
 
 
 def make_data(name: str, write: Callable[[Path], None]) -> Path:
