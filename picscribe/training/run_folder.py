@@ -46,12 +46,12 @@ class RunFolder:
                 )
             self._hold()
             return
-        self.require_free()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"{self.path} cannot be made ({error.strerror}): name another folder") from error
         self._hold()
+        self.require_free()
         write_whole(self._recipe, dump_recipe(recipe))
         write_whole(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
 
@@ -62,7 +62,8 @@ class RunFolder:
             raise ConfigurationError(
                 f"{self.path}: another process is training here: wait for its end, or name another folder"
             ) from error
-        except NotImplementedError:  # a file system without locks
+        except (OSError, NotImplementedError):
+            # A file system without locks: no reason not to train. One that cannot be written the next write tells of.
             pass
 
     def close(self) -> None:

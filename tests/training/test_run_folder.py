@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from picscribe.errors import CheckpointError, ConfigurationError, PicscribeError
 from picscribe.training.recipe import Recipe, load_recipe
@@ -66,6 +67,19 @@ def test_only_one_process_at_a_time_trains_in_a_folder(resume: bool, tmp_path: P
         other.kill()
     with closing(folder):
         folder.open(recipe, resume)
+
+
+@pytest.mark.parametrize("error", [OSError(37, "No locks available"), NotImplementedError("no flock")])
+def test_a_file_system_without_locks_can_be_trained_on(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: object, timeout: float) -> None:
+        raise error
+
+    monkeypatch.setattr(FileLock, "acquire", fails)
+    with closing(RunFolder(tmp_path)) as folder:
+        folder.open(Recipe(), resume=False)
+    assert load_recipe(tmp_path / "recipe.yaml") == Recipe()
 
 
 def test_only_the_same_recipe_resumes(tmp_path: Path) -> None:
