@@ -33,6 +33,7 @@ from picscribe.training.parameter_groups import freeze_lowest, learning_rate_fac
 from picscribe.training.precision import NO_BFLOAT16, precision_here
 from picscribe.training.recipe import OptimisationRecipe, Recipe
 from picscribe.training.run_folder import RunFolder
+from picscribe.training.states import random_state, set_random_state
 from picscribe.training.stopping import on_sigterm
 from picscribe.training.validation import caption_features
 from picscribe.training.views import FrozenFeatures
@@ -100,7 +101,8 @@ class Trainer:
         captions = [caption for image in self.train_images for caption in image.texts]
         self.tokenizer = Tokenizer.learn(captions, recipe.text.vocabulary_size, recipe.text.min_frequency)
         torch.manual_seed(recipe.seed)
-        self.model = build_model(recipe, self.tokenizer)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = build_model(recipe, self.tokenizer).to(self.device)
         freeze_lowest(self.model, recipe.image.frozen_blocks)
         if recipe.image.frozen_depthwise:
             for block in lite_encoder(self.model).blocks:
@@ -159,10 +161,10 @@ class Trainer:
     def loss(self, indices: list[int], view: int) -> Tensor:
         """Loss of a batch of images with all of their captions."""
         blocks = self.recipe.image.frozen_blocks
-        lower = self.train_features.read(view, indices).to(self.precision)
-        with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
+        lower = self.train_features.read(view, indices).to(self.device, self.precision)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             features = hide_part(lite_encoder(self.model).upper(lower, blocks), self.recipe.image.dropout)
-            texts = pack([self.texts[index] for index in indices])
+            texts = pack([self.texts[index] for index in indices]).to(self.device)
             read = hide_words(texts, self.recipe.text.word_dropout, self.tokenizer.unk_id)
             logits = predicted_logits(self.model, self.model.prefix_of(features), read)
         return smoothed_loss(logits, texts.targets, self.recipe.optimisation.label_smoothing)
@@ -285,7 +287,7 @@ class Trainer:
             "offset": self.offset,
             "losses": self.losses,
             "history": self.history,
-            "random": torch.get_rng_state(),
+            "random": random_state(self.device),
         }
         self.folder.save_state(state)
         if self.history:
@@ -300,7 +302,7 @@ class Trainer:
             self.optimiser.load_state_dict(state["optimiser"])
             self.epoch, self.offset, self.losses = state["epoch"], state["offset"], state["losses"]
             self.history = state["history"]
-            torch.set_rng_state(state["random"])
+            set_random_state(state["random"], self.device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(

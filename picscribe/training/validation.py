@@ -15,10 +15,11 @@ def caption_features(
     """A caption for every image whose lower features stand in `features`, by image id."""
     options, batch = recipe.generation_options(), recipe.evaluation.batch_images
     captions: dict[str, str] = {}
+    device = next(model.parameters()).device
     for start in range(0, len(features.images), batch):
         images = features.images[start : start + batch]
-        with torch.inference_mode(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            lower = features.read(0, range(start, start + len(images))).to(precision)
+        with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            lower = features.read(0, range(start, start + len(images))).to(device, precision)
             visual = model.image_encoder.upper(lower, features.blocks)
             prefix = model.prefix_of(visual)
             wording = Wording(tokenizer.never_written)

@@ -32,7 +32,6 @@ from picscribe.training.parameter_groups import lowest_parameters
 
 SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 BATCH = 32
-READERS = 2
 
 
 def may_mirror(texts: Iterable[str]) -> bool:
@@ -109,7 +108,7 @@ class FrozenFeatures:
             return None
 
     def _batches(self, view: int) -> Iterator[list[Tensor | None]]:
-        with ThreadPoolExecutor(READERS) as readers:
+        with ThreadPoolExecutor(os.cpu_count() or 1) as readers:
             pending = []
             starts = range(0, len(self.images), BATCH)
             for start in starts[:2]:

@@ -129,3 +129,22 @@ def test_a_graph_serves_the_next_batch(
     model.to("cuda")
     for pixels, of_batch in zip(batches, expected, strict=True):
         assert_same(search(model, pixels.cuda(), [[[1]]] * 4, options), of_batch)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@each_search
+def test_a_graph_under_autocast_follows_weights_that_learn(
+    options: GenerationOptions, tiny_model: Callable[..., Git], random_pixels: Callable[..., Tensor]
+) -> None:
+    model, other, pixels = tiny_model(2).cuda(), tiny_model(3).cuda(), random_pixels(0, 4).cuda()
+
+    def found(searched: Git) -> list[list[list[Hypothesis]]]:
+        with torch.autocast("cuda", torch.bfloat16):
+            return search(searched, pixels, [[[1]]] * 4, options)
+
+    found(model)  # captured with other weights
+    model.load_state_dict(other.state_dict())
+    junk = [torch.randn(1 << 20, device="cuda") for _ in range(64)]  # over what autocast gave back
+    assert len(junk) == 64
+    again = found(model)
+    assert [[h.tokens for h in of[0]] for of in again] == [[h.tokens for h in of[0]] for of in found(other)]
