@@ -3,8 +3,8 @@
     python -m proofs.average_runs runs/cider-1/best runs/cider-2/best runs/cider-3/best --output runs/cider-mean
 
 Runs that differ in seed or settings go astray in different directions, which the mean takes out (Wortsman et al., 2022,
-arXiv 2203.05482). The mean is in float32, with the tokenizer and photo size of the first; its training.json holds those
-of all. `proofs.bundle_nano` and `picscribe evaluate` take the folder.
+arXiv 2203.05482). The mean is in float32, with the tokenizer and photo size of the first; its training.json holds the
+first one's recipe and versions, and the records of all. `proofs.bundle_nano` and `picscribe evaluate` take the folder.
 """
 
 import argparse
@@ -36,7 +36,8 @@ def main() -> None:
     first, *others = [checkpoints.load(str(folder)) for folder in folders]
     first.model.load_state_dict(mean_of([one.model.state_dict() for one in (first, *others)]))
     records = [json.loads((folder / "training.json").read_text(encoding="utf-8")) for folder in folders]
-    checkpoints.save(first, arguments.output, torch.float32, {"mean_of": records})
+    said = {name: records[0][name] for name in ("recipe", "versions")}
+    checkpoints.save(first, arguments.output, torch.float32, {**said, "mean_of": records})
 
 
 if __name__ == "__main__":

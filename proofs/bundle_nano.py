@@ -2,7 +2,7 @@
 
     picscribe train recipes/nano-flickr8k.yaml --output runs/nano
     picscribe train recipes/nano-cider.yaml --output runs/nano-cider
-    python -m proofs.bundle_nano runs/nano/best runs/nano-cider/best --size 288
+    python -m proofs.bundle_nano runs/nano/best runs/nano-cider/best
 
 Named are the checkpoints of its steps. The last is put there, for photos of another size than it learned from where
 --size says so: random views show things larger than whole photos do (Touvron et al., 2019, arXiv 1906.06423). The card,

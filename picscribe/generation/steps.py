@@ -100,7 +100,8 @@ class FixedStep:
             self.cache.visible.copy_(before[0])
             self.cache.next_slots.copy_(before[1])
             self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):
+            # Other threads may go on with the GPU, such as one that computes the next view of photos.
+            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
                 self.logits = self.compute()
 
     def keep(self, images: Tensor) -> None:

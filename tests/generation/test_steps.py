@@ -62,16 +62,16 @@ def test_fixed_equals_growing(
 ) -> None:
     """Over prompts of mixed lengths, for several batches in the same memory, which begins full of infinities."""
     draw = random.Random(1)
-    model = tiny_model(3)
+    model, moved = tiny_model(3), tiny_model(3).to(device)
     steps = Steps()
     for seed in range(4):
         pixels = random_pixels(seed, 4)
         prompts = [[[1, *(draw.randint(4, 22) for _ in range(n))] for n in (draw.randint(0, 4), 5)] for _ in range(4)]
-        expected = search(model.to("cpu"), pixels, prompts, options)
+        expected = search(model, pixels, prompts, options)
         monkeypatch.setattr(decoding, "step_for", steps)
         empty = torch.Tensor.new_empty
         monkeypatch.setattr(torch.Tensor, "new_empty", lambda self, shape, e=empty: e(self, shape).fill_(torch.inf))
-        assert_same(search(model.to(device), pixels, prompts, options), expected)
+        assert_same(search(moved, pixels, prompts, options), expected)
         monkeypatch.undo()
     assert len(steps.made) == 1
     assert steps.reused == 3

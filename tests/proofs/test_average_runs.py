@@ -17,13 +17,13 @@ def test_the_mean_is_between_its_runs_and_keeps_their_records(tmp_path: Path, mo
     for number in (0, 2):
         moved = {name: weight + number for name, weight in before.items()}
         base.model.load_state_dict(moved)
-        checkpoints.save(base, tmp_path / str(number), torch.float32, {"seed": number})
+        checkpoints.save(base, tmp_path / str(number), torch.float32, {"recipe": {"seed": number}, "versions": {}})
     monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "0"), str(tmp_path / "2"), "--output", str(tmp_path / "mean")])
     average_runs.main()
     for name, weight in checkpoints.load(str(tmp_path / "mean")).model.state_dict().items():
         torch.testing.assert_close(weight, before[name] + 1)
     record = json.loads((tmp_path / "mean" / "training.json").read_text())
-    assert [step["seed"] for step in record["mean_of"]] == [0, 2]
+    assert [step["recipe"]["seed"] for step in record["mean_of"]] == [0, 2]
 
 
 def test_networks_of_another_shape_are_refused() -> None:
