@@ -5,8 +5,8 @@
 The pairs are made by rules from Flickr8k's captions, in the spirit of COCO-QA (Ren, Kiros and Zemel, 2015, arXiv
 1505.02074): a word of a caption becomes the answer, and the caption the question. The captions of a photo must agree,
 so that an answer is what most would give. What recipes/nano-cider.yaml ends with learns them here, beside the captions
-that it says itself of the photos, so that it goes on saying them; nano learned them beside CIDEr. Reported are its captions,
-before and after, and each kind of question beside the training questions' most frequent answer.
+that it says itself of the photos, so that it goes on saying them; nano learned them beside CIDEr. Reported are its
+captions, before and after, and each kind of question beside the training questions' most frequent answer.
 """
 
 import itertools
