@@ -89,8 +89,7 @@ class FixedStep:
 
     def _capture(self) -> None:
         device = self.token.device
-        # What autocast remembers of weights lives no longer than the caller's block, a graph does: it casts them anew.
-        with torch.cuda.device(device), _autocast_without_memory(device):
+        with torch.cuda.device(device):
             before = self.cache.visible.clone(), self.cache.next_slots.clone()
             stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)  # type: ignore[no-untyped-call]
             stream.wait_stream(current)
@@ -120,17 +119,7 @@ def _shape(model: Git, cache: TextCache, reorders: bool) -> tuple[object, ...]:
     """What must be the same for a captured step to serve again; the weights' memory among it."""
     keys = cache.prefix.keys[0]
     weights = tuple(parameter.data_ptr() for parameter in model.parameters())
-    return keys.shape, keys.dtype, keys.device, cache.visible.shape, reorders, weights, _autocast_type(keys.device)
-
-
-def _autocast_type(device: torch.device) -> torch.dtype | None:
-    """What products are computed in, where autocast decides it."""
-    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
-
-
-def _autocast_without_memory(device: torch.device) -> torch.autocast:
-    kind = _autocast_type(device)
-    return torch.autocast(device.type, kind, enabled=kind is not None, cache_enabled=False)
+    return keys.shape, keys.dtype, keys.device, cache.visible.shape, reorders, weights
 
 
 def step_for(model: Git, cache: TextCache, reorders: bool) -> Step:
