@@ -24,6 +24,7 @@ from picscribe.datasets.fingerprint import hash_examples
 from picscribe.errors import PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
+from picscribe.media.reading import READERS
 from picscribe.model.arithmetic import multiplies_bfloat16
 from picscribe.model.clip_vit import ClipVit
 from picscribe.model.efficientnet_lite import EfficientNetLite
@@ -108,7 +109,7 @@ class FrozenFeatures:
             return None
 
     def _batches(self, view: int) -> Iterator[list[Tensor | None]]:
-        with ThreadPoolExecutor(os.cpu_count() or 1) as readers:
+        with ThreadPoolExecutor(READERS) as readers:
             pending = []
             starts = range(0, len(self.images), BATCH)
             for start in starts[:2]:
