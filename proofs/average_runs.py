@@ -4,7 +4,8 @@
 
 Runs that differ in seed or settings go astray in different directions, which the mean takes out (Wortsman et al., 2022,
 arXiv 2203.05482). The mean is in float32, with the tokenizer and photo size of the first; its training.json holds the
-first one's recipe and versions, and the records of all. `proofs.bundle_nano` and `picscribe evaluate` take the folder.
+first one's recipe and versions, and the records of all. One that is named twice counts twice. `proofs.bundle_nano` and
+`picscribe evaluate` take the folder.
 """
 
 import argparse
@@ -23,7 +24,7 @@ def mean_of(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         shapes = {name: weight.shape for name, weight in other.items()}
         if shapes != {name: weight.shape for name, weight in weights[0].items()}:
             raise ValueError(f"network {number + 1} is of another shape than the first: only the same can be averaged")
-    return {name: (sum(w[name].double() for w in weights) / len(weights)).float() for name in weights[0]}  # type: ignore[union-attr]
+    return {name: torch.stack([w[name].double() for w in weights]).mean(0).float() for name in weights[0]}
 
 
 def main() -> None:
