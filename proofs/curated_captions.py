@@ -4,7 +4,7 @@
 
 Spoilt are captions of Flickr8k's training photos, in the ways of web data: special tags, sellers' phrases and
 addresses, too short or long, offensive words, another language, one text under many photos. The photos are as they
-were. Both runs are the recipe's first epochs as nano began, the same for both; reported is what they say of the
+were. Both runs are the recipe's first epochs as nano once began, the same for both; reported is what they say of the
 validation photos, which nobody spoilt.
 """
 

@@ -1,4 +1,4 @@
-"""What each part of nano's recipe gave: its first epochs as nano began, and the same with one part left out.
+"""What each part of nano's recipe gave: its first epochs as nano once began, and the same with one part left out.
 
     python -m proofs.nano_steps
 
