@@ -14,7 +14,7 @@ AS_NANO_BEGAN = (
     "image.dropout=0",
     "text.word_dropout=0",
 )
-"""Settings of recipes/nano-flickr8k.yaml as nano began before commit 1b71bdb, and as figures that name this were made."""
+"""Settings of recipes/nano-flickr8k.yaml as nano began before commit 1b71bdb, and of figures that name this."""
 
 
 def make_data(name: str, write: Callable[[Path], None]) -> Path:
