@@ -65,7 +65,7 @@ def main() -> None:
         kept = replace(seen, image=ImageSettings(views=1))
         tuners = [FineTuner(recipe, Path(temporary, str(n)), print) for n, recipe in enumerate((seen, kept))]
         started = time.perf_counter()
-        tuners[1].reader.prepare(0)
+        next(tuners[1].reader.upcoming(0, 1, lambda: False))
         view = time.perf_counter() - started
         for tuner in tuners:
             tuner.model.train()

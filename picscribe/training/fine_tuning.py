@@ -5,7 +5,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing, nullcontext
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from picscribe.training.allocator import keep_freed_memory
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.kept_views import keep_views
 from picscribe.training.mixture import Batches, read_data, steps_of
+from picscribe.training.moving_average import move_average
 from picscribe.training.objective import Objective
 from picscribe.training.packing import pack
 from picscribe.training.parameter_groups import learning_rate_factor, make_optimiser
@@ -38,7 +39,7 @@ from picscribe.training.sharding import (
     whole_number,
 )
 from picscribe.training.states import States, random_state, set_random_state
-from picscribe.training.stopping import on_sigterm
+from picscribe.training.stopping import Stopped, on_sigterm
 from picscribe.training.work import Work, nothing_to_do
 from picscribe.whole_files import write_whole
 
@@ -119,30 +120,39 @@ class FineTuner:
     def run(self) -> list[dict[str, float]]:
         """Every step that is left, with validations and saved states between; returns the history, a row each."""
         self.model.train()
-        since, seen = time.monotonic(), 0
         if self.recipe.trackers:
             self.accelerator.init_trackers(self.recipe.name, config={"recipe": dump_recipe(self.recipe)})
         if self.due:  # stopped, or failed, before it was made
             self._make_row()
-        read = read_ahead(range(self.total if self._lost_patience() else self.step, self.total), self.reader.prepare, 2)
+        begin = self.total if self._lost_patience() else self.step
+        steps = self.reader.upcoming(begin, self.total, lambda: self.stop_asked)
         with on_sigterm(self._ask_to_stop):
-            for prepared in read:
-                if isinstance(prepared, PicscribeError):
-                    raise prepared
-                self.skipped.update(prepared.skipped)
-                if self._has_photos(prepared):
-                    self.losses.append(self.train_step(prepared))
-                self.step += 1
-                seen += self.recipe.optimisation.batch_images
-                if self.step % REPORT_EVERY == 0:
-                    # Of the last steps alone: the first ones of a view take as long as a whole epoch.
-                    self._progress(seen / (time.monotonic() - since))
-                    since, seen = time.monotonic(), 0
-                if self._after_step():
-                    read.close()
-                    break
+            try:
+                with closing(read_ahead(steps, self.reader.prepare, 2)) as read:
+                    self._learn_from(read)
+            except Stopped:
+                self.save()
+                self._say(f"stopped after step {self.step}; go on with --resume")
         self.accelerator.end_training()
         return self.history
+
+    def _learn_from(self, read: Iterable[Prepared | PicscribeError]) -> None:
+        """Take the steps as they are read, to the last or where patience ends. Raises Stopped where asked to stop."""
+        since, seen = time.monotonic(), 0
+        for prepared in read:
+            if isinstance(prepared, PicscribeError):
+                raise prepared
+            self.skipped.update(prepared.skipped)
+            if self._has_photos(prepared):
+                self.losses.append(self.train_step(prepared))
+            self.step += 1
+            seen += self.recipe.optimisation.batch_images
+            if self.step % REPORT_EVERY == 0:
+                # Of the last steps alone: the first ones of a view take as long as a whole epoch.
+                self._progress(seen / (time.monotonic() - since))
+                since, seen = time.monotonic(), 0
+            if self._after_step():
+                return
 
     def _ask_to_stop(self) -> None:
         self.stop_asked = True
@@ -169,15 +179,14 @@ class FineTuner:
         )
 
     def _after_step(self) -> bool:
-        """Save and validate where it is time; whether the run is to end here."""
+        """Save and validate where it is time; whether the run is at its end. Raises Stopped where asked to stop."""
         every = self.recipe.validation.every_steps or self.reader.batches.steps_an_epoch
-        last, stopping = self.step == self.total, self._anyone(self.stop_asked)
+        last = self.step == self.total
         self.due = last or self.step % every == 0
-        if self.due or stopping or (self.recipe.saving.every_steps and self.step % self.recipe.saving.every_steps == 0):
+        if self._anyone(self.stop_asked) and not last:
+            raise Stopped
+        if self.due or (self.recipe.saving.every_steps and self.step % self.recipe.saving.every_steps == 0):
             self.save()  # before validating: whatever goes wrong there loses no step
-        if stopping and not last:
-            self._say(f"stopped after step {self.step}; go on with --resume")
-            return True
         if self.due:
             self._make_row()
         return last or self._lost_patience()
@@ -232,7 +241,8 @@ class FineTuner:
         if not math.isfinite(total) or (norm is not None and not torch.isfinite(norm) and not self._scales()):
             self._stop_at_nonsense(total, norm)
         self.optimiser.step()
-        self._update_ema()
+        if self.ema is not None:
+            move_average(self.ema, self.objective, self.recipe.optimisation.ema_decay, self.step)
         return total
 
     def _scales(self) -> bool:
@@ -268,16 +278,6 @@ class FineTuner:
             f"the loss became {loss} (gradient's norm {norm}) at step {self.step + 1}; {kept}: start anew in another "
             "folder with a smaller learning rate or more warm-up"
         )
-
-    @torch.no_grad()
-    def _update_ema(self) -> None:
-        """Move the average towards the weights, faster in the first steps."""
-        if self.ema is None:
-            return
-        decay = min(self.recipe.optimisation.ema_decay, (self.step + 1) / (self.step + 10))
-        for average, weight in zip(self.ema.parameters(), self.objective.parameters(), strict=True):
-            if weight.requires_grad:
-                average.lerp_(weight, 1 - decay)
 
     def _summed(self, value: float) -> float:
         """The sum of every process's value."""

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 
 from torch import Tensor
 
@@ -15,13 +14,14 @@ from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.items import Item
 from picscribe.training.mixture import Data
 from picscribe.training.shards import ShardItems
+from picscribe.training.stopping import Stopped
 from picscribe.training.views import FrozenFeatures
 
 REPORT_EVERY = 1600
 
 
 class KeptViews:
-    """Features of a run's photos under the `blocks` that do not learn; a view is computed when first asked for."""
+    """Features of a run's photos under the `blocks` that do not learn; a view is computed when first needed."""
 
     def __init__(
         self, recipe: FineTuningRecipe, start: Checkpoint, data: Data, folder: Path, report: Callable[[str], None]
@@ -31,7 +31,6 @@ class KeptViews:
             raise ConfigurationError("image.views is for photos that are not streamed: leave it out")
         items = [item for part in data.parts for item in part.items]
         self.numbers = {id(item): number for number, item in enumerate(items)}
-        self.preparing = Lock()
         self.views, self.report = recipe.image.views, report
         encoder = start.model.image_encoder
         self.blocks = recipe.weights.frozen_blocks or len(encoder.blocks)
@@ -47,16 +46,17 @@ class KeptViews:
             skips_unreadable=True,
         )
 
-    def prepare(self, epoch: int) -> None:
-        """Have the view of an epoch, which takes minutes where it is new."""
+    def prepare(self, epoch: int, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Have the view of an epoch, which takes minutes where it is new. Raises Stopped where `stopping` says so."""
         total = len(self.numbers)
 
         def progress(done: int) -> None:
+            if stopping():
+                raise Stopped
             if done % REPORT_EVERY == 0 or done == total:
                 self.report(f"view {epoch % self.views + 1} of {self.views}: {done:,} of {total:,} photos seen")
 
-        with self.preparing:  # steps are read ahead, in several threads
-            self.features.prepare(epoch % self.views, progress)
+        self.features.prepare(epoch % self.views, progress)
 
     def require(self, item: Item, epoch: int) -> None:
         """Raises InputError for a photo that could not be read, saying why."""

@@ -27,6 +27,7 @@ from picscribe.text.prompts import TrainingExample, training_example
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.allocator import keep_freed_memory
 from picscribe.training.loss import smoothed_loss
+from picscribe.training.moving_average import move_average
 from picscribe.training.objective import hide_part
 from picscribe.training.packing import hide_words, pack, predicted_logits
 from picscribe.training.parameter_groups import freeze_lowest, learning_rate_factor, lowest_parameters
@@ -34,7 +35,7 @@ from picscribe.training.precision import NO_BFLOAT16, precision_here
 from picscribe.training.recipe import OptimisationRecipe, Recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.training.states import random_state, set_random_state
-from picscribe.training.stopping import on_sigterm
+from picscribe.training.stopping import Stopped, on_sigterm
 from picscribe.training.validation import caption_features
 from picscribe.training.views import FrozenFeatures
 from picscribe.versions import versions
@@ -44,10 +45,6 @@ IMAGENET_LITE_MEAN = (127 / 255,) * 3
 IMAGENET_LITE_STD = (128 / 255,) * 3
 
 Report = Callable[[str], None]
-
-
-class Stopped(Exception):
-    """The run was asked to stop, and can be gone on with."""
 
 
 def build_model(recipe: Recipe, tokenizer: Tokenizer) -> Git:
@@ -184,7 +181,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), optimisation.clip_norm)
         self._require_finite(norm, "gradient's norm", number)
         self.optimiser.step()
-        self.update_ema(number)
+        move_average(self.ema, self.model, self.recipe.optimisation.ema_decay, number)
         return loss.item()
 
     def _require_finite(self, value: Tensor, what: str, number: int) -> None:
@@ -194,14 +191,6 @@ class Trainer:
                 f"the {what} became {value.item()} at step {number + 1}; {self.folder.path} keeps the state after "
                 f"epoch {self.epoch}: start anew in another folder with a smaller learning rate or more warm-up"
             )
-
-    @torch.no_grad()
-    def update_ema(self, number: int) -> None:
-        """Move the average towards the weights, faster in the first steps, when it is mostly the random start."""
-        decay = min(self.recipe.optimisation.ema_decay, (number + 1) / (number + 10))
-        for average, weight in zip(self.ema.parameters(), self.model.parameters(), strict=True):
-            if weight.requires_grad:
-                average.lerp_(weight, 1 - decay)
 
     def train_epoch(self) -> None:
         """One pass over the training images, in one of their views; then validation, and the state is saved.

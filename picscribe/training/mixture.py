@@ -209,6 +209,10 @@ class Batches:
         whole, rest = divmod(data.epoch_size(), batch)
         self.steps_an_epoch = max(1, whole + (rest >= shares))
 
+    def epoch_of(self, step: int) -> int:
+        """The epoch of a step, from 0 on."""
+        return step // self.steps_an_epoch
+
     def of_step(self, step: int) -> tuple[int, list[Item]]:
         """The epoch of a step, from 0 on, and the images of its batch."""
         epoch, place = divmod(step, self.steps_an_epoch)

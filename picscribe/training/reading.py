@@ -1,7 +1,7 @@
 """What a step learns from, read: which images, in which views and size, with which of their texts."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -55,13 +55,24 @@ class Reader:
         self.processes, self.process = processes, process
         self.frames = start.model.config.frames if batches.data.has_videos else 0
 
+    def upcoming(self, first: int, end: int, stopping: Callable[[], bool]) -> Iterator[int]:
+        """Steps from `first` to before `end`, each once the kept view that it reads is there.
+
+        Views are computed here, by the thread that draws the steps, which is the one that learns: a second thread that
+        computes would only take the cores from it, and on a GPU spoil the graph that it captures. Raises Stopped.
+        """
+        for step in range(first, end):
+            if self.kept is not None:
+                self.kept.prepare(self.batches.epoch_of(step), stopping)
+            yield step
+
     def prepare(self, step: int) -> Prepared:
-        """What this process learns from in a step. A photo that cannot be read is left out and told of."""
+        """What this process learns from in a step that is `upcoming`. A photo that cannot be read is left out and told
+        of.
+        """
         accumulate, draw = self.recipe.optimisation.accumulate, random.Random(f"{self.recipe.seed}/{step}/size")
         epoch, items = self.batches.of_step(step)
         size = draw.choice(self.recipe.image.sizes or (self.start.preprocessing.size,))
-        if self.kept is not None:
-            self.kept.prepare(epoch)
         parts, skipped = list[Part](), list[tuple[str, str]]()
         for number in range(accumulate):
             share = self.process * accumulate + number

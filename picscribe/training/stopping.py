@@ -5,6 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
+class Stopped(Exception):
+    """A run was asked to stop, and does."""
+
+
 @contextmanager
 def on_sigterm(ask: Callable[[], None]) -> Iterator[None]:
     """Within, SIGTERM calls `ask` instead of ending the process."""

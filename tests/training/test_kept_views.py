@@ -1,6 +1,10 @@
 """Fine-tuning over what frozen blocks have made of the photos, against fine-tuning over the photos."""
 
+import os
+import signal
+import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,12 +73,23 @@ def silent(text: str) -> None:
     pass
 
 
+def never() -> bool:
+    return False
+
+
+def weights(run: Path) -> dict[str, Tensor]:
+    """Those after the last step."""
+    found: dict[str, Tensor] = torch.load(max((run / "states").glob("*.pt")), weights_only=True)["model"]
+    return found
+
+
 def losses(recipe: FineTuningRecipe, run: Path) -> list[float]:
     tuner = FineTuner(recipe, run, silent)
     tuner.model.train()
     found = []
-    for tuner.step in range(6):
-        found.append(tuner.train_step(tuner.reader.prepare(tuner.step)))
+    for step in tuner.reader.upcoming(0, 6, never):
+        tuner.step = step
+        found.append(tuner.train_step(tuner.reader.prepare(step)))
     return found
 
 
@@ -91,8 +106,9 @@ def test_cider_is_optimised_over_kept_views(recipe: FineTuningRecipe, tmp_path: 
     tuner = FineTuner(keeping(replace(recipe, objective="cider")), tmp_path / "run", silent)
     before = tuner.model.text_decoder.word_embedding.weight.clone()
     tuner.model.train()
-    for tuner.step in range(3):
-        tuner.train_step(tuner.reader.prepare(tuner.step))
+    for step in tuner.reader.upcoming(0, 3, never):
+        tuner.step = step
+        tuner.train_step(tuner.reader.prepare(step))
     assert len(tuner.rewards.drawn) == 3  # type: ignore[union-attr]
     assert not torch.equal(tuner.model.text_decoder.word_embedding.weight, before)
 
@@ -100,7 +116,10 @@ def test_cider_is_optimised_over_kept_views(recipe: FineTuningRecipe, tmp_path: 
 def test_frozen_blocks_see_every_view_once(
     recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four epochs of twelve photos in two views: 24 photos for the frozen blocks; none for the next run."""
+    """Four epochs of twelve photos in two views: 24 photos for the frozen blocks; none for the next run.
+
+    They are computed by the thread that learns, not by those that read ahead, beside it.
+    """
     recipe = keeping(recipe, views=2, features=str(tmp_path / "features"))
     recipe = replace(recipe, optimisation=replace(recipe.optimisation, steps=12))
     seen: list[int] = []
@@ -113,6 +132,7 @@ def test_frozen_blocks_see_every_view_once(
 
         def counted(self: Any, pixels: Tensor, blocks: int) -> Tensor:
             if blocks:
+                assert threading.current_thread() is threading.main_thread()
                 seen.append(len(pixels))
             return lower(self, pixels, blocks)
 
@@ -140,10 +160,37 @@ def test_a_stopped_run_goes_on_bit_identically(recipe: FineTuningRecipe, tmp_pat
     tuner.run()
     assert tuner.step < 6
     fine_tune(recipe, tmp_path / "stopped", resume=True, report=silent)
-    one, other = (
-        torch.load(tmp_path / run / "states" / "step-00000006.pt", weights_only=True)["model"]
-        for run in ("whole", "stopped")
-    )
+    one, other = (weights(tmp_path / run) for run in ("whole", "stopped"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_asked_to_stop_while_a_view_is_computed(stopped: int, recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    """SIGTERM in the first view, and in the second, when some of the first's six steps are learned: those are saved,
+    the view is begun anew when the run goes on, and the weights are those of a run that nobody stopped.
+    """
+    optimisation = replace(recipe.optimisation, steps=8, batch_images=2)
+    recipe = keeping(replace(recipe, optimisation=optimisation), views=2)
+    fine_tune(recipe, tmp_path / "whole", report=silent)
+    said: list[str] = []
+    tuner = FineTuner(recipe, tmp_path / "stopped", said.append)
+    tuner.folder.open(recipe, resume=False)
+    features = tuner.reader.kept.features  # type: ignore[union-attr]
+    pixels = features.pixels
+
+    def seen(index: int, view: int) -> Tensor:
+        if view == stopped and index == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return pixels(index, view)
+
+    features.pixels = seen  # type: ignore[method-assign]
+    with closing(tuner.folder):
+        tuner.run()
+    assert 0 < tuner.step < 6 if stopped else tuner.step == 0
+    assert said[-1] == f"stopped after step {tuner.step}; go on with --resume"
+    assert len(list((tmp_path / "stopped" / "features").iterdir())) == stopped
+    fine_tune(recipe, tmp_path / "stopped", resume=True, report=silent)
+    one, other = (weights(tmp_path / run) for run in ("whole", "stopped"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -161,7 +208,7 @@ def test_a_broken_photo_is_skipped_and_told_of_in_every_epoch(recipe: FineTuning
     )
     (photos / "02.png").write_bytes(b"no picture")
     tuner = FineTuner(keeping(recipe), tmp_path / "run", silent)
-    for step in (0, 1):
+    for step in tuner.reader.upcoming(0, 2, never):
         prepared = tuner.reader.prepare(step)
         assert [Path(name).stem for name, _ in prepared.skipped] == ["02"]
         assert len(prepared.parts[0].pixels) == 3

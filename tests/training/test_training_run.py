@@ -23,6 +23,7 @@ from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.training import loop, train
 from picscribe.training.augmentation import Augmentation
 from picscribe.training.loop import Trainer, learning_rate_factor
+from picscribe.training.moving_average import move_average
 from picscribe.training.recipe import (
     DataRecipe,
     EvaluationRecipe,
@@ -94,15 +95,14 @@ def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("whole") / "run"
     watched: list[torch.Tensor] = []
     lines: list[str] = []
-    update = Trainer.update_ema
 
-    def watch(trainer: Trainer, number: int) -> None:
+    def watch(average: torch.nn.Module, model: torch.nn.Module, decay: float, number: int) -> None:
         assert number == len(watched)
-        watched.append(trainer.model.state_dict()[WATCHED].clone())
-        update(trainer, number)
+        watched.append(model.state_dict()[WATCHED].clone())
+        move_average(average, model, decay, number)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "update_ema", watch)
+        patch.setattr("picscribe.training.loop.move_average", watch)
         history = train(recipe, folder, report=lines.append)
     state = torch.load(folder / "state.pt", weights_only=True)
     assert history == state["history"]
