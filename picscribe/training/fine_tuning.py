@@ -1,7 +1,6 @@
 """Fine-tuning a checkpoint: packed texts over each image, on one process or many, through accelerate."""
 
 import copy
-import json
 import math
 import random
 import time
@@ -41,7 +40,6 @@ from picscribe.training.sharding import (
 from picscribe.training.states import States, random_state, set_random_state
 from picscribe.training.stopping import Stopped, on_sigterm
 from picscribe.training.work import Work, nothing_to_do
-from picscribe.whole_files import write_whole
 
 Report = Callable[[str], None]
 REPORT_EVERY = 20
@@ -345,7 +343,7 @@ class FineTuner:
             if self.history:
                 self.folder.write_history(self.history)
             if unreadable:
-                write_whole(self.folder.path / "skipped.json", json.dumps(unreadable, indent=1, ensure_ascii=False))
+                self.folder.write_skipped(unreadable)
                 self._say(f"{len(unreadable)} photos could not be read so far: skipped.json lists them")
         self.accelerator.wait_for_everyone()
 

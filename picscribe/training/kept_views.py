@@ -62,11 +62,7 @@ class KeptViews:
         """Raises InputError for a photo that could not be read, saying why."""
         view, number = epoch % self.views, self.numbers[id(item)]
         if self.features.read(view, [number]).flatten()[0].isnan():
-            self.features.pixels(number, view)
-            raise InputError(
-                f"{item.id}: could not be read when its features were computed, and can be now: delete "
-                f"{self.features.folder} to have it learned"
-            )
+            raise InputError(self.features.problem(number, view))
 
     def read(self, items: Sequence[Item], epoch: int) -> Tensor:
         """Features of photos of a prepared epoch, (n, …)."""

@@ -1,7 +1,6 @@
 """The training loop: packed captions over frozen features, AdamW, EMA, validation, the best checkpoint kept."""
 
 import copy
-import json
 import math
 import os
 import random
@@ -39,7 +38,6 @@ from picscribe.training.stopping import Stopped, on_sigterm
 from picscribe.training.validation import caption_features
 from picscribe.training.views import FrozenFeatures
 from picscribe.versions import versions
-from picscribe.whole_files import write_whole
 
 IMAGENET_LITE_MEAN = (127 / 255,) * 3
 IMAGENET_LITE_STD = (128 / 255,) * 3
@@ -200,7 +198,7 @@ class Trainer:
         view = self.epoch % self.recipe.image.views
         started = time.monotonic()
         self._prepare(self.train_features, view)
-        self._leave_out(self.train_features.unreadable(view))
+        self._leave_out(view)
         self.model.train()
         for offset, indices in enumerate(self.batches()):
             if offset < self.offset:
@@ -237,16 +235,17 @@ class Trainer:
 
         features.prepare(view, progress)
 
-    def _leave_out(self, unreadable: Sequence[int]) -> None:
-        """Learn without these images, and say so. Raises InputError where none is left."""
-        self.unreadable = frozenset(unreadable)
-        if not unreadable:
+    def _leave_out(self, view: int) -> None:
+        """Learn without the images that could not be read, and say so. Raises InputError where none is left."""
+        self.unreadable = frozenset(self.train_features.unreadable(view))
+        if not self.unreadable:
             return
-        names = [self.train_images[index].id for index in unreadable]
-        if len(names) == len(self.train_images):
-            raise InputError(f"{self.recipe.data.images}: none of its photos can be read, such as {names[0]}")
-        write_whole(self.folder.path / "skipped.json", json.dumps(names, indent=1, ensure_ascii=False))
-        self.report(f"{len(names)} photos could not be read: skipped.json lists them")
+        problems = {self.train_images[i].id: self.train_features.problem(i, view) for i in sorted(self.unreadable)}
+        if len(self.unreadable) == len(self.train_images):
+            name, problem = next(iter(problems.items()))
+            raise InputError(f"{self.recipe.data.images}: none of its photos can be read, such as {name}: {problem}")
+        self.folder.write_skipped(problems)
+        self.report(f"{len(problems)} photos could not be read: skipped.json lists them")
 
     def validate(self) -> dict[str, float]:
         """Scores of the moving average on the validation split; keeps the checkpoint when CIDEr is the best so far."""

@@ -109,6 +109,10 @@ class RunFolder:
         write_whole(self.path / "history.csv", text.getvalue())
         write_whole(self.path / "curves.png", draw_curves(history))
 
+    def write_skipped(self, problems: Mapping[str, str]) -> None:
+        """skipped.json: the photos that could not be read, and why."""
+        write_whole(self.path / "skipped.json", json.dumps(problems, indent=1, ensure_ascii=False))
+
     def add_samples(self, step: int, examples: Iterable[Example], said: Mapping[str, str]) -> None:
         """samples.jsonl: what is said of the first few images after every validation."""
         shown = [example for example in examples if example.id in said][:SHOWN]

@@ -159,6 +159,14 @@ class FrozenFeatures:
         rows = torch.from_numpy(self.memory[view].reshape(len(self.images), -1)[:, :1].copy()).view(torch.bfloat16)
         return rows[:, 0].isnan().nonzero()[:, 0].tolist()
 
+    def problem(self, index: int, view: int) -> str:
+        """Why an image could not be read for a prepared view."""
+        try:
+            self.pixels(index, view)
+        except PicscribeError as error:
+            return str(error)
+        return f"could not be read when its features were computed, and can be now: delete {self.folder} to learn it"
+
     def read(self, view: int, indices: Sequence[int]) -> Tensor:
         """Features of some images of a prepared view: (n, *shape) bfloat16, channels last in memory."""
         stored = torch.from_numpy(self.memory[view][np.asarray(indices, np.int64)]).view(torch.bfloat16)
