@@ -5,7 +5,7 @@ from torch import Tensor
 
 from picscribe.errors import InputError
 from picscribe.media.images import ImageSource
-from picscribe.media.preprocessing import Preprocessing
+from picscribe.media.preprocessing import Preprocessing, stacked
 from picscribe.media.video import Video, describe_video, is_video, read_frames
 
 
@@ -26,7 +26,7 @@ def pixels_of(source: ImageSource | Tensor | Video, preprocessing: Preprocessing
         raise InputError(f"{describe_video(source.source)} {_why_not(wanted, most, name)}")
     frames = read_frames(source.source, wanted, source.start, source.end)
     pixels = [preprocessing(frame) for frame in frames]
-    return torch.stack(pixels) if most else pixels[0]
+    return stacked(pixels) if most else pixels[0]
 
 
 def _why_not(wanted: int, most: int, name: str) -> str:

@@ -61,7 +61,7 @@ class KeptViews:
     def require(self, item: Item, epoch: int) -> None:
         """Raises InputError for a photo that could not be read, saying why."""
         view, number = epoch % self.views, self.numbers[id(item)]
-        if self.features.read(view, [number]).flatten()[0].isnan():
+        if self.features.is_unreadable(number, view):
             raise InputError(self.features.problem(number, view))
 
     def read(self, items: Sequence[Item], epoch: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from picscribe.checkpoints import Checkpoint
 from picscribe.errors import PicscribeError
 from picscribe.media.images import open_image
+from picscribe.media.preprocessing import stacked
 from picscribe.media.video import read_frames
 from picscribe.text.prompts import TrainingExample
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
@@ -98,7 +99,7 @@ class Reader:
         if self.kept is not None:
             return self.kept.read(good, epoch), good
         shape = (self.frames, 3, size, size) if self.frames else (3, size, size)
-        return torch.stack(pixels) if pixels else torch.zeros(0, *shape), good
+        return stacked(pixels) if pixels else torch.zeros(0, *shape), good
 
     def _pixels(self, item: Item, size: int, epoch: int) -> Tensor:
         preprocessing = replace(self.start.preprocessing, size=size, mode="square", longer_edge=None)
@@ -111,4 +112,4 @@ class Reader:
             draw = random.Random(f"{self.recipe.seed}/{epoch}/{item.id}/view")
             seen.append(preprocessing(view(frame, size, self.recipe.image.augmentation, draw, mirrored)))
         seen += seen[-1:] * (self.frames - len(seen))  # a video of few frames rests on its last
-        return torch.stack(seen) if self.frames else seen[0]
+        return stacked(seen) if self.frames else seen[0]

@@ -156,8 +156,12 @@ class FrozenFeatures:
 
     def unreadable(self, view: int) -> list[int]:
         """The images of a prepared view that could not be read, and were skipped."""
-        rows = torch.from_numpy(self.memory[view].reshape(len(self.images), -1)[:, :1].copy()).view(torch.bfloat16)
-        return rows[:, 0].isnan().nonzero()[:, 0].tolist()
+        return [index for index in range(len(self.images)) if self.is_unreadable(index, view)]
+
+    def is_unreadable(self, index: int, view: int) -> bool:
+        """Whether this image could not be read for a prepared view."""
+        first = self.memory[view][index].reshape(-1)[:1]
+        return bool(torch.from_numpy(first.copy()).view(torch.bfloat16).isnan())
 
     def problem(self, index: int, view: int) -> str:
         """Why an image could not be read for a prepared view."""

@@ -1,6 +1,10 @@
 """Pixels equal transformers' CLIPImageProcessor and the original code's test transform, written out here as well."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +15,7 @@ from PIL import Image
 
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.media import ImageLimits, open_image
-from picscribe.media.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
+from picscribe.media.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing, stacked
 
 LEVEL = 1 / 255
 VQA = {480: 640, 420: 560}  # size → longer edge of the base and the large VQA checkpoints
@@ -234,3 +238,44 @@ def test_only_rgb_images_with_pixels(image: Image.Image) -> None:
 def test_senseless_configurations(fields: dict, complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
         Preprocessing(**fields)
+
+
+THREADS = """
+import os, threading
+import torch
+from PIL import Image
+from picscribe.media.preprocessing import Preprocessing, stacked
+
+photo, preprocessing = Image.effect_noise((300, 300), 90).convert("RGB"), Preprocessing(256)
+
+def tasks():
+    return len(os.listdir("/proc/self/task"))
+
+def helpers(work):
+    found = []
+    def run():
+        before = tasks()
+        work()
+        found.append(tasks() - before)
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0]
+
+print(helpers(lambda: stacked([preprocessing.read(photo)] * 8)), helpers(lambda: torch.zeros(3, 256, 256).mul(2)))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux shows them")
+def test_threads_that_read_have_no_helpers() -> None:
+    """Any thread that computes with torch gets some, and then they all wait for each other more than they compute."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "4"}
+    ran = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, env=environment, check=True)
+    reading, computing = map(int, ran.stdout.split())
+    assert reading == 0
+    assert computing > 0
+
+
+def test_stacked() -> None:
+    pixels = [torch.rand(3, 4, 5) for _ in range(3)]
+    assert torch.equal(stacked(pixels), torch.stack(pixels))
