@@ -1,6 +1,7 @@
 """Data that does not travel with the project (a test that needs what is not there skips), a tiny model, photos."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,15 @@ from picscribe import checkpoints
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.text.tokenizer import Tokenizer
+
+# Networks here are so small that torch's threads wait for each other longer than they compute: on two cores those of
+# kept views take 56 seconds, on one 13. OMP_NUM_THREADS=2 runs the tests in two all the same.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+# A shell's background job, and what it starts, is deaf to Ctrl-C, which tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

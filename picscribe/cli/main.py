@@ -1,5 +1,10 @@
 """The command `picscribe`: puts the subcommands together and turns our errors into one line and an exit code."""
 
+import _thread
+import os
+import signal
+import sys
+import time
 import warnings
 from typing import Annotated, Any
 
@@ -77,8 +82,25 @@ def _options_of_all_commands(
     pass
 
 
+def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Python drops Ctrl-C that comes while an object is being cleared away: let it come once more, a moment later."""
+    if unraisable.exc_type is not KeyboardInterrupt or sys.is_finalizing():
+        sys.__unraisablehook__(unraisable)
+        return
+
+    def interrupt() -> None:
+        time.sleep(0.01)
+        if sys.platform == "win32":
+            _thread.interrupt_main()
+        else:  # as the terminal does, so that whatever is waited for is waited for no longer
+            os.kill(os.getpid(), signal.SIGINT)
+
+    _thread.start_new_thread(interrupt, ())  # threading's own threads take locks, which may be held here
+
+
 def main() -> None:
     """Entry point of the console script."""
+    sys.unraisablehook = _interrupt_again
     # What Pillow thinks of a photo is said by our own errors, or does not matter: damaged EXIF data, many pixels.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"

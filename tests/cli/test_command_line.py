@@ -183,6 +183,32 @@ def test_interrupted_exits_with_130(tiny_model: Path, photos: Path) -> None:
     assert b"Traceback" not in stderr
 
 
+INTERRUPTED = """
+import os, signal, time
+from picscribe.cli.main import app, main
+
+class Cleared:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)  # Ctrl-C comes here
+
+@app.command()
+def clear_away():
+    Cleared()
+    time.sleep(50)
+
+main()
+"""
+
+
+def test_an_interrupt_while_something_is_cleared_away_is_not_lost() -> None:
+    """Python reports it as ignored, and would go on for the fifty seconds."""
+    ran = subprocess.run([sys.executable, "-c", INTERRUPTED, "clear-away"], capture_output=True, timeout=40)
+    assert ran.returncode == 130
+    assert b"ignored" not in ran.stderr
+    assert b"Traceback" not in ran.stderr
+
+
 def read_terminal(terminal: int) -> bytes:
     content = b""
     while True:

@@ -1,7 +1,6 @@
 """Pixels equal transformers' CLIPImageProcessor and the original code's test transform, written out here as well."""
 
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
