@@ -13,8 +13,8 @@ from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.text.tokenizer import Tokenizer
 
-# Networks here are so small that torch's threads wait for each other longer than they compute: on two cores those of
-# kept views take 56 seconds, on one 13. OMP_NUM_THREADS=2 runs the tests in two all the same.
+# Networks here are so small that torch's threads wait for each other longer than they compute.
+# OMP_NUM_THREADS=2 runs the tests in two all the same.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 

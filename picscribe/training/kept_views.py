@@ -46,7 +46,7 @@ class KeptViews:
             skips_unreadable=True,
         )
 
-    def prepare(self, epoch: int, stopping: Callable[[], bool] = lambda: False) -> None:
+    def prepare(self, epoch: int, stopping: Callable[[], bool]) -> None:
         """Have the view of an epoch, which takes minutes where it is new. Raises Stopped where `stopping` says so."""
         total = len(self.numbers)
 
