@@ -59,8 +59,6 @@ def train(
         name = settings.name
     folder = output or Path("runs") / name
     if dry_run:
-        if not isinstance(settings, FineTuningRecipe):
-            raise ConfigurationError("--dry-run is for recipes that start from a checkpoint (start: …)")
         write_line(preview(settings, folder))
         return
     if isinstance(settings, FineTuningRecipe):

@@ -1,6 +1,5 @@
 """What the frozen part of a fine-tuned image encoder makes of each photo, in so many views, computed once a view."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -67,10 +66,6 @@ class KeptViews:
     def read(self, items: Sequence[Item], epoch: int) -> Tensor:
         """Features of photos of a prepared epoch, (n, …)."""
         return self.features.read(epoch % self.views, [self.numbers[id(item)] for item in items])
-
-    def bytes_a_view(self) -> int:
-        """Room that a view takes on the disk."""
-        return 2 * len(self.numbers) * math.prod(self.features.shape)  # bfloat16
 
 
 def keep_views(

@@ -43,6 +43,7 @@ IMAGENET_LITE_MEAN = (127 / 255,) * 3
 IMAGENET_LITE_STD = (128 / 255,) * 3
 
 Report = Callable[[str], None]
+REPORT_EVERY = 50
 
 
 def build_model(recipe: Recipe, tokenizer: Tokenizer) -> Git:
@@ -200,15 +201,17 @@ class Trainer:
         self._prepare(self.train_features, view)
         self._leave_out(view)
         self.model.train()
+        since, seen = time.monotonic(), 0
         for offset, indices in enumerate(self.batches()):
             if offset < self.offset:
                 continue
             if indices:
                 self.losses.append(self.step(indices, view, self.epoch * self.steps_an_epoch + offset))
             self.offset = offset + 1
-            if self.offset % 50 == 0:
-                recent = sum(self.losses[-50:]) / 50
-                self.report(f"epoch {self.epoch + 1}  step {self.offset}/{self.steps_an_epoch}  loss {recent:.4f}")
+            seen += self.recipe.optimisation.batch_images
+            if self.offset % REPORT_EVERY == 0:
+                self._progress(seen / (time.monotonic() - since))
+                since, seen = time.monotonic(), 0
             if self.stop_asked:
                 self.save()
                 raise Stopped
@@ -223,6 +226,16 @@ class Trainer:
         self.history.append(row)
         self.save()
         self.report("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+
+    def _progress(self, rate: float) -> None:
+        recent = self.losses[-REPORT_EVERY:] or [math.nan]
+        steps = (self.recipe.optimisation.epochs - self.epoch) * self.steps_an_epoch - self.offset
+        left = steps * self.recipe.optimisation.batch_images / rate / 60
+        self.report(
+            f"epoch {self.epoch + 1}  step {self.offset}/{self.steps_an_epoch}  loss {sum(recent) / len(recent):.4f}  "
+            f"learning rate {self.optimiser.param_groups[-1]['lr']:.3g}  {rate:.1f} images a second  {left:.0f} min "
+            "left, views and validations apart"
+        )
 
     def _prepare(self, features: FrozenFeatures, view: int) -> None:
         """Compute a view that is not there yet, which takes minutes, and say how far it is."""

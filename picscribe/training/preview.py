@@ -1,80 +1,117 @@
 """What a run would do, without doing it: data, weights, steps, memory, and a batch read back as text."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
+from picscribe.model import Git
+from picscribe.text.prompts import TrainingExample
+from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.fine_tuning import FineTuner
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
-from picscribe.training.recipe import dump_recipe
+from picscribe.training.loop import Trainer, lite_encoder
+from picscribe.training.recipe import Recipe, dump_recipe
 from picscribe.training.run_folder import RunFolder
 
 FLOAT = 4
 SAVED = 16
 """Numbers kept for the gradient, a token and layer, in widths: what attention and MLP take in and put out."""
+FIRST_BATCH = "the first batch, what the loss counts in [brackets]:"
 
 
-def preview(recipe: FineTuningRecipe, output: Path) -> str:
+def preview(recipe: Recipe | FineTuningRecipe, output: Path) -> str:
     """The recipe with every setting, what it comes to, and the first batch with what the loss counts in [brackets].
 
     Raises whatever would stop the run before its first step.
     """
     RunFolder(output).require_free()
+    said = _of_fine_tuning(recipe, output) if isinstance(recipe, FineTuningRecipe) else _from_imagenet(recipe, output)
+    return "\n".join([dump_recipe(recipe).rstrip(), "", *said])
+
+
+def _of_fine_tuning(recipe: FineTuningRecipe, output: Path) -> Iterator[str]:
     tuner = FineTuner(recipe, output, print)
-    model, data = tuner.model, tuner.data
-    parameters = sum(p.numel() for p in model.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    data, weights, optimisation = tuner.data, recipe.weights, recipe.optimisation
     images = sum(len(part.items) for part in data.parts)
-    lines = [
-        dump_recipe(recipe).rstrip(),
-        "",
-        f"data: {images:,} images, {data.epoch_size():,} an epoch; {len(data.validation):,} examples to validate on",
-        f"weights: {parameters:,}, of which {trained:,} are trained",
-        f"steps: {tuner.total:,}, {tuner.reader.batches.steps_an_epoch:,} an epoch",
-        f"memory: about {_memory(tuner, parameters, trained) / 2**30:.1f} GiB a process",
-        *_kept(tuner),
-        "the first batch, what the loss counts in [brackets]:",
-    ]
-    tuner.reader.kept = None  # which would take as long as an epoch
-    prepared = tuner.reader.prepare(0)
-    lines += [f"  {name}: {problem}" for name, problem in prepared.skipped]
-    for part in prepared.parts:
-        for item, texts in zip(part.items, part.texts, strict=True):
-            lines += [f"  {item.id}: {_shown(tuner, text)}" for text in texts]
-    return "\n".join(lines)
-
-
-def _kept(tuner: FineTuner) -> list[str]:
-    kept = tuner.reader.kept
-    if kept is None:
-        return []
-    size = kept.views * kept.bytes_a_view() / 2**20
-    return [f"features of {kept.views} views: {size:,.0f} MiB in {kept.features.folder}"]
-
-
-def _shown(tuner: FineTuner, text: object) -> str:
-    words = []
-    tokens, predict = dataclasses.astuple(text)  # type: ignore[call-overload]
-    for token, counts in zip(tokens, predict, strict=True):
-        word = tuner.start.tokenizer.vocabulary[token]
-        words.append(f"[{word}]" if counts else word)
-    return " ".join(words)
-
-
-def _memory(tuner: FineTuner, parameters: int, trained: int) -> float:
-    """Bytes: weights, gradients, AdamW's two averages, the moving average, and what is kept for the gradient."""
-    recipe, config = tuner.recipe, tuner.model.config
-    images = recipe.optimisation.batch_images / recipe.optimisation.accumulate / tuner.processes
-    encoder, decoder = config.image_encoder, config.text_decoder
+    yield f"data: {images:,} images, {data.epoch_size():,} an epoch; {len(data.validation):,} examples to validate on"
+    yield _weights(tuner.model)
+    yield f"steps: {tuner.total:,}, {tuner.reader.batches.steps_an_epoch:,} an epoch"
+    encoder = tuner.model.config.image_encoder
     size = max(recipe.image.sizes or (tuner.start.preprocessing.size,))
     tokens = dataclasses.replace(encoder, image_size=size).tokens * max(1, tuner.model.config.frames)
-    layers = getattr(encoder, "layers", 16)
-    text = recipe.data.texts_an_image * recipe.data.max_tokens / 2
-    weights = recipe.weights
     passed = weights.train == "all" or (weights.train == "lora" and weights.lora_in == "all")
-    kept: float = tokens * (layers if passed else 0) * encoder.width
-    kept += (tokens + text) * decoder.layers * decoder.width
-    if recipe.weights.activation_checkpointing:
-        kept /= SAVED
-    logits = 3 * text * decoder.vocabulary_size
-    averages = parameters if recipe.optimisation.ema_decay else 0
-    return FLOAT * (parameters + averages + 3 * trained + images * (SAVED * kept + logits))
+    yield _memory(
+        tuner.model,
+        images=optimisation.batch_images / optimisation.accumulate / tuner.processes,
+        image_tokens=tokens,
+        text_tokens=recipe.data.texts_an_image * recipe.data.max_tokens / 2,
+        encoder_layers=getattr(encoder, "layers", 16) if passed else 0,
+        averaged=bool(optimisation.ema_decay),
+        computed_again=weights.activation_checkpointing,
+    )
+    if (kept := tuner.reader.kept) is not None:
+        yield _views(kept.views, kept.features.bytes_a_view(), kept.features.folder)
+    yield FIRST_BATCH
+    tuner.reader.kept = None  # which would take as long as an epoch
+    prepared = tuner.reader.prepare(0)
+    yield from (f"  {name}: {problem}" for name, problem in prepared.skipped)
+    for part in prepared.parts:
+        for item, texts in zip(part.items, part.texts, strict=True):
+            yield from (f"  {item.id}: {_shown(tuner.start.tokenizer, text)}" for text in texts)
+
+
+def _from_imagenet(recipe: Recipe, output: Path) -> Iterator[str]:
+    trainer = Trainer(recipe, output, print)
+    optimisation, encoder = recipe.optimisation, lite_encoder(trainer.model)
+    texts = sum(len(text.tokens) for of_image in trainer.texts for text in of_image) / len(trainer.texts)
+    yield f"data: {len(trainer.train_images):,} images; {len(trainer.val_images):,} to validate on"
+    yield f"vocabulary: {trainer.tokenizer.vocabulary_size:,} words and pieces, of the training captions"
+    yield _weights(trainer.model)
+    yield f"steps: {optimisation.epochs * trainer.steps_an_epoch:,}, {trainer.steps_an_epoch:,} an epoch"
+    yield _memory(
+        trainer.model,
+        images=optimisation.batch_images,
+        image_tokens=encoder.config.tokens,
+        text_tokens=texts,
+        encoder_layers=len(encoder.blocks) - recipe.image.frozen_blocks,
+        averaged=True,
+    )
+    yield _views(recipe.image.views, trainer.train_features.bytes_a_view(), trainer.train_features.folder)
+    yield FIRST_BATCH
+    for index in next(trainer.batches()):
+        name = trainer.train_images[index].id
+        yield from (f"  {name}: {_shown(trainer.tokenizer, text)}" for text in trainer.texts[index])
+
+
+def _weights(model: Git) -> str:
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return f"weights: {sum(p.numel() for p in model.parameters()):,}, of which {trained:,} are trained"
+
+
+def _views(views: int, size: int, folder: Path) -> str:
+    return f"features of {views} views: {views * size / 2**20:,.0f} MiB in {folder}"
+
+
+def _shown(tokenizer: Tokenizer, text: TrainingExample) -> str:
+    words = [tokenizer.vocabulary[token] for token in text.tokens]
+    return " ".join(f"[{word}]" if counts else word for word, counts in zip(words, text.predict, strict=True))
+
+
+def _memory(
+    model: Git,
+    images: float,
+    image_tokens: int,
+    text_tokens: float,
+    encoder_layers: int,
+    averaged: bool,
+    computed_again: bool = False,
+) -> str:
+    """Weights, gradients, AdamW's two averages, the moving average, and what is kept for the gradient."""
+    encoder, decoder = model.config.image_encoder, model.config.text_decoder
+    parameters = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    kept = image_tokens * encoder_layers * encoder.width + (image_tokens + text_tokens) * decoder.layers * decoder.width
+    kept *= 1 if computed_again else SAVED
+    logits = 3 * text_tokens * decoder.vocabulary_size
+    numbers = parameters + (parameters if averaged else 0) + 3 * trained + images * (kept + logits)
+    return f"memory: about {FLOAT * numbers / 2**30:.1f} GiB a process"

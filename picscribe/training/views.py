@@ -154,6 +154,10 @@ class FrozenFeatures:
                 progress(done)
         features.flush()
 
+    def bytes_a_view(self) -> int:
+        """Room that a view takes on the disk."""
+        return 2 * len(self.images) * math.prod(self.shape)  # bfloat16
+
     def unreadable(self, view: int) -> list[int]:
         """The images of a prepared view that could not be read, and were skipped."""
         return [index for index in range(len(self.images)) if self.is_unreadable(index, view)]

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 import signal
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,7 @@ from picscribe.training import loop, train
 from picscribe.training.augmentation import Augmentation
 from picscribe.training.loop import Trainer, learning_rate_factor
 from picscribe.training.moving_average import move_average
+from picscribe.training.preview import preview
 from picscribe.training.recipe import (
     DataRecipe,
     EvaluationRecipe,
@@ -177,6 +179,18 @@ def test_the_run_says_what_it_does(whole: Run) -> None:
     assert "6 training and 2 validation images" in whole.lines[0]
     assert f"{STEPS_AN_EPOCH} steps an epoch" in whole.lines[0]
     assert [line.split()[:2] for line in whole.lines[1:]] == [["epoch", "1"], ["epoch", "2"], ["epoch", "3"]]
+
+
+def test_a_long_epoch_says_how_fast_it_goes_and_how_long_it_takes(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "REPORT_EVERY", 2)
+    lines: list[str] = []
+    short = replace(recipe, optimisation=replace(recipe.optimisation, epochs=1))
+    train(short, tmp_path / "run", report=lines.append)
+    (line,) = [line for line in lines if "images a second" in line]
+    shown = r"epoch 1  step 2/3  loss \d+\.\d{4}  learning rate 0\.0\d+  \d+\.\d images a second  \d+ min left"
+    assert re.match(shown, line), line
 
 
 def test_the_loss_falls(whole: Run) -> None:
@@ -438,3 +452,24 @@ def test_the_learning_rate_rises_in_a_line_and_falls_in_a_cosine() -> None:
 def test_the_learning_rate_is_sound_at_the_edges(warmup: int, total: int) -> None:
     factors = [learning_rate_factor(step, warmup, total) for step in range(total)]
     assert all(0 < factor <= 1 for factor in factors)
+
+
+def test_a_dry_run_shows_what_a_run_comes_to_and_trains_nothing(recipe: Recipe, tmp_path: Path) -> None:
+    fresh = replace(recipe, image=replace(recipe.image, features=str(tmp_path / "features")))
+    lines = preview(fresh, tmp_path / "run").splitlines()
+    assert "name: tiny" in lines
+    assert "data: 6 images; 2 to validate on" in lines
+    assert f"steps: {EPOCHS * STEPS_AN_EPOCH}, {STEPS_AN_EPOCH} an epoch" in lines
+    captions = lines[lines.index("the first batch, what the loss counts in [brackets]:") + 1 :]
+    first = next(Trainer(fresh, tmp_path / "run", lambda text: None).batches())
+    assert [line.split(":")[0].strip() for line in captions] == [f"{index}.png" for index in first for _ in range(2)]
+    assert all("[CLS] [a] [" in line and line.endswith(" [square] [[SEP]]") != ("ground" in line) for line in captions)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_tells_the_room_that_views_then_take(recipe: Recipe, tmp_path: Path) -> None:
+    fresh = replace(recipe, image=replace(recipe.image, features=str(tmp_path / "features")))
+    trainer = Trainer(fresh, tmp_path / "run", lambda text: None)
+    trainer.train_features.prepare(0)
+    (file,) = (tmp_path / "features").iterdir()
+    assert file.stat().st_size == trainer.train_features.bytes_a_view()
