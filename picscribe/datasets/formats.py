@@ -37,6 +37,7 @@ LOOSE_FOLDERS = (CAPTION_FILES, CLASS_FOLDERS)
 FORMATS: tuple[Format, ...] = (*ANNOTATION_FILES, *SURE_FOLDERS, *LOOSE_FOLDERS)
 """Every form, the most specific first."""
 
+TEXTS = "metadata.csv with the columns file_name and text, or file_name, question and answer"
 SUFFIXES = (".json", ".txt", ".token", ".csv")
 """Of annotation files that are looked for in a folder."""
 
@@ -126,7 +127,11 @@ def _annotation_files(folder: Path) -> list[Path]:
 
 def _unknown(path: Path) -> InputError:
     known = ", ".join(form.name for form in FORMATS)
-    return InputError(f"{path}: {_describe(path)}; that is no form of data set that is known: {known}")
+    photos = sorted(filter(is_photo, map(PurePath, list_folder(path))))
+    remedy = ""
+    if photos:
+        remedy = f"; put a text beside each photo, such as {photos[0].stem}.txt beside {photos[0]}, or {TEXTS}"
+    return InputError(f"{path}: {_describe(path)}; that is no form of data set that is known: {known}{remedy}")
 
 
 def _describe(path: Path) -> str:

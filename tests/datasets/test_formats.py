@@ -189,3 +189,10 @@ def test_any_json_is_read_or_refused(form: str, write: Write, tmp_path: Path) ->
         assert form in ("vqa", "textvqa", "textcaps", "video-questions") or all(one.texts for one in dataset.examples)
 
     read()
+
+
+def test_photos_without_texts_are_told_where_texts_go(write: Write, tmp_path: Path) -> None:
+    write("b.jpg")
+    write("a.jpg")
+    with pytest.raises(InputError, match=r"such as a\.txt beside a\.jpg, or metadata\.csv with the columns file_name"):
+        read_dataset(tmp_path)
