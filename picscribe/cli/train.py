@@ -38,22 +38,30 @@ def train(
     """Train a model from a recipe, or fine-tune one on your own photos.
 
     The run's folder holds the best checkpoint, a history, curves, samples, and a state that --resume goes on from;
-    on SIGTERM the state is saved. Several processes: torchrun --nproc-per-node 2 -m picscribe train RECIPE
+    on SIGTERM and Ctrl-C the state is saved. Several processes: torchrun --nproc-per-node 2 -m picscribe train RECIPE
     """
     from picscribe.training import FineTuningRecipe, fine_tune, load_recipe
     from picscribe.training import train as run
     from picscribe.training.preview import preview
     from picscribe.training.recipe import recipe_from
 
+    if dry_run and resume:
+        raise ConfigurationError("--dry-run shows a run before it begins: leave out --resume")
     if data is not None:
+        if recipe is not None and "=" not in recipe:
+            raise ConfigurationError(f"give a recipe ({recipe}) or --data ({data}), not both")
         # What stands where a recipe would is the first override.
         overrides = [*([recipe] if recipe else []), *(overrides or [])]
-        settings = recipe_from({"start": start or "nano", "data": _sources(data)}, overrides)
+        named = any(override.startswith("data.train=") for override in overrides)
+        sources: dict[str, list[dict[str, str]]] = {} if named else _sources(data)
+        settings = recipe_from({"start": start or "nano", "data": sources}, overrides)
         name = data.resolve().stem
     elif recipe is None:
         raise ConfigurationError("give a recipe, or --data and a folder of photos with captions")
     elif start is not None:
         raise ConfigurationError("--from goes with --data; a recipe says itself where it starts")
+    elif Path(recipe).is_dir():
+        raise ConfigurationError(f"{recipe} is a folder, not a recipe: to learn from what is in it, --data {recipe}")
     else:
         settings = load_recipe(Path(recipe), overrides or ())
         name = settings.name
@@ -65,7 +73,8 @@ def train(
         fine_tune(settings, folder, resume=resume, report=write_line)
         return
     run(settings, folder, resume=resume, report=write_line)
-    write_line(f"the best checkpoint is in {folder / 'best'}: picscribe caption --model {folder / 'best'} PHOTO")
+    if (folder / "best").is_dir():
+        write_line(f"the best checkpoint is in {folder / 'best'}: picscribe caption --model {folder / 'best'} PHOTO")
 
 
 def _sources(data: Path) -> dict[str, list[dict[str, str]]]:
@@ -76,6 +85,9 @@ def _sources(data: Path) -> dict[str, list[dict[str, str]]]:
     if not splits:
         return {"train": [{"path": str(data)}]}
     if "train" not in splits:
-        raise ConfigurationError(f"{data}: has the splits {', '.join(sorted(splits))}; name one: data.train=[{{…}}]")
+        listed = ", ".join(sorted(splits))
+        raise ConfigurationError(
+            f"{data}: has the splits {listed}; name one: 'data.train=[{{path: {data}, split: NAME}}]'"
+        )
     validation = [{"path": str(data), "split": split} for split in VALIDATION_SPLITS if split in splits]
     return {"train": [{"path": str(data), "split": "train"}], "validation": validation[:1]}

@@ -22,6 +22,7 @@ from picscribe.training.objective import Objective
 from picscribe.training.packing import pack
 from picscribe.training.parameter_groups import learning_rate_factor, make_optimiser
 from picscribe.training.precision import NO_BFLOAT16, precision_here
+from picscribe.training.progress import Progress, line_of, what_begins
 from picscribe.training.reading import Part, Prepared, Reader
 from picscribe.training.recipe import dump_recipe
 from picscribe.training.run_folder import RunFolder
@@ -38,11 +39,13 @@ from picscribe.training.sharding import (
     whole_number,
 )
 from picscribe.training.states import States, random_state, set_random_state
-from picscribe.training.stopping import Stopped, on_sigterm
+from picscribe.training.stopping import Stopped, on_signals
 from picscribe.training.work import Work, nothing_to_do
 
 Report = Callable[[str], None]
 REPORT_EVERY = 20
+AHEAD = 2
+"""Steps that are read and wait, beside those that are being read."""
 
 
 class FineTuner:
@@ -50,7 +53,7 @@ class FineTuner:
 
     def __init__(self, recipe: FineTuningRecipe, output: Path, report: Report) -> None:
         self.recipe, self.folder, self.report = recipe, RunFolder(output), report
-        self.states = States(output / "states", recipe.saving.keep)
+        self.states = States(output / "states", recipe.saving)
         self.accelerator = make_accelerator(recipe, output)
         self.processes = self.accelerator.num_processes
         if precision_here(recipe.optimisation.precision) != recipe.optimisation.precision:
@@ -122,11 +125,13 @@ class FineTuner:
             self.accelerator.init_trackers(self.recipe.name, config={"recipe": dump_recipe(self.recipe)})
         if self.due:  # stopped, or failed, before it was made
             self._make_row()
+        for line in what_begins(self.model, self.data, self.total):
+            self._say(line)
         begin = self.total if self._lost_patience() else self.step
         steps = self.reader.upcoming(begin, self.total, lambda: self.stop_asked)
-        with on_sigterm(self._ask_to_stop):
+        with on_signals(self._ask_to_stop):
             try:
-                with closing(read_ahead(steps, self.reader.prepare, 2)) as read:
+                with closing(read_ahead(steps, self.reader.prepare, AHEAD)) as read:
                     self._learn_from(read)
             except Stopped:
                 self.save()
@@ -136,7 +141,7 @@ class FineTuner:
 
     def _learn_from(self, read: Iterable[Prepared | PicscribeError]) -> None:
         """Take the steps as they are read, to the last or where patience ends. Raises Stopped where asked to stop."""
-        since, seen = time.monotonic(), 0
+        progress = Progress(REPORT_EVERY)
         for prepared in read:
             if isinstance(prepared, PicscribeError):
                 raise prepared
@@ -144,11 +149,9 @@ class FineTuner:
             if self._has_photos(prepared):
                 self.losses.append(self.train_step(prepared))
             self.step += 1
-            seen += self.recipe.optimisation.batch_images
-            if self.step % REPORT_EVERY == 0:
-                # Of the last steps alone: the first ones of a view take as long as a whole epoch.
-                self._progress(seen / (time.monotonic() - since))
-                since, seen = time.monotonic(), 0
+            progress.add(sum(len(part.items) for part in prepared.parts) * self.processes)
+            if progress.is_due():
+                self._tell(progress)
             if self._after_step():
                 return
 
@@ -166,15 +169,13 @@ class FineTuner:
             raise InputError(f"not one photo of a whole epoch could be read, such as {name}: {problem}")
         return False
 
-    def _progress(self, rate: float) -> None:
-        left = (self.total - self.step) * self.recipe.optimisation.batch_images / rate
+    def _tell(self, progress: Progress) -> None:
         drawn = self.rewards.drawn if self.rewards is not None else ()
         name, values = ("reward", drawn) if drawn else ("loss", self.losses)
-        recent = values[-REPORT_EVERY:] or [math.nan]
-        self._say(
-            f"step {self.step}/{self.total}  {name} {sum(recent) / len(recent):.4f}  learning rate "
-            f"{self.optimiser.param_groups[-1]['lr']:.3g}  {rate:.1f} images a second  {left / 60:.0f} min left"
-        )
+        left = (self.total - self.step) * self.recipe.optimisation.batch_images
+        told = progress.tell(name, values, self.optimiser.param_groups[-1]["lr"], left)
+        self.accelerator.log(told, step=self.step)
+        self._say(f"step {self.step}/{self.total}  {line_of(told)}")
 
     def _after_step(self) -> bool:
         """Save and validate where it is time; whether the run is at its end. Raises Stopped where asked to stop."""
@@ -183,7 +184,7 @@ class FineTuner:
         self.due = last or self.step % every == 0
         if self._anyone(self.stop_asked) and not last:
             raise Stopped
-        if self.due or (self.recipe.saving.every_steps and self.step % self.recipe.saving.every_steps == 0):
+        if self.due or self._anyone(self.accelerator.is_main_process and self.states.is_due(self.step)):
             self.save()  # before validating: whatever goes wrong there loses no step
         if self.due:
             self._make_row()
@@ -227,7 +228,7 @@ class FineTuner:
             last = number + 1 == len(work)
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped), self.accelerator.autocast():
                 # Data-parallel training averages over processes what has to be summed.
-                summed = self.wrapped(part.pixels, part.texts, part.advantage, part.features)
+                summed = self.wrapped(self._to_device(part.pixels), part.texts, part.advantage, part.features)
                 loss = summed * (part.real * self.processes / max(1.0, count))
             self.accelerator.backward(loss)
             lost += loss.item() / self.processes
@@ -237,7 +238,10 @@ class FineTuner:
         norm = None if norm is None else whole_number(norm)
         total = self._summed(lost)
         if not math.isfinite(total) or (norm is not None and not torch.isfinite(norm) and not self._scales()):
-            self._stop_at_nonsense(total, norm)
+            raise PicscribeError(
+                f"the loss became {total} (gradient's norm {norm}) at step {self.step + 1}; {self.states.kept()}: "
+                "start anew in another folder with a smaller learning rate or more warm-up"
+            )
         self.optimiser.step()
         if self.ema is not None:
             move_average(self.ema, self.objective, self.recipe.optimisation.ema_decay, self.step)
@@ -250,11 +254,12 @@ class FineTuner:
     def _work(self, part: Part) -> Work:
         """A part on the device, its texts packed, or sampled where the objective is CIDEr."""
         device = self.accelerator.device
-        pixels = part.pixels.to(device, non_blocking=True)
+        if self.rewards is None and part.items:
+            return Work(part.pixels, pack(part.texts).to(device))  # pixels follow one part after the other
+        pixels = self._to_device(part.pixels)
         if not part.items:
             return nothing_to_do(pixels, self.start.tokenizer, sampled=self.rewards is not None)
-        if self.rewards is None:
-            return Work(pixels, pack(part.texts).to(device))
+        assert self.rewards is not None
         own = f"{self.recipe.seed}/{self.step}/samples/{self.accelerator.process_index}/{part.number}"
         seed = random.Random(own).getrandbits(62)
         # Seen once, for sampling and for learning; but not where the graphs of several parts would wait for each other,
@@ -268,14 +273,8 @@ class FineTuner:
         advantage = torch.tensor(sampled.advantage_of_tokens(), device=device)
         return Work(pixels, pack(sampled.texts).to(device), advantage, features if kept else None)
 
-    def _stop_at_nonsense(self, loss: float, norm: Tensor | None) -> None:
-        """Stop before the weights are spoilt."""
-        steps = self.states.steps()
-        kept = f"the state after step {steps[-1]} is kept" if steps else "nothing was saved yet"
-        raise PicscribeError(
-            f"the loss became {loss} (gradient's norm {norm}) at step {self.step + 1}; {kept}: start anew in another "
-            "folder with a smaller learning rate or more warm-up"
-        )
+    def _to_device(self, pixels: Tensor) -> Tensor:
+        return pixels.to(self.accelerator.device, non_blocking=True)
 
     def _summed(self, value: float) -> float:
         """The sum of every process's value."""
@@ -322,6 +321,7 @@ class FineTuner:
         moving = {} if self.ema is None else weights_of(self.ema)
         if self.accelerator.is_main_process:
             unreadable = {name: problem for of_process in skipped for name, problem in of_process.items()}
+            unreadable |= self.scores.unreadable
             state = {
                 "model": weights,
                 "ema": moving,
@@ -342,9 +342,8 @@ class FineTuner:
             self.states.save(self.step, state)
             if self.history:
                 self.folder.write_history(self.history)
-            if unreadable:
-                self.folder.write_skipped(unreadable)
-                self._say(f"{len(unreadable)} photos could not be read so far: skipped.json lists them")
+            if unreadable and self.folder.write_skipped(unreadable):
+                self._say(f"{len(unreadable)} photos could not be used so far: skipped.json lists them")
         self.accelerator.wait_for_everyone()
 
     def restore(self) -> None:
@@ -380,9 +379,11 @@ def fine_tune(
 ) -> list[dict[str, float]]:
     """Run a recipe to its end, or until SIGTERM; returns the history. The best checkpoint is in `output`/best.
 
-    Raises ConfigurationError for a folder that holds another run, InputError for data that cannot be read.
+    Raises ConfigurationError for a folder that holds another run, InputError for data that cannot be read, and
+    KeyboardInterrupt, everything saved, after Ctrl-C.
     """
     keep_freed_memory()
+    RunFolder(output).require(recipe, resume)  # before data and weights are read, which may take minutes
     tuner = FineTuner(recipe, output, report)
     with closing(tuner.folder):
         if tuner.accelerator.is_main_process:
@@ -394,5 +395,6 @@ def fine_tune(
         history = tuner.run()
     best = tuner.folder.best
     if best.is_dir():
-        tuner._say(f"the best checkpoint is in {best}: picscribe caption --model {best} PHOTO")
+        use = {"questions": "ask", "labels": "classify"}.get(tuner.data.task, "caption")
+        tuner._say(f"the best checkpoint is in {best}: picscribe {use} --model {best} PHOTO")
     return history

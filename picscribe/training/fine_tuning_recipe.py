@@ -200,13 +200,15 @@ class ValidationSettings:
 
 @dataclass(frozen=True)
 class SavingSettings:
-    """The state to go on from, every so many steps (0: with each validation), the last `keep` of them kept."""
+    """The state to go on from, the last `keep` of them: with each validation, after so many minutes without one (0:
+    never), and every so many steps (0: never)."""
 
     every_steps: int = 0
+    every_minutes: float = 10.0
     keep: int = 2
 
     def __post_init__(self) -> None:
-        _at_least("saving", self, every_steps=0, keep=1)
+        _at_least("saving", self, every_steps=0, every_minutes=0, keep=1)
 
 
 @dataclass(frozen=True)

@@ -40,13 +40,13 @@ def group_by_image(examples: Sequence[Example]) -> tuple[Item, ...]:
     )
 
 
-def draw_texts(item: Item, tokenizer: Tokenizer, recipe: FineTuningRecipe, epoch: int) -> list[TrainingExample]:
-    """The texts that an epoch learns about an image: all of them, or `texts_an_image`, drawn.
+def draw_texts(item: Item, tokenizer: Tokenizer, recipe: FineTuningRecipe, again: str) -> list[TrainingExample]:
+    """The texts that a pass, such as an epoch, learns about an image: all of them, or `texts_an_image`, drawn.
 
     With objective cider so many of its questions: its captions are what samples are held against, and take no places.
     """
     most, max_tokens = recipe.data.texts_an_image, recipe.data.max_tokens
-    draw = random.Random(f"{recipe.seed}/{epoch}/{item.id}/texts")
+    draw = random.Random(f"{recipe.seed}/{again}/{item.id}/texts")
     groups = [list(item.texts)]
     if recipe.objective == "cider":
         groups = [[text for text in item.texts if not text[0]], [text for text in item.texts if text[0]]]

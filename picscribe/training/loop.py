@@ -31,10 +31,11 @@ from picscribe.training.objective import hide_part
 from picscribe.training.packing import hide_words, pack, predicted_logits
 from picscribe.training.parameter_groups import freeze_lowest, learning_rate_factor, lowest_parameters
 from picscribe.training.precision import NO_BFLOAT16, precision_here
+from picscribe.training.progress import Progress, line_of
 from picscribe.training.recipe import OptimisationRecipe, Recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.training.states import random_state, set_random_state
-from picscribe.training.stopping import Stopped, on_sigterm
+from picscribe.training.stopping import Stopped, on_signals
 from picscribe.training.validation import caption_features
 from picscribe.training.views import FrozenFeatures
 from picscribe.versions import versions
@@ -118,6 +119,7 @@ class Trainer:
         self.texts = [self._texts(image) for image in self.train_images]
         self.steps_an_epoch = math.ceil(len(self.train_images) / recipe.optimisation.batch_images)
         self.epoch, self.offset = 0, 0  # offset: batches of this epoch that are learned already
+        self.due = False  # the validation after the last epoch is still to come
         self.losses: list[float] = []  # of this epoch
         self.history: list[dict[str, float]] = []
         self.stop_asked = False
@@ -192,7 +194,7 @@ class Trainer:
             )
 
     def train_epoch(self) -> None:
-        """One pass over the training images, in one of their views; then validation, and the state is saved.
+        """One pass over the training images, in one of their views; the state is saved, and then validated.
 
         Raises Stopped, the state saved, where the run was asked to stop.
         """
@@ -201,17 +203,16 @@ class Trainer:
         self._prepare(self.train_features, view)
         self._leave_out(view)
         self.model.train()
-        since, seen = time.monotonic(), 0
+        progress = Progress(REPORT_EVERY)
         for offset, indices in enumerate(self.batches()):
             if offset < self.offset:
                 continue
             if indices:
                 self.losses.append(self.step(indices, view, self.epoch * self.steps_an_epoch + offset))
             self.offset = offset + 1
-            seen += self.recipe.optimisation.batch_images
-            if self.offset % REPORT_EVERY == 0:
-                self._progress(seen / (time.monotonic() - since))
-                since, seen = time.monotonic(), 0
+            progress.add(len(indices))
+            if progress.is_due():
+                self._tell(progress)
             if self.stop_asked:
                 self.save()
                 raise Stopped
@@ -220,22 +221,26 @@ class Trainer:
         row = {"epoch": self.epoch, "step": self.epoch * self.steps_an_epoch, "seconds": seconds}
         row["loss"] = sum(self.losses) / max(1, len(self.losses))
         self.losses = []
-        last = self.epoch == self.recipe.optimisation.epochs
-        if last or self.epoch % self.recipe.evaluation.every_epochs == 0:
-            row |= self.validate()
         self.history.append(row)
-        self.save()
+        last = self.epoch == self.recipe.optimisation.epochs
+        self.due = last or self.epoch % self.recipe.evaluation.every_epochs == 0
+        self.save()  # before validating: whatever goes wrong there loses no epoch
+        self.end_epoch()
+
+    def end_epoch(self) -> None:
+        """Validate where that is due, and say how good the epoch was. Raises Stopped where the run is to stop."""
+        row = self.history[-1]
+        if self.due:
+            row |= self.validate()
+            self.due = False
+            self.save()
         self.report("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
-    def _progress(self, rate: float) -> None:
-        recent = self.losses[-REPORT_EVERY:] or [math.nan]
+    def _tell(self, progress: Progress) -> None:
         steps = (self.recipe.optimisation.epochs - self.epoch) * self.steps_an_epoch - self.offset
-        left = steps * self.recipe.optimisation.batch_images / rate / 60
-        self.report(
-            f"epoch {self.epoch + 1}  step {self.offset}/{self.steps_an_epoch}  loss {sum(recent) / len(recent):.4f}  "
-            f"learning rate {self.optimiser.param_groups[-1]['lr']:.3g}  {rate:.1f} images a second  {left:.0f} min "
-            "left, views and validations apart"
-        )
+        left = steps * self.recipe.optimisation.batch_images
+        told = progress.tell("loss", self.losses, self.optimiser.param_groups[-1]["lr"], left)
+        self.report(f"epoch {self.epoch + 1}  step {self.offset}/{self.steps_an_epoch}  {line_of(told)}")
 
     def _prepare(self, features: FrozenFeatures, view: int) -> None:
         """Compute a view that is not there yet, which takes minutes, and say how far it is."""
@@ -244,7 +249,7 @@ class Trainer:
             if done % 1600 == 0:
                 self.report(f"epoch {self.epoch + 1}  frozen features {done}/{len(features.images)} images")
             if self.stop_asked:
-                raise Stopped  # all that was learned is saved, with the epoch before
+                raise Stopped  # all that was learned is saved, with the epoch
 
         features.prepare(view, progress)
 
@@ -286,6 +291,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "epoch": self.epoch,
             "offset": self.offset,
+            "due": self.due,
             "losses": self.losses,
             "history": self.history,
             "random": random_state(self.device),
@@ -302,7 +308,7 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.epoch, self.offset, self.losses = state["epoch"], state["offset"], state["losses"]
-            self.history = state["history"]
+            self.history, self.due = state["history"], state["due"]
             set_random_state(state["random"], self.device)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -315,7 +321,7 @@ class Trainer:
 def train(recipe: Recipe, output: Path, resume: bool = False, report: Report = print) -> list[dict[str, float]]:
     """Run a recipe to its end; returns the history, a row an epoch. The best checkpoint is in `output`/best.
 
-    On SIGTERM the state is saved, and the run ends.
+    On SIGTERM and on Ctrl-C the state is saved, and the run ends; on Ctrl-C with KeyboardInterrupt.
 
     Raises ConfigurationError for a folder that holds another run, InputError for data that cannot be read.
     """
@@ -340,8 +346,10 @@ def _to_the_end(trainer: Trainer, resume: bool) -> list[dict[str, float]]:
         f"{trainer.tokenizer.vocabulary_size} words, {parameters:,} parameters, {trained:,} trained, "
         f"{trainer.steps_an_epoch} steps an epoch"
     )
-    with on_sigterm(trainer.ask_to_stop):
+    with on_signals(trainer.ask_to_stop):
         try:
+            if trainer.due:  # stopped, or failed, before it was made
+                trainer.end_epoch()
             while trainer.epoch < recipe.optimisation.epochs:
                 trainer.train_epoch()
         except Stopped:

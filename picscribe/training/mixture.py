@@ -4,7 +4,7 @@ import hashlib
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -47,15 +47,15 @@ class Data:
         return sum(part.size for part in self.parts)
 
     def epoch(self, seed: int, epoch: int) -> np.ndarray:
-        """The order of an epoch, (images, 2): of which part, and which image of it.
+        """The order of an epoch, (images, 3): of which part, which image, and in which pass over the part, from 0.
 
         Parts come as they fall, each in its own order; one of weight 0.5 gives another half each epoch.
         """
-        order = np.empty((self.epoch_size(), 2), np.int64)
+        order = np.empty((self.epoch_size(), 3), np.int64)
         order[:, 0] = np.repeat(np.arange(len(self.parts)), [part.size for part in self.parts])
         _generator(f"{seed}/{epoch}").shuffle(order[:, 0])
         for number, part in enumerate(self.parts):
-            order[order[:, 0] == number, 1] = _of_part(part, number, seed, epoch)
+            order[order[:, 0] == number, 1:] = _of_part(part, number, seed, epoch)
         return order
 
     def item(self, part: int, index: int) -> Item:
@@ -66,6 +66,12 @@ class Data:
         """Samples of tars that cannot be used and are left out, and why."""
         shards = [part.items for part in self.parts if isinstance(part.items, ShardItems)]
         return {place: problem for items in shards for place, problem in items.odd.items()}
+
+    def learned_and_validated(self) -> int:
+        """Validation examples about photos that are learned from too; photos in streamed tars are not known as such."""
+        known = [part.items for part in self.parts if not isinstance(part.items, ShardItems)]
+        learned = {item.example.source for items in known for item in items}
+        return sum(example.source in learned for example in self.validation)
 
     def fingerprint(self) -> str:
         """What tells these data from others: a hash of ids, texts, and names and sizes of files."""
@@ -80,11 +86,12 @@ class Data:
 
 
 def _of_part(part: MixturePart, number: int, seed: int, epoch: int) -> np.ndarray:
-    """What an epoch takes of a part: from where the last one stopped, pass after pass."""
+    """What an epoch takes of a part, from where the last one stopped, pass after pass: (images, 2), image and pass."""
     length, start = len(part.items), epoch * part.size
     turns = range(start // length, (start + part.size - 1) // length + 1)
-    passes = [_order(part.items, f"{seed}/{number}/{turn}") for turn in turns]
-    return np.concatenate(passes)[start % length :][: part.size]
+    passes = np.concatenate([_order(part.items, f"{seed}/{number}/{turn}") for turn in turns])
+    numbers = np.repeat(np.arange(len(turns)), length)
+    return np.stack([passes, numbers], axis=1)[start % length :][: part.size]
 
 
 def _order(items: Sequence[Item], key: str) -> np.ndarray:
@@ -112,6 +119,7 @@ def read_data(settings: DataSettings, seed: int) -> Data:
     else:
         dataset = trained[0]
         parts[0], validation = _hold_out(parts[0], settings.held_out, seed, dataset.task == "questions")
+        parts[1:] = _without({example.source for example in validation}, parts[1:])
     if unanswered := next((example for example in validation if not any(map(str.strip, example.texts))), None):
         raise InputError(f"{unanswered.where or unanswered.id}: has no text to validate on: leave it out")
     return Data(tuple(parts), _told_apart(validation), dataset.task, dataset.format, trained[0].medium == "videos")
@@ -185,6 +193,17 @@ def _hold_out(part: MixturePart, share: float, seed: int, asks: bool) -> tuple[M
     ), validation
 
 
+def _without(held: Set[object], parts: Sequence[MixturePart]) -> list[MixturePart]:
+    """The parts without the photos that are held out, which data sets of another weight may have as well."""
+    left = [
+        part
+        if isinstance(part.items, ShardItems)
+        else replace(part, items=tuple(item for item in part.items if item.example.source not in held))
+        for part in parts
+    ]
+    return [part for part in left if len(part.items)]
+
+
 def _examples(item: Item, asks: bool) -> Iterator[Example]:
     """An image's captions as an example, or one a question with its answers."""
     of, texts = item.example, dict[str, list[str]]()
@@ -213,18 +232,24 @@ class Batches:
         """The epoch of a step, from 0 on."""
         return step // self.steps_an_epoch
 
-    def of_step(self, step: int) -> tuple[int, list[Item]]:
-        """The epoch of a step, from 0 on, and the images of its batch."""
+    def of_step(self, step: int) -> tuple[int, list[tuple[Item, str]]]:
+        """The epoch of a step, from 0 on, and the images of its batch, each with the pass over it.
+
+        A pass is a text that what is drawn of an image depends on: in an epoch that comes to an image again, its data
+        set of a weight above 1, it shall not look the same again.
+        """
         epoch, place = divmod(step, self.steps_an_epoch)
-        chosen = self._epoch(epoch)[place * self.batch : (place + 1) * self.batch]
-        return epoch, [self.data.item(part, index) for part, index in chosen.tolist()]
+        chosen = self._epoch(epoch)[place * self.batch : (place + 1) * self.batch].tolist()
+        return epoch, [
+            (self.data.item(part, index), f"{epoch}/{again}" if again else f"{epoch}") for part, index, again in chosen
+        ]
 
     @lru_cache(maxsize=2)  # noqa: B019 - lives as long as the run
     def _epoch(self, epoch: int) -> np.ndarray:
         return self.data.epoch(self.seed, epoch)
 
 
-def share_of(items: Sequence[Item], share: int, shares: int) -> list[Item]:
+def share_of(items: Sequence[tuple[Item, str]], share: int, shares: int) -> list[tuple[Item, str]]:
     """Every `shares`th image from `share` on."""
     return list(items[share::shares])
 

@@ -4,10 +4,11 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+from picscribe.media.reading import READERS
 from picscribe.model import Git
 from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.fine_tuning import FineTuner
+from picscribe.training.fine_tuning import AHEAD, FineTuner
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.loop import Trainer, lite_encoder
 from picscribe.training.recipe import Recipe, dump_recipe
@@ -16,11 +17,11 @@ from picscribe.training.run_folder import RunFolder
 FLOAT = 4
 SAVED = 16
 """Numbers kept for the gradient, a token and layer, in widths: what attention and MLP take in and put out."""
-FIRST_BATCH = "the first batch, what the loss counts in [brackets]:"
+FIRST_BATCH = "the first batch, what the loss counts in «marks»:"
 
 
 def preview(recipe: Recipe | FineTuningRecipe, output: Path) -> str:
-    """The recipe with every setting, what it comes to, and the first batch with what the loss counts in [brackets].
+    """The recipe with every setting, what it comes to, and the first batch with what the loss counts in «marks».
 
     Raises whatever would stop the run before its first step.
     """
@@ -51,6 +52,9 @@ def _of_fine_tuning(recipe: FineTuningRecipe, output: Path) -> Iterator[str]:
     )
     if (kept := tuner.reader.kept) is not None:
         yield _views(kept.views, kept.features.bytes_a_view(), kept.features.folder)
+    else:
+        step = FLOAT * optimisation.batch_images / tuner.processes * max(1, recipe.image.frames) * 3 * size**2
+        yield f"photos read ahead: at most {step * (AHEAD + READERS + 1) / 2**30:.1f} GiB a process"
     yield FIRST_BATCH
     tuner.reader.kept = None  # which would take as long as an epoch
     prepared = tuner.reader.prepare(0)
@@ -94,7 +98,7 @@ def _views(views: int, size: int, folder: Path) -> str:
 
 def _shown(tokenizer: Tokenizer, text: TrainingExample) -> str:
     words = [tokenizer.vocabulary[token] for token in text.tokens]
-    return " ".join(f"[{word}]" if counts else word for word, counts in zip(words, text.predict, strict=True))
+    return " ".join(f"«{word}»" if counts else word for word, counts in zip(words, text.predict, strict=True))
 
 
 def _memory(

@@ -78,30 +78,30 @@ class Reader:
         for number in range(accumulate):
             share = self.process * accumulate + number
             pixels, good = self._read(share_of(items, share, self.processes * accumulate), size, epoch, skipped)
-            texts = [draw_texts(item, self.start.tokenizer, self.recipe, epoch) for item in good]
-            parts.append(Part(pixels, tuple(good), texts, number))
+            texts = [draw_texts(item, self.start.tokenizer, self.recipe, again) for item, again in good]
+            parts.append(Part(pixels, tuple(item for item, _ in good), texts, number))
         return Prepared(epoch, tuple(parts), tuple(skipped))
 
     def _read(
-        self, items: Sequence[Item], size: int, epoch: int, skipped: list[tuple[str, str]]
-    ) -> tuple[Tensor, list[Item]]:
-        """Pixels of the photos that can be read, or what frozen blocks made of them, and those photos."""
+        self, items: Sequence[tuple[Item, str]], size: int, epoch: int, skipped: list[tuple[str, str]]
+    ) -> tuple[Tensor, list[tuple[Item, str]]]:
+        """Pixels of the photos that can be read, or what frozen blocks made of them, and those photos and passes."""
         pixels, good = [], []
-        for item in items:
+        for item, again in items:
             try:
                 if self.kept is not None:
                     self.kept.require(item, epoch)
                 else:
-                    pixels.append(self._pixels(item, size, epoch))
-                good.append(item)
+                    pixels.append(self._pixels(item, size, again))
+                good.append((item, again))
             except PicscribeError as error:
                 skipped.append((item.id, str(error)))
         if self.kept is not None:
-            return self.kept.read(good, epoch), good
+            return self.kept.read([item for item, _ in good], epoch), good
         shape = (self.frames, 3, size, size) if self.frames else (3, size, size)
         return stacked(pixels) if pixels else torch.zeros(0, *shape), good
 
-    def _pixels(self, item: Item, size: int, epoch: int) -> Tensor:
+    def _pixels(self, item: Item, size: int, again: str) -> Tensor:
         preprocessing = replace(self.start.preprocessing, size=size, mode="square", longer_edge=None)
         source = item.example.image()
         frames = read_frames(source, self.frames) if self.frames else [open_image(source)]
@@ -109,7 +109,7 @@ class Reader:
         view = view_of(self.start)
         seen = []
         for frame in frames:  # all of a video's in one view
-            draw = random.Random(f"{self.recipe.seed}/{epoch}/{item.id}/view")
+            draw = random.Random(f"{self.recipe.seed}/{again}/{item.id}/view")
             seen.append(preprocessing(view(frame, size, self.recipe.image.augmentation, draw, mirrored)))
         seen += seen[-1:] * (self.frames - len(seen))  # a video of few frames rests on its last
         return stacked(seen) if self.frames else seen[0]

@@ -263,8 +263,13 @@ def recipe_from(values: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe
             if not isinstance(section, dict):
                 raise ConfigurationError(f"{override!r}: {part!r} is a value, not a section")
         section[key] = _parse(text, repr(override))
-    kind: type[Recipe] | type[FineTuningRecipe] = FineTuningRecipe if "start" in values else Recipe
-    return _build(kind, values, "")
+    if "start" in values:
+        return _build(FineTuningRecipe, values, "")
+    scratch, tuning = ({field.name for field in dataclasses.fields(kind)} for kind in (Recipe, FineTuningRecipe))
+    data = values.get("data")
+    if set(values) & (tuning - scratch) or (isinstance(data, dict) and {"train", "validation"} & set(data)):
+        raise ConfigurationError("a recipe with these settings says where it starts: add start=nano or a checkpoint")
+    return _build(Recipe, values, "")
 
 
 def dump_recipe(recipe: Recipe | FineTuningRecipe) -> str:

@@ -3,11 +3,12 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from filelock import FileLock, Timeout
 
 from picscribe.datasets import Example
@@ -37,13 +38,7 @@ class RunFolder:
         """Start a run here, or go on with one, until `close`. Raises ConfigurationError where that would lose or mix
         runs, and where another process is training here."""
         if resume:
-            if not (self._has_state() and self._recipe.exists()):
-                raise ConfigurationError(f"{self.path}: nothing to resume; run without --resume to start")
-            if self._recipe.read_text(encoding="utf-8") != dump_recipe(recipe):
-                raise ConfigurationError(
-                    f"{self._recipe} differs from the recipe given: resume with the same settings, "
-                    "or name another folder"
-                )
+            self.require(recipe, resume)
             self._hold()
             return
         try:
@@ -54,6 +49,20 @@ class RunFolder:
         self.require_free()
         write_whole(self._recipe, dump_recipe(recipe))
         write_whole(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
+
+    def require(self, recipe: Recipe | FineTuningRecipe, resume: bool) -> None:
+        """Raise ConfigurationError where a run cannot be started here, or gone on with."""
+        if not resume:
+            self.require_free()
+            return
+        if not (self._has_state() and self._recipe.exists()):
+            raise ConfigurationError(f"{self.path}: nothing to resume; run without --resume to start")
+        before, given = self._recipe.read_text(encoding="utf-8"), dump_recipe(recipe)
+        if before != given:
+            raise ConfigurationError(
+                f"{self._recipe} differs from the recipe given{_first_difference(before, given)}: resume with the same "
+                "settings, or name another folder"
+            )
 
     def _hold(self) -> None:
         try:
@@ -109,9 +118,13 @@ class RunFolder:
         write_whole(self.path / "history.csv", text.getvalue())
         write_whole(self.path / "curves.png", draw_curves(history))
 
-    def write_skipped(self, problems: Mapping[str, str]) -> None:
-        """skipped.json: the photos that could not be read, and why."""
-        write_whole(self.path / "skipped.json", json.dumps(problems, indent=1, ensure_ascii=False))
+    def write_skipped(self, problems: Mapping[str, str]) -> bool:
+        """skipped.json: the photos that could not be used, and why; whether that is news."""
+        file, text = self.path / "skipped.json", json.dumps(problems, indent=1, ensure_ascii=False)
+        if file.exists() and file.read_text(encoding="utf-8") == text:
+            return False
+        write_whole(file, text)
+        return True
 
     def add_samples(self, step: int, examples: Iterable[Example], said: Mapping[str, str]) -> None:
         """samples.jsonl: what is said of the first few images after every validation."""
@@ -125,3 +138,24 @@ class RunFolder:
                 stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         except OSError as error:
             raise PicscribeError(f"{file}: cannot be written ({error.strerror or error})") from error
+
+
+def _first_difference(before: str, given: str) -> str:
+    """Where two recipes part, in parentheses; "" where one of them is no recipe."""
+    try:
+        sides = [dict(_settings(yaml.safe_load(text))) for text in (before, given)]
+    except (yaml.YAMLError, AttributeError):
+        return ""
+    for name in dict.fromkeys(name for side in sides for name in side):
+        was, now = (side.get(name, "not set") for side in sides)
+        if was != now:
+            return f" ({name} was {was}, now {now})"
+    return ""
+
+
+def _settings(section: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _settings(value, f"{where}{key}.")
+        else:
+            yield f"{where}{key}", value

