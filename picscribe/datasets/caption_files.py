@@ -1,11 +1,11 @@
-"""Reads photos with their captions in a text file of the same name: dog.jpg and dog.txt or dog.caption."""
+"""Reads photos or videos with captions in a text file of the same name: dog.jpg and dog.txt or dog.caption."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import files_below, first_files, is_photo, read_text, split_of_path
+from picscribe.datasets.folder_tree import files_below, first_files, is_photo, is_video, read_text, split_of_path
 from picscribe.datasets.format import Format
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption
@@ -15,9 +15,9 @@ TEXT_SUFFIXES = (".txt", ".caption")
 
 
 def fits(path: Path) -> bool:
-    """Whether it is a folder in which a photo has a text file of its name beside it."""
+    """Whether it is a folder in which a photo or video has a text file of its name beside it."""
     files = set(first_files(path)) if path.is_dir() else set()
-    return any(is_photo(file) and _texts_of(file, files) for file in files)
+    return any((is_photo(file) or is_video(file)) and _texts_of(file, files) for file in files)
 
 
 def read(path: Path, images: Path | None) -> Dataset:
@@ -25,10 +25,14 @@ def read(path: Path, images: Path | None) -> Dataset:
 
     An id is the photo's path within the folder; a split is the folder's name that holds it, such as train/. A photo
     without captions and a text without a photo are oddities. Where the photos are in another folder, `images`, the
-    text files lie the same way in `path`.
+    text files lie the same way in `path`. Where no photo has a text and a video has, it is the same with videos.
     """
-    photos = [file.relative_to(images or path) for file in files_below(images or path) if is_photo(file)]
+    files = [file.relative_to(images or path) for file in files_below(images or path)]
     texts = {file.relative_to(path) for file in files_below(path) if file.suffix.lower() in TEXT_SUFFIXES}
+    photos, videos = ([file for file in files if known(file)] for known in (is_photo, is_video))
+    of_videos = any(_texts_of(v, texts) for v in videos) and not any(_texts_of(p, texts) for p in photos)
+    if of_videos:
+        photos = videos
     rows = Rows()
     for photo in photos:
         found = _texts_of(photo, texts)
@@ -47,8 +51,8 @@ def read(path: Path, images: Path | None) -> Dataset:
     for text in sorted(texts):
         with rows.reading(str(path / text), split_of_path(text.parent)):
             if text.with_suffix("") not in known:
-                raise InputError("no photo has this name: add it, or move the text file away")
-    return rows.dataset(path, CAPTION_FILES.name, "captions")
+                raise InputError(f"no {'video' if of_videos else 'photo'} has this name: add it, or move the text away")
+    return rows.dataset(path, CAPTION_FILES.name, "captions", "videos" if of_videos else "images")
 
 
 def _texts_of(photo: Path, files: Iterable[Path]) -> list[Path]:
@@ -62,4 +66,6 @@ def _problem(photo: Path, found: list[Path]) -> str:
     return f"has no captions: no {names} beside it"
 
 
-CAPTION_FILES = Format("caption-files", "photos, each with a .txt or .caption file of the same name", fits, read)
+CAPTION_FILES = Format(
+    "caption-files", "photos or videos, each with a .txt or .caption file of the same name", fits, read
+)

@@ -16,6 +16,9 @@ PHOTO_SUFFIXES = frozenset((
 # fmt: on
 """A photo in a data set is known by its suffix; whether it opens shows later."""
 
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov")
+"""And so is a video."""
+
 LONGEST_TEXT = 1 << 20
 """Bytes of a text file beside a photo, or of a text in a tar: more is no caption."""
 
@@ -65,6 +68,11 @@ def subfolders(folder: Path) -> list[Path]:
 def is_photo(path: PurePath) -> bool:
     """Whether the suffix is a photo's."""
     return path.suffix.lower() in PHOTO_SUFFIXES
+
+
+def is_video(path: PurePath) -> bool:
+    """Whether the suffix is a video's."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def split_of_name(name: str) -> str:

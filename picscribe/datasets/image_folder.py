@@ -1,4 +1,4 @@
-"""Reads Hugging Face's imagefolder: photos with a metadata.jsonl or metadata.csv that says what belongs to which."""
+"""Reads Hugging Face's imagefolder: photos, or videos, and a metadata.jsonl or .csv that says what belongs to which."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from picscribe.datasets.class_folders import class_names
 from picscribe.datasets.columns import Columns, find_columns
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import split_of_path, subfolders
+from picscribe.datasets.folder_tree import is_video, split_of_path, subfolders
 from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import as_object
 from picscribe.datasets.rows import Rows
@@ -56,7 +56,10 @@ def read(path: Path, images: Path | None) -> Dataset:
                 split = split or split_of_path(name.parent)
                 example = Example(identity, source, texts, question, split, where)
                 _add(rows, example, columns)
-    return rows.dataset(path, IMAGE_FOLDER.name, columns.task)
+    videos = [is_video(Path(str(example.source))) for example in rows.examples.values()]
+    if any(videos) and not all(videos):
+        raise InputError(f"{path}: its metadata names photos and videos: give each a folder and metadata of its own")
+    return rows.dataset(path, IMAGE_FOLDER.name, columns.task, "videos" if any(videos) else "images")
 
 
 def _add(rows: Rows, example: Example, columns: Columns) -> None:
@@ -136,4 +139,6 @@ def _read_csv(file: Path) -> Iterator[Record]:
             raise InputError(f"{file}: is not UTF-8 text after line {lines.line_num}; save it as UTF-8") from error
 
 
-IMAGE_FOLDER = Format("imagefolder", "Hugging Face's imagefolder: photos and a metadata.jsonl or .csv", fits, read)
+IMAGE_FOLDER = Format(
+    "imagefolder", "Hugging Face's imagefolder: photos or videos and a metadata.jsonl or .csv", fits, read
+)

@@ -6,7 +6,7 @@ from typing import Any
 from picscribe.datasets.coco import captions_by_id
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import read_text
+from picscribe.datasets.folder_tree import VIDEO_SUFFIXES, read_text
 from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import (
     as_object,
@@ -23,7 +23,6 @@ from picscribe.datasets.values import caption, identity, inside, kind_of, shown,
 from picscribe.datasets.vqa import known_answers
 from picscribe.errors import InputError
 
-SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov")
 FOLDERS = ("videos", "video", "all", "TrainValVideo", "TestVideo", "YouTubeClips")
 """Folders in which the videos come."""
 
@@ -56,8 +55,8 @@ def read_captions(path: Path, images: Path | None) -> Dataset:
 
     The list has an object for each video (VATEX: videoID, enCap; MSVD: video_id or video, caption) or for each caption,
     and maybe a split. An example is a video, its id the id it has there; a video without captions is an oddity. Its
-    file is the name that it has or, without one, its id and the first of `SUFFIXES` that is there; the files are looked
-    for as `find_folder` says, in the folders of `FOLDERS` too.
+    file is the name that it has or, without one, its id and the first of `VIDEO_SUFFIXES` that is there; the files are
+    looked for as `find_folder` says, in the folders of `FOLDERS` too.
     """
     document = read_json(path)
     if isinstance(document, dict):
@@ -126,14 +125,14 @@ class _Videos:
 
     def _files(self, entry: dict[str, Any]) -> list[PurePosixPath]:
         for key in ("video", *VIDEO_KEYS):
-            if isinstance(entry.get(key), str) and entry[key].lower().endswith(SUFFIXES):
+            if isinstance(entry.get(key), str) and entry[key].lower().endswith(VIDEO_SUFFIXES):
                 return [inside(entry[key], key)]
         name = _video_id(entry)
         stems = [name]
         if isinstance(entry[_key(entry, VIDEO_KEYS)], int):
             known = self._names.get(f"vid{name}")
             stems = [known] if known else [f"video{name}", f"vid{name}", name]
-        return [inside(stem + suffix, "the video's name") for stem in stems for suffix in SUFFIXES]
+        return [inside(stem + suffix, "the video's name") for stem in stems for suffix in VIDEO_SUFFIXES]
 
 
 def _read_mapping(path: Path) -> dict[str, str]:

@@ -51,3 +51,21 @@ def test_photos_alone_or_texts_alone_are_something_else(tmp_path: Path) -> None:
     write(tmp_path / "texts", a__txt=b"")
     for name in ("photos", "texts", "nowhere"):
         assert not CAPTION_FILES.fits(tmp_path / name)
+
+
+def test_videos_with_texts_are_videos(tmp_path: Path) -> None:
+    write(
+        tmp_path / "train", a__mp4=b"", a__txt=b"one\ntwo\n", b__MOV=b"", b__caption=b"three", c__webm=b"", d__txt=b"x"
+    )
+    write(tmp_path, cover__jpg=b"")  # without a text, so none of the data
+    dataset = read_dataset(tmp_path)
+    assert (dataset.format, dataset.medium) == ("caption-files", "videos")
+    assert [(one.id, one.texts, one.split) for one in dataset.examples] == [
+        ("train/a.mp4", ("one", "two"), "train"),
+        ("train/b.MOV", ("three",), "train"),
+    ]
+    problems = {Path(odd.where).name: odd.problem for odd in dataset.oddities}
+    assert set(problems) == {"c.webm", "d.txt"}
+    assert "no video" in problems["d.txt"]
+    write(tmp_path, cover__txt=b"a cover")
+    assert read_dataset(tmp_path).medium == "images"

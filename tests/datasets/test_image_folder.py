@@ -8,6 +8,7 @@ import pytest
 
 from picscribe.datasets import missing_files, read_dataset
 from picscribe.datasets.image_folder import IMAGE_FOLDER
+from picscribe.errors import InputError
 
 
 def jsonl(folder: Path, *rows: dict[str, Any], end: str = "\n") -> Path:
@@ -80,3 +81,14 @@ def test_photos_may_be_elsewhere(tmp_path: Path) -> None:
 def test_a_folder_without_metadata_is_something_else(tmp_path: Path) -> None:
     assert not IMAGE_FOLDER.fits(tmp_path)
     assert not IMAGE_FOLDER.fits(tmp_path / "nowhere")
+
+
+def test_videos_may_be_named_too_but_not_beside_photos(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.mp4,one\nb.MOV,two\n")
+    dataset = read_dataset(tmp_path)
+    assert (dataset.medium, dataset.task, len(dataset.examples)) == ("videos", "captions", 2)
+    (tmp_path / "metadata.csv").write_text("file_name,question,answer\na.mp4,what?,one\n")
+    assert (read_dataset(tmp_path).medium, read_dataset(tmp_path).task) == ("videos", "questions")
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.mp4,one\nb.jpg,two\n")
+    with pytest.raises(InputError, match="names photos and videos"):
+        read_dataset(tmp_path)
