@@ -17,6 +17,8 @@ from picscribe.training.run_folder import RunFolder
 FLOAT = 4
 SAVED = 16
 """Numbers kept for the gradient, a token and layer, in widths: what attention and MLP take in and put out."""
+RUNTIME = 2**28
+"""Bytes that Python, torch and accelerate take before there is a model: 0.24 GiB on a CPU."""
 FIRST_BATCH = "the first batch, what the loss counts in «marks»:"
 
 
@@ -110,7 +112,7 @@ def _memory(
     averaged: bool,
     computed_again: bool = False,
 ) -> str:
-    """Weights, gradients, AdamW's two averages, the moving average, and what is kept for the gradient."""
+    """Torch itself, weights, gradients, AdamW's two averages, the moving average, and what is kept for the gradient."""
     encoder, decoder = model.config.image_encoder, model.config.text_decoder
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -118,4 +120,4 @@ def _memory(
     kept *= 1 if computed_again else SAVED
     logits = 3 * text_tokens * decoder.vocabulary_size
     numbers = parameters + (parameters if averaged else 0) + 3 * trained + images * (kept + logits)
-    return f"memory: about {FLOAT * numbers / 2**30:.1f} GiB a process"
+    return f"memory: about {(RUNTIME + FLOAT * numbers) / 2**30:.1f} GiB a process"
