@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from picscribe.errors import CheckpointError, ConfigurationError, InputError, PicscribeError
-from picscribe.media.reading import read_ahead
 from picscribe.training.allocator import keep_freed_memory
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.kept_views import keep_views
@@ -44,8 +43,6 @@ from picscribe.training.work import Work, nothing_to_do
 
 Report = Callable[[str], None]
 REPORT_EVERY = 20
-AHEAD = 2
-"""Steps that are read and wait, beside those that are being read."""
 
 
 class FineTuner:
@@ -128,10 +125,9 @@ class FineTuner:
         for line in what_begins(self.model, self.data, self.total):
             self._say(line)
         begin = self.total if self._lost_patience() else self.step
-        steps = self.reader.upcoming(begin, self.total, lambda: self.stop_asked)
         with on_signals(self._ask_to_stop):
             try:
-                with closing(read_ahead(steps, self.reader.prepare, AHEAD)) as read:
+                with closing(self.reader.steps(begin, self.total, lambda: self.stop_asked)) as read:
                     self._learn_from(read)
             except Stopped:
                 self.save()
@@ -139,12 +135,10 @@ class FineTuner:
         self.accelerator.end_training()
         return self.history
 
-    def _learn_from(self, read: Iterable[Prepared | PicscribeError]) -> None:
+    def _learn_from(self, read: Iterable[Prepared]) -> None:
         """Take the steps as they are read, to the last or where patience ends. Raises Stopped where asked to stop."""
         progress = Progress(REPORT_EVERY)
         for prepared in read:
-            if isinstance(prepared, PicscribeError):
-                raise prepared
             self.skipped.update(prepared.skipped)
             if self._has_photos(prepared):
                 self.losses.append(self.train_step(prepared))

@@ -232,6 +232,7 @@ class Batches:
         """The epoch of a step, from 0 on."""
         return step // self.steps_an_epoch
 
+    @lru_cache(maxsize=4)  # noqa: B019 - as `_epoch`; a step's parts ask one after the other
     def of_step(self, step: int) -> tuple[int, list[tuple[Item, str]]]:
         """The epoch of a step, from 0 on, and the images of its batch, each with the pass over it.
 

@@ -4,11 +4,10 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from picscribe.media.reading import READERS
 from picscribe.model import Git
 from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.fine_tuning import AHEAD, FineTuner
+from picscribe.training.fine_tuning import FineTuner
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.loop import Trainer, lite_encoder
 from picscribe.training.recipe import Recipe, dump_recipe
@@ -56,7 +55,7 @@ def _of_fine_tuning(recipe: FineTuningRecipe, output: Path) -> Iterator[str]:
         yield _views(kept.views, kept.features.bytes_a_view(), kept.features.folder)
     else:
         step = FLOAT * optimisation.batch_images / tuner.processes * max(1, recipe.image.frames) * 3 * size**2
-        yield f"photos read ahead: at most {step * (AHEAD + READERS + 1) / 2**30:.1f} GiB a process"
+        yield f"photos in memory: at most {step * tuner.reader.photos_waiting() / 2**30:.1f} GiB a process"
     yield FIRST_BATCH
     tuner.reader.kept = None  # which would take as long as an epoch
     prepared = tuner.reader.prepare(0)

@@ -1,7 +1,8 @@
 """What a step learns from, read: which images, in which views and size, with which of their texts."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +12,7 @@ from picscribe.checkpoints import Checkpoint
 from picscribe.errors import PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import stacked
+from picscribe.media.reading import READERS, read_ahead
 from picscribe.media.video import read_frames
 from picscribe.text.prompts import TrainingExample
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
@@ -18,6 +20,9 @@ from picscribe.training.items import Item, draw_texts
 from picscribe.training.kept_views import KeptViews, view_of
 from picscribe.training.mixture import Batches, share_of
 from picscribe.training.views import may_mirror
+
+AHEAD = 2
+"""Parts of steps that are read and wait, beside those that are being read; a whole step's where it has more."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A step's parts, read and shaped, and what could not be."""
+    """A step's parts, or one of them, read and shaped, and what could not be."""
 
-    epoch: int
     parts: tuple[Part, ...]
     skipped: tuple[tuple[str, str], ...]
 
@@ -67,20 +71,42 @@ class Reader:
                 self.kept.prepare(self.batches.epoch_of(step), stopping)
             yield step
 
+    def steps(self, first: int, end: int, stopping: Callable[[], bool]) -> Generator[Prepared, None, None]:
+        """The steps from `first` to before `end`, read ahead in parts: a large step is read by several threads, and one
+        more step waits at most. Raises Stopped, and what no photo alone is to blame for.
+        """
+        accumulate = self.recipe.optimisation.accumulate
+        places = ((step, number) for step in self.upcoming(first, end, stopping) for number in range(accumulate))
+        with closing(read_ahead(places, lambda place: self._part(*place), max(AHEAD, accumulate))) as read:
+            parts = []
+            for part in read:
+                if isinstance(part, PicscribeError):
+                    raise part
+                parts.append(part)
+                if len(parts) == accumulate:
+                    yield _together(parts)
+                    parts = []
+
     def prepare(self, step: int) -> Prepared:
         """What this process learns from in a step that is `upcoming`. A photo that cannot be read is left out and told
         of.
         """
-        accumulate, draw = self.recipe.optimisation.accumulate, random.Random(f"{self.recipe.seed}/{step}/size")
+        return _together([self._part(step, number) for number in range(self.recipe.optimisation.accumulate)])
+
+    def photos_waiting(self) -> float:
+        """How many steps' photos are in memory at most: one is learned, others wait or are being read."""
+        accumulate = self.recipe.optimisation.accumulate
+        return 1 + (max(AHEAD, accumulate) + READERS) / accumulate
+
+    def _part(self, step: int, number: int) -> Prepared:
+        draw = random.Random(f"{self.recipe.seed}/{step}/size")
         epoch, items = self.batches.of_step(step)
         size = draw.choice(self.recipe.image.sizes or (self.start.preprocessing.size,))
-        parts, skipped = list[Part](), list[tuple[str, str]]()
-        for number in range(accumulate):
-            share = self.process * accumulate + number
-            pixels, good = self._read(share_of(items, share, self.processes * accumulate), size, epoch, skipped)
-            texts = [draw_texts(item, self.start.tokenizer, self.recipe, again) for item, again in good]
-            parts.append(Part(pixels, tuple(item for item, _ in good), texts, number))
-        return Prepared(epoch, tuple(parts), tuple(skipped))
+        accumulate, skipped = self.recipe.optimisation.accumulate, list[tuple[str, str]]()
+        share = share_of(items, self.process * accumulate + number, self.processes * accumulate)
+        pixels, good = self._read(share, size, epoch, skipped)
+        texts = [draw_texts(item, self.start.tokenizer, self.recipe, again) for item, again in good]
+        return Prepared((Part(pixels, tuple(item for item, _ in good), texts, number),), tuple(skipped))
 
     def _read(
         self, items: Sequence[tuple[Item, str]], size: int, epoch: int, skipped: list[tuple[str, str]]
@@ -113,3 +139,8 @@ class Reader:
             seen.append(preprocessing(view(frame, size, self.recipe.image.augmentation, draw, mirrored)))
         seen += seen[-1:] * (self.frames - len(seen))  # a video of few frames rests on its last
         return stacked(seen) if self.frames else seen[0]
+
+
+def _together(prepared: Sequence[Prepared]) -> Prepared:
+    parts = tuple(part for one in prepared for part in one.parts)
+    return Prepared(parts, tuple(problem for one in prepared for problem in one.skipped))

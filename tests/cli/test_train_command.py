@@ -163,4 +163,4 @@ def test_a_split_that_is_named_is_learned_from(runner: CliRunner, photos: Path, 
     result = runner.invoke(app, ["train", "--data", str(tmp_path), train, "--dry-run", "--output", str(tmp_path / "r")])
     assert result.exit_code == 0, result.output
     assert "data: 2 images" in result.stdout
-    assert "photos read ahead: at most " in result.stdout
+    assert "photos in memory: at most " in result.stdout

@@ -30,6 +30,7 @@ from picscribe.errors import (
     PicscribeError,
 )
 from picscribe.evaluation.document_frequencies import DocumentFrequencies
+from picscribe.media.reading import READERS
 from picscribe.model import Git
 from picscribe.training import FineTuningRecipe, fine_tune, load_recipe, precision, states
 from picscribe.training.fine_tuning import FineTuner
@@ -50,6 +51,7 @@ from picscribe.training.mixture import read_data
 from picscribe.training.packing import pack, predicted_logits
 from picscribe.training.parameter_groups import depth_of
 from picscribe.training.precision import NO_BFLOAT16
+from picscribe.training.reading import Prepared, Reader
 from picscribe.training.recipe import dump_recipe, recipe_from
 from picscribe.training.self_critical import END, Rewards
 from picscribe.training.setup import load_start
@@ -1068,6 +1070,32 @@ def test_all_questions_of_a_held_out_image_are_asked(folder: Path, tmp_path: Pat
     }  # fmt: skip
     learned = {item.example.source for item in data.parts[0].items}
     assert not learned & {example.source for example in data.validation}
+
+
+def test_steps_are_read_ahead_in_parts(
+    recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves = replace(recipe, optimisation=replace(recipe.optimisation, accumulate=2))
+    reader = FineTuner(halves, tmp_path / "run", silent).reader
+    begun: list[tuple[int, int]] = []
+    part = Reader._part
+
+    def watched(self: Reader, step: int, number: int) -> Prepared:
+        begun.append((step, number))
+        return part(self, step, number)
+
+    monkeypatch.setattr(Reader, "_part", watched)
+    read = reader.steps(0, 20, lambda: False)
+    first = next(read)
+    assert len(begun) / 2 <= reader.photos_waiting() == 1 + (2 + READERS) / 2
+    steps = [first, *read]
+    assert sorted(begun) == [(step, number) for step in range(20) for number in range(2)]
+    monkeypatch.undo()
+    for step, prepared in enumerate(steps):
+        again = reader.prepare(step)
+        for one, other in zip(prepared.parts, again.parts, strict=True):
+            assert torch.equal(one.pixels, other.pixels)
+            assert (one.items, one.texts, one.number) == (other.items, other.texts, other.number)
 
 
 def test_photos_are_held_out_of_data_sets_of_every_weight(folder: Path, tmp_path: Path) -> None:
