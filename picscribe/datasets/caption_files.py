@@ -29,7 +29,7 @@ def read(path: Path, images: Path | None) -> Dataset:
     """
     files = [file.relative_to(images or path) for file in files_below(images or path)]
     texts = {file.relative_to(path) for file in files_below(path) if file.suffix.lower() in TEXT_SUFFIXES}
-    photos, videos = ([file for file in files if known(file)] for known in (is_photo, is_video))
+    photos, videos = ([file for file in files if is_kind(file)] for is_kind in (is_photo, is_video))
     of_videos = any(_texts_of(v, texts) for v in videos) and not any(_texts_of(p, texts) for p in photos)
     if of_videos:
         photos = videos

@@ -9,7 +9,7 @@ from picscribe.datasets.class_folders import CLASS_FOLDERS
 from picscribe.datasets.coco import COCO
 from picscribe.datasets.dataset import Dataset, missing_files, require_none
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import is_hidden, is_photo, subfolders
+from picscribe.datasets.folder_tree import is_hidden, is_photo, is_video, subfolders
 from picscribe.datasets.format import Format
 from picscribe.datasets.image_folder import IMAGE_FOLDER
 from picscribe.datasets.json_files import GZIP, read_json
@@ -37,7 +37,6 @@ LOOSE_FOLDERS = (CAPTION_FILES, CLASS_FOLDERS)
 FORMATS: tuple[Format, ...] = (*ANNOTATION_FILES, *SURE_FOLDERS, *LOOSE_FOLDERS)
 """Every form, the most specific first."""
 
-TEXTS = "metadata.csv with the columns file_name and text, or file_name, question and answer"
 SUFFIXES = (".json", ".txt", ".token", ".csv")
 """Of annotation files that are looked for in a folder."""
 
@@ -127,10 +126,13 @@ def _annotation_files(folder: Path) -> list[Path]:
 
 def _unknown(path: Path) -> InputError:
     known = ", ".join(form.name for form in FORMATS)
-    photos = sorted(filter(is_photo, map(PurePath, list_folder(path))))
+    bare = sorted(name for name in map(PurePath, list_folder(path)) if is_photo(name) or is_video(name))
     remedy = ""
-    if photos:
-        remedy = f"; put a text beside each photo, such as {photos[0].stem}.txt beside {photos[0]}, or {TEXTS}"
+    if bare:
+        remedy = (
+            f"; put texts beside them, such as {bare[0].stem}.txt beside {bare[0]}, or a metadata.csv with the "
+            "columns file_name and text, or file_name, question and answer"
+        )
     return InputError(f"{path}: {_describe(path)}; that is no form of data set that is known: {known}{remedy}")
 
 

@@ -38,7 +38,7 @@ def read(path: Path, images: Path | None) -> Dataset:
     the column question_id, image_id or id, else the photo's path; a split is the column `split`, else the folder's.
     """
     root = path if path.is_dir() else path.parent
-    rows = Rows()
+    rows, are_videos = Rows(), set[bool]()
     tables = [(file, list(_read_rows(file))) for file in _metadata_files(path)]
     columns = _columns([record for _, records in tables for record in records], path)
     for file, records in tables:
@@ -56,10 +56,10 @@ def read(path: Path, images: Path | None) -> Dataset:
                 split = split or split_of_path(name.parent)
                 example = Example(identity, source, texts, question, split, where)
                 _add(rows, example, columns)
-    videos = [is_video(Path(str(example.source))) for example in rows.examples.values()]
-    if any(videos) and not all(videos):
+                are_videos.add(is_video(name))
+    if len(are_videos) > 1:
         raise InputError(f"{path}: its metadata names photos and videos: give each a folder and metadata of its own")
-    return rows.dataset(path, IMAGE_FOLDER.name, columns.task, "videos" if any(videos) else "images")
+    return rows.dataset(path, IMAGE_FOLDER.name, columns.task, "videos" if True in are_videos else "images")
 
 
 def _add(rows: Rows, example: Example, columns: Columns) -> None:

@@ -29,7 +29,7 @@ from picscribe.training.loss import smoothed_loss
 from picscribe.training.moving_average import move_average
 from picscribe.training.objective import hide_part
 from picscribe.training.packing import hide_words, pack, predicted_logits
-from picscribe.training.parameter_groups import freeze_lowest, learning_rate_factor, lowest_parameters
+from picscribe.training.parameter_groups import count_parameters, freeze_lowest, learning_rate_factor, lowest_parameters
 from picscribe.training.precision import NO_BFLOAT16, precision_here
 from picscribe.training.progress import Progress, line_of
 from picscribe.training.recipe import OptimisationRecipe, Recipe
@@ -339,8 +339,7 @@ def _to_the_end(trainer: Trainer, resume: bool) -> list[dict[str, float]]:
         trainer.restore()
         within = f", step {trainer.offset} of the next" if trainer.offset else ""
         report(f"resumed after epoch {trainer.epoch}{within}")
-    parameters = sum(p.numel() for p in trainer.model.parameters())
-    trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    parameters, trained = count_parameters(trainer.model)
     report(
         f"{len(trainer.train_images)} training and {len(trainer.val_images)} validation images, "
         f"{trainer.tokenizer.vocabulary_size} words, {parameters:,} parameters, {trained:,} trained, "

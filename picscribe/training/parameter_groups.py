@@ -25,6 +25,12 @@ def _is_behind(encoder: nn.Module, part: str) -> bool:
     return part in (("post_norm",) if isinstance(encoder, ClipVit) else ("head", "position_embedding"))
 
 
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """How many numbers the network has, and how many of them learn."""
+    parameters = list(model.parameters())
+    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
+
+
 def freeze_lowest(model: Git, blocks: int) -> None:
     """Leave the image encoder's first `blocks` blocks, and what is before them, as they are."""
     for parameter in lowest_parameters(model.image_encoder, blocks):

@@ -10,6 +10,7 @@ from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.fine_tuning import FineTuner
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.loop import Trainer, lite_encoder
+from picscribe.training.parameter_groups import count_parameters
 from picscribe.training.recipe import Recipe, dump_recipe
 from picscribe.training.run_folder import RunFolder
 
@@ -54,8 +55,8 @@ def _of_fine_tuning(recipe: FineTuningRecipe, output: Path) -> Iterator[str]:
     if (kept := tuner.reader.kept) is not None:
         yield _views(kept.views, kept.features.bytes_a_view(), kept.features.folder)
     else:
-        step = FLOAT * optimisation.batch_images / tuner.processes * max(1, recipe.image.frames) * 3 * size**2
-        yield f"photos in memory: at most {step * tuner.reader.photos_waiting() / 2**30:.1f} GiB a process"
+        step = FLOAT * optimisation.batch_images / tuner.processes * max(1, tuner.reader.frames) * 3 * size**2
+        yield f"photos in memory: at most {step * tuner.reader.steps_in_memory() / 2**30:.1f} GiB a process"
     yield FIRST_BATCH
     tuner.reader.kept = None  # which would take as long as an epoch
     prepared = tuner.reader.prepare(0)
@@ -89,8 +90,8 @@ def _from_imagenet(recipe: Recipe, output: Path) -> Iterator[str]:
 
 
 def _weights(model: Git) -> str:
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return f"weights: {sum(p.numel() for p in model.parameters()):,}, of which {trained:,} are trained"
+    parameters, trained = count_parameters(model)
+    return f"weights: {parameters:,}, of which {trained:,} are trained"
 
 
 def _views(views: int, size: int, folder: Path) -> str:
@@ -113,8 +114,7 @@ def _memory(
 ) -> str:
     """Torch itself, weights, gradients, AdamW's two averages, the moving average, and what is kept for the gradient."""
     encoder, decoder = model.config.image_encoder, model.config.text_decoder
-    parameters = sum(p.numel() for p in model.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    parameters, trained = count_parameters(model)
     kept = image_tokens * encoder_layers * encoder.width + (image_tokens + text_tokens) * decoder.layers * decoder.width
     kept *= 1 if computed_again else SAVED
     logits = 3 * text_tokens * decoder.vocabulary_size

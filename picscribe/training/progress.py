@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from picscribe.model import Git
 from picscribe.training.mixture import Data
+from picscribe.training.parameter_groups import count_parameters
 
 MOST_SECONDS = 60.0
 """Between two lines, where steps are slow."""
@@ -44,15 +45,16 @@ class Progress:
 
 def line_of(told: dict[str, float]) -> str:
     """What `Progress.tell` says, as a line."""
-    (name, value), *rest = told.items()
-    rate, speed, left = (number for _, number in rest)
-    return f"{name} {value:.4f}  learning rate {rate:.3g}  {speed:.1f} images a second  {left:.0f} min left"
+    name, value = next(iter(told.items()))
+    return (
+        f"{name} {value:.4f}  learning rate {told['learning rate']:.3g}  {told['images a second']:.1f} images a "
+        f"second  {told['minutes left']:.0f} min left"
+    )
 
 
 def what_begins(model: Git, data: Data, steps: int) -> Iterator[str]:
     """What a run says before its first step."""
-    parameters = sum(p.numel() for p in model.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    parameters, trained = count_parameters(model)
     yield (
         f"{data.epoch_size():,} images an epoch, {len(data.validation):,} examples to validate on, "
         f"{parameters:,} parameters, {trained:,} trained, {steps:,} steps"

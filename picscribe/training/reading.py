@@ -93,7 +93,7 @@ class Reader:
         """
         return _together([self._part(step, number) for number in range(self.recipe.optimisation.accumulate)])
 
-    def photos_waiting(self) -> float:
+    def steps_in_memory(self) -> float:
         """How many steps' photos are in memory at most: one is learned, others wait or are being read."""
         accumulate = self.recipe.optimisation.accumulate
         return 1 + (max(AHEAD, accumulate) + READERS) / accumulate

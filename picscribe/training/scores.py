@@ -77,8 +77,8 @@ class Scores:
             self.say(f"warning: {sign}")
         if signs and self.recipe.weights.train == "all" and self.recipe.optimisation.encoder_learning_rate:
             self.say(
-                "where that does not pass: lower optimisation.encoder_learning_rate, or set weights.train=decoder, so "
-                "that the model does not stop looking at its images"
+                "should it stop looking at its images: lower optimisation.encoder_learning_rate, or set "
+                "weights.train=decoder"
             )
 
 

@@ -53,8 +53,7 @@ class States:
             with whole_file(self._file(step)) as stream:
                 torch.save(dict(state), stream)
         except (OSError, RuntimeError) as error:  # torch raises RuntimeError where a write fails
-            kept = self.steps()
-            still = f"the state after step {kept[-1]} is kept: make room and resume" if kept else "make room"
+            still = f"{self.kept()}: make room and resume" if self.steps() else "make room"
             raise PicscribeError(f"{self._file(step)}: cannot be written ({error}); {still}") from error
         self._saved = time.monotonic()
         for old in self.steps()[: -self.settings.keep]:

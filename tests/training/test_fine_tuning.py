@@ -1087,7 +1087,7 @@ def test_steps_are_read_ahead_in_parts(
     monkeypatch.setattr(Reader, "_part", watched)
     read = reader.steps(0, 20, lambda: False)
     first = next(read)
-    assert len(begun) / 2 <= reader.photos_waiting() == 1 + (2 + READERS) / 2
+    assert len(begun) / 2 <= reader.steps_in_memory() == 1 + (2 + READERS) / 2
     steps = [first, *read]
     assert sorted(begun) == [(step, number) for step in range(20) for number in range(2)]
     monkeypatch.undo()
