@@ -61,14 +61,10 @@ class FineTuner:
         batches = Batches(self.data, recipe.seed, optimisation.batch_images, self.processes * optimisation.accumulate)
         self.total = steps_of(optimisation.epochs, optimisation.steps, batches.steps_an_epoch)
         torch.manual_seed(recipe.seed)
-        self.start = load_start(recipe)
-        self.model = self.start.model
-        if self.data.has_videos and not self.model.config.frames:
-            raise ConfigurationError(
-                f"the data are videos, and {recipe.start} takes photos: set image.frames, such as 6"
-            )
         if recipe.image.frames and not self.data.has_videos:
             raise ConfigurationError("image.frames is for videos, and the data are photos: leave it out")
+        self.start = load_start(recipe, of_videos=self.data.has_videos)
+        self.model = self.start.model
         weights = recipe.weights
         self.objective = Objective(
             self.model,

@@ -64,9 +64,9 @@ class ImageSettings:
     """Pixels: random views as in the paper. Of several `sizes` each batch takes one; a single one is the model's from
     then on, also where it is used.
 
-    frames: of videos; a start without temporal embeddings is given so many. views: a photo is learned in so many views
-    in turn (0: a new one each epoch), and what the frozen blocks of the image encoder make of a view is computed once
-    and kept in `features`, by default a folder of the run's.
+    frames: of videos; a start without temporal embeddings is given so many (0: 6, the paper's). views: a photo is
+    learned in so many views in turn (0: a new one each epoch), and what the frozen blocks of the image encoder make of
+    a view is computed once and kept in `features`, by default a folder of the run's.
     """
 
     sizes: tuple[int, ...] = ()

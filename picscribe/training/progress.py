@@ -55,8 +55,9 @@ def line_of(told: dict[str, float]) -> str:
 def what_begins(model: Git, data: Data, steps: int) -> Iterator[str]:
     """What a run says before its first step."""
     parameters, trained = count_parameters(model)
+    seen = f"videos an epoch, {model.config.frames} frames of each" if data.has_videos else "images an epoch"
     yield (
-        f"{data.epoch_size():,} images an epoch, {len(data.validation):,} examples to validate on, "
+        f"{data.epoch_size():,} {seen}, {len(data.validation):,} examples to validate on, "
         f"{parameters:,} parameters, {trained:,} trained, {steps:,} steps"
     )
     if both := data.learned_and_validated():

@@ -17,6 +17,8 @@ from picscribe.training.parameter_groups import freeze_lowest
 from picscribe.training.precision import precision_here
 
 PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # accelerate's names
+FRAMES = 6
+"""Of a video, where neither checkpoint nor recipe says; the paper's."""
 
 
 def make_accelerator(recipe: FineTuningRecipe, output: Path) -> Any:
@@ -42,8 +44,11 @@ def make_accelerator(recipe: FineTuningRecipe, output: Path) -> Any:
     return accelerator
 
 
-def load_start(recipe: FineTuningRecipe) -> Checkpoint:
-    """The checkpoint to start from, its weights trained or frozen as the recipe says."""
+def load_start(recipe: FineTuningRecipe, of_videos: bool = False) -> Checkpoint:
+    """The checkpoint to start from, its weights trained or frozen as the recipe says.
+
+    of_videos: it has temporal embeddings then, where it came without them as many as `image.frames`, or the paper's.
+    """
     start = checkpoints.load(recipe.start)
     if start.is_int8:
         raise ConfigurationError(f"{recipe.start} holds int8 weights, which cannot be trained: start from the original")
@@ -55,20 +60,20 @@ def load_start(recipe: FineTuningRecipe) -> Checkpoint:
             f"{recipe.start}: lower data.max_tokens or validation.max_new_tokens"
         )
     frames, had_frames = recipe.image.frames, model.config.frames
-    if frames and not model.config.frames:
+    if of_videos and not had_frames:
+        frames = frames or FRAMES
+    if frames and not had_frames:
         model.config = replace(model.config, frames=frames)
         model.temporal_embedding = nn.Parameter(torch.zeros(frames, model.config.image_encoder.width))
-    elif frames and frames != model.config.frames:
-        raise ConfigurationError(
-            f"image.frames is {frames}, but {recipe.start} has {model.config.frames}: leave it out"
-        )
+    elif frames and frames != had_frames:
+        raise ConfigurationError(f"image.frames is {frames}, but {recipe.start} has {had_frames}: leave it out")
     if len(recipe.image.sizes) == 1:
         start = replace(start, preprocessing=replace(start.preprocessing, size=recipe.image.sizes[0]))
     # Weights mapped from a file would be written to where they are trained.
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
     choose_weights(model, settings)
-    if frames and not had_frames and model.temporal_embedding is not None:
+    if model.temporal_embedding is not None and not had_frames:
         model.temporal_embedding.requires_grad_(True)  # new, and without it no frame comes before another
     return start
 

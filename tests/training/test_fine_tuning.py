@@ -888,6 +888,8 @@ def test_low_rank_needs_linear_layers_and_learns_the_order_of_frames(
     start = load_start(replace(recipe, weights=everywhere, image=ImageSettings(frames=3)))
     assert start.model.temporal_embedding is not None
     assert start.model.temporal_embedding.requires_grad
+    assert start.model.config.frames == 3
+    assert load_start(recipe, of_videos=True).model.config.frames == 6, "the paper's, where nothing says how many"
 
 
 def test_scst_is_another_word_for_cider(recipe: FineTuningRecipe) -> None:
@@ -1211,3 +1213,21 @@ def test_a_folder_of_photos_is_enough(folder: Path, tmp_path: Path) -> None:
     assert "the best checkpoint is in" in result.output
     assert runner.invoke(app, ["train"]).exit_code == 2
     assert runner.invoke(app, ["train", "recipe.yaml", "--from", "nano"]).exit_code == 2
+
+
+def test_a_folder_of_videos_is_enough(folder: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for number in range(6):
+        frames = [Image.new("RGB", (32, 32), (40 * number, 30 * place, 99)) for place in range(8)]
+        frames[0].save(clips / f"{number}.mp4", "WEBP", save_all=True, append_images=frames[1:], duration=100)
+        (clips / f"{number}.txt").write_text("a red square\n")
+    settings = ["optimisation.steps=1", "optimisation.batch_images=2", "--output", str(tmp_path / "run")]
+    chosen = ["train", "--data", str(clips), "--from", str(folder / "start"), *settings]
+    result = CliRunner().invoke(app, chosen)
+    assert result.exit_code == 0, result.output
+    assert "4 videos an epoch, 6 frames of each" in result.output
+    trained = picscribe.load(tmp_path / "run" / "best").model
+    assert trained.config.frames == 6
+    assert trained.temporal_embedding is not None
+    assert trained.temporal_embedding.any(), "the order of the frames is learned"
