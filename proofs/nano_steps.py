@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 
 from picscribe import checkpoints
+from picscribe.training.fine_tuning_recipe import SavingSettings
+from picscribe.training.states import States
 from proofs.proving import AS_NANO_BEGAN, RUNS, evaluate, train
 
 NAME = "nano-steps"
@@ -21,7 +23,7 @@ SETTINGS = (
     *AS_NANO_BEGAN,
     "optimisation.epochs=3",
     "image.views=3",
-    "evaluation.every_epochs=3",
+    "validation.every_steps=564",
     f"image.features={RUNS / NAME}/views",
 )
 WITHOUT = {
@@ -35,7 +37,8 @@ WITHOUT = {
 def last_weights(run: Path) -> Path:
     """A checkpoint of a run's weights as they were after its last step, not of their average."""
     whole, folder = checkpoints.load(str(run / "best")), run / "last"
-    whole.model.load_state_dict(torch.load(run / "state.pt", weights_only=True)["model"])
+    weights = States(run / "states", SavingSettings()).load()["model"]
+    whole.model.load_state_dict({name.removeprefix("model."): weight for name, weight in weights.items()})
     checkpoints.save(replace(whole, folder=folder), folder, torch.float16)
     return folder
 

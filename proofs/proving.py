@@ -11,8 +11,8 @@ RUNS = Path("runs/proofs")
 AS_NANO_BEGAN = (
     "image.augmentation.min_area=0.5",
     "image.augmentation.max_stretch=1.25",
-    "image.dropout=0",
-    "text.word_dropout=0",
+    "weights.image_dropout=0",
+    "weights.word_dropout=0",
 )
 """Settings of recipes/nano-flickr8k.yaml as nano began before commit 1b71bdb, and of figures that name this."""
 
@@ -33,8 +33,7 @@ def train(name: str, *arguments: str) -> Path:
     """Run `picscribe train` on recipes/proofs/NAME.yaml, or on other arguments, to its end; the best checkpoint."""
     run, ended = RUNS / name / "run", RUNS / name / "trained"
     if not ended.exists():
-        begun = (run / "states").exists() or (run / "state.pt").exists()
-        resume = ["--resume"] if begun else []
+        resume = ["--resume"] if (run / "states").exists() else []
         picscribe("train", *(arguments or (f"recipes/proofs/{name}.yaml",)), "--output", str(run), *resume)
         ended.touch()
     return run / "best"

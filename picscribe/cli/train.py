@@ -40,8 +40,7 @@ def train(
     The run's folder holds the best checkpoint, a history, curves, samples, and a state that --resume goes on from;
     on SIGTERM and Ctrl-C the state is saved. Several processes: torchrun --nproc-per-node 2 -m picscribe train RECIPE
     """
-    from picscribe.training import FineTuningRecipe, fine_tune, load_recipe
-    from picscribe.training import train as run
+    from picscribe.training import fine_tune, load_recipe
     from picscribe.training.preview import preview
     from picscribe.training.recipe import recipe_from
 
@@ -69,12 +68,7 @@ def train(
     if dry_run:
         write_line(preview(settings, folder))
         return
-    if isinstance(settings, FineTuningRecipe):
-        fine_tune(settings, folder, resume=resume, report=write_line)
-        return
-    run(settings, folder, resume=resume, report=write_line)
-    if (folder / "best").is_dir():
-        write_line(f"the best checkpoint is in {folder / 'best'}: picscribe caption --model {folder / 'best'} PHOTO")
+    fine_tune(settings, folder, resume=resume, report=write_line)
 
 
 def _sources(data: Path) -> dict[str, list[dict[str, str]]]:

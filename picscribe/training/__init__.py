@@ -1,8 +1,7 @@
-"""From a recipe, one YAML file, to trained weights: `loop` from ImageNet on, `fine_tuning` from any checkpoint on."""
+"""From a recipe, one YAML file, to trained weights."""
 
 from picscribe.training.fine_tuning import fine_tune
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
-from picscribe.training.loop import train
-from picscribe.training.recipe import Recipe, load_recipe
+from picscribe.training.recipe import load_recipe
 
-__all__ = ["FineTuningRecipe", "Recipe", "fine_tune", "load_recipe", "train"]
+__all__ = ["FineTuningRecipe", "fine_tune", "load_recipe"]

@@ -63,7 +63,7 @@ class FineTuner:
         torch.manual_seed(recipe.seed)
         if recipe.image.frames and not self.data.has_videos:
             raise ConfigurationError("image.frames is for videos, and the data are photos: leave it out")
-        self.start = load_start(recipe, of_videos=self.data.has_videos)
+        self.start = load_start(recipe, self.data)
         self.model = self.start.model
         weights = recipe.weights
         self.objective = Objective(
@@ -73,6 +73,8 @@ class FineTuner:
             weights.image_dropout,
             recipe.self_critical.temperature,
             self.start.tokenizer.never_written,
+            weights.word_dropout,
+            self.start.tokenizer.unk_id,
         )
         self.ema = copy.deepcopy(self.objective).eval().requires_grad_(False) if optimisation.ema_decay else None
         self.validated = self.model if self.ema is None else self.ema.model

@@ -6,9 +6,12 @@ from typing import Literal
 
 from picscribe.errors import ConfigurationError
 from picscribe.generation import GenerationOptions
+from picscribe.model import EfficientNetLiteConfig, TextDecoderConfig
 from picscribe.training.augmentation import Augmentation
 
 TrainedPart = Literal["all", "decoder", "lora"]
+IMAGENET = "imagenet"
+"""The start that is no checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,43 @@ class ImageSettings:
 
 
 @dataclass(frozen=True)
+class NetworkSettings:
+    """What `start: imagenet` begins with: EfficientNet-Lite `variant` with ImageNet's weights, for photos of
+    `image_size`, and a text decoder from scratch, over a vocabulary learned from the training texts."""
+
+    variant: int = 2
+    image_size: int = 256
+    vocabulary_size: int = 3500
+    min_frequency: int = 2
+    width: int = 256
+    layers: int = 3
+    heads: int = 4
+    mlp_width: int = 1024
+    max_positions: int = 64
+
+    def __post_init__(self) -> None:
+        _at_least("network", self, vocabulary_size=1, min_frequency=1, image_size=16)
+        # These check themselves; better here than after the data are read.
+        EfficientNetLiteConfig(self.variant, self.image_size)
+        TextDecoderConfig(
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            mlp_width=self.mlp_width,
+            max_positions=self.max_positions,
+        )
+
+
+@dataclass(frozen=True)
 class WeightSettings:
     """Which weights learn. `decoder` leaves the image encoder as it is, `lora` trains low-rank additions to all
     linear layers of what `lora_in` names, and merges them when a model is saved.
 
-    frozen_blocks: so many blocks of the image encoder, from the pixels on, stay as they are. layer_decay: its layers
-    learn slower the nearer they are to the pixels, each by this factor. image_dropout: the share of what the image
-    encoder makes of an image, cells or patches drawn anew each step, that is hidden from the decoder.
+    frozen_blocks: so many blocks of the image encoder, from the pixels on, stay as they are. frozen_depthwise: so do
+    EfficientNet-Lite's depthwise filters in the others: few weights, with which nano overfitted sooner. layer_decay:
+    its layers learn slower the nearer they are to the pixels, each by this factor. image_dropout: the share of what
+    the image encoder makes of an image, cells or patches drawn anew each step, that is hidden from the decoder.
+    word_dropout: the share of a text's words, drawn anew each step, that is hidden from the words after it.
     activation_checkpointing: less memory for about a third more time. sharded: of several processes each keeps its
     share of weights and of the optimiser (FSDP).
     """
@@ -102,9 +135,11 @@ class WeightSettings:
     lora_alpha: float = 16.0
     lora_in: Literal["decoder", "all"] = "decoder"
     frozen_blocks: int = 0
+    frozen_depthwise: bool = False
     layer_decay: float = 1.0
     dropout: float = 0.1
     image_dropout: float = 0.0
+    word_dropout: float = 0.0
     activation_checkpointing: bool = False
     sharded: bool = False
 
@@ -116,7 +151,7 @@ class WeightSettings:
             raise ConfigurationError("weights.sharded is for weights.train: all or decoder; LoRA's additions are small")
         if not 0 < self.layer_decay <= 1:
             raise ConfigurationError(f"weights.layer_decay must be above 0 and at most 1, not {self.layer_decay!r}")
-        for name in ("dropout", "image_dropout"):
+        for name in ("dropout", "image_dropout", "word_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"weights.{name} must be in [0, 1), not {getattr(self, name)!r}")
 
@@ -213,11 +248,12 @@ class SavingSettings:
 
 @dataclass(frozen=True)
 class FineTuningRecipe:
-    """One run from a checkpoint on: everything that decides its result.
+    """One run: everything that decides its result.
 
-    start: a name that `picscribe models` lists, or a folder. objective: "words", the next word of people's captions
-    and answers, or "cider" ("scst" is the same), sampled captions by their CIDEr, and beside them as they were answered
-    the questions about the same photos. trackers: "tensorboard", "wandb", "trackio".
+    start: a name that `picscribe models` lists, a folder, or "imagenet" for a new model of `network`. objective:
+    "words", the next word of people's captions and answers, or "cider" ("scst" is the same), sampled captions by their
+    CIDEr, and beside them as they were answered the questions about the same photos. trackers: "tensorboard", "wandb",
+    "trackio".
     """
 
     start: str = "nano"
@@ -226,6 +262,7 @@ class FineTuningRecipe:
     objective: Literal["words", "cider", "scst"] = "words"
     trackers: tuple[str, ...] = ()
     data: DataSettings = field(default_factory=lambda: DataSettings((Source("."),)))
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     image: ImageSettings = field(default_factory=ImageSettings)
     weights: WeightSettings = field(default_factory=WeightSettings)
     optimisation: OptimisationSettings = field(default_factory=OptimisationSettings)
@@ -248,6 +285,25 @@ class FineTuningRecipe:
             )
         if self.image.views and self.weights.train == "lora" and self.weights.lora_in == "all":
             raise ConfigurationError("image.views is for LoRA in the decoder alone: set weights.lora_in to decoder")
+        if self.objective == "cider" and self.weights.word_dropout:
+            raise ConfigurationError(
+                "weights.word_dropout is for people's words, not for objective: cider: leave it out"
+            )
+        self._check_start()
+
+    def _check_start(self) -> None:
+        if self.start != IMAGENET:
+            if self.network != NetworkSettings():
+                raise ConfigurationError(
+                    f"network is for start={IMAGENET}; {self.start} has one of its own: leave it out"
+                )
+            return
+        if self.weights.train == "lora":
+            raise ConfigurationError(
+                f"LoRA adds to what a decoder has learned, and that of start={IMAGENET} has nothing"
+            )
+        if len(self.image.sizes) == 1:
+            raise ConfigurationError(f"network.image_size is the size of start={IMAGENET}: leave out image.sizes")
 
 
 def _at_least(section: str, settings: object, **bounds: float) -> None:

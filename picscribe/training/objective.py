@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from picscribe.model import Git
 from picscribe.training.loss import smoothed_loss
-from picscribe.training.packing import PackedTexts, predicted_logits
+from picscribe.training.packing import PackedTexts, hide_words, predicted_logits
 
 
 class Objective(nn.Module):
@@ -25,11 +25,14 @@ class Objective(nn.Module):
         image_dropout: float = 0.0,
         temperature: float = 1.0,
         never_sampled: Sequence[int] = (),
+        word_dropout: float = 0.0,
+        unknown: int = 0,
     ) -> None:
         super().__init__()
         self.model = model
         self.label_smoothing, self.image_dropout, self.temperature = label_smoothing, image_dropout, temperature
         self.never_sampled = list(never_sampled)
+        self.word_dropout, self.unknown = word_dropout, unknown
         self.kept_blocks: int | None = None
         if activation_checkpointing:
             for name, module in model.named_modules():
@@ -48,6 +51,8 @@ class Objective(nn.Module):
         smoothed loss of people's words. A sample's probability is that among the tokens but `never_sampled`.
         """
         features = self.see(pixels) if features is None else features
+        if self.model.training:
+            texts = hide_words(texts, self.word_dropout, self.unknown)
         logits = predicted_logits(self.model, self.model.prefix_of(features), texts)
         if advantage is None:
             return self._of_words(logits, texts.targets)

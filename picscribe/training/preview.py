@@ -8,10 +8,9 @@ from picscribe.model import Git
 from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.fine_tuning import FineTuner
-from picscribe.training.fine_tuning_recipe import FineTuningRecipe
-from picscribe.training.loop import Trainer, lite_encoder
+from picscribe.training.fine_tuning_recipe import IMAGENET, FineTuningRecipe
 from picscribe.training.parameter_groups import count_parameters
-from picscribe.training.recipe import Recipe, dump_recipe
+from picscribe.training.recipe import dump_recipe
 from picscribe.training.run_folder import RunFolder
 
 FLOAT = 4
@@ -22,21 +21,22 @@ RUNTIME = 2**28
 FIRST_BATCH = "the first batch, what the loss counts in «marks»:"
 
 
-def preview(recipe: Recipe | FineTuningRecipe, output: Path) -> str:
+def preview(recipe: FineTuningRecipe, output: Path) -> str:
     """The recipe with every setting, what it comes to, and the first batch with what the loss counts in «marks».
 
     Raises whatever would stop the run before its first step.
     """
     RunFolder(output).require_free()
-    said = _of_fine_tuning(recipe, output) if isinstance(recipe, FineTuningRecipe) else _from_imagenet(recipe, output)
-    return "\n".join([dump_recipe(recipe).rstrip(), "", *said])
+    return "\n".join([dump_recipe(recipe).rstrip(), "", *_said(recipe, output)])
 
 
-def _of_fine_tuning(recipe: FineTuningRecipe, output: Path) -> Iterator[str]:
+def _said(recipe: FineTuningRecipe, output: Path) -> Iterator[str]:
     tuner = FineTuner(recipe, output, print)
     data, weights, optimisation = tuner.data, recipe.weights, recipe.optimisation
     images = sum(len(part.items) for part in data.parts)
     yield f"data: {images:,} images, {data.epoch_size():,} an epoch; {len(data.validation):,} examples to validate on"
+    if recipe.start == IMAGENET:
+        yield f"vocabulary: {tuner.start.tokenizer.vocabulary_size:,} words and pieces, of the training texts"
     yield _weights(tuner.model)
     yield f"steps: {tuner.total:,}, {tuner.reader.batches.steps_an_epoch:,} an epoch"
     encoder = tuner.model.config.image_encoder
@@ -48,7 +48,7 @@ def _of_fine_tuning(recipe: FineTuningRecipe, output: Path) -> Iterator[str]:
         images=optimisation.batch_images / optimisation.accumulate / tuner.processes,
         image_tokens=tokens,
         text_tokens=recipe.data.texts_an_image * recipe.data.max_tokens / 2,
-        encoder_layers=getattr(encoder, "layers", 16) if passed else 0,
+        encoder_layers=len(tuner.model.image_encoder.blocks) - weights.frozen_blocks if passed else 0,
         averaged=bool(optimisation.ema_decay),
         computed_again=weights.activation_checkpointing,
     )
@@ -64,29 +64,6 @@ def _of_fine_tuning(recipe: FineTuningRecipe, output: Path) -> Iterator[str]:
     for part in prepared.parts:
         for item, texts in zip(part.items, part.texts, strict=True):
             yield from (f"  {item.id}: {_shown(tuner.start.tokenizer, text)}" for text in texts)
-
-
-def _from_imagenet(recipe: Recipe, output: Path) -> Iterator[str]:
-    trainer = Trainer(recipe, output, print)
-    optimisation, encoder = recipe.optimisation, lite_encoder(trainer.model)
-    texts = sum(len(text.tokens) for of_image in trainer.texts for text in of_image) / len(trainer.texts)
-    yield f"data: {len(trainer.train_images):,} images; {len(trainer.val_images):,} to validate on"
-    yield f"vocabulary: {trainer.tokenizer.vocabulary_size:,} words and pieces, of the training captions"
-    yield _weights(trainer.model)
-    yield f"steps: {optimisation.epochs * trainer.steps_an_epoch:,}, {trainer.steps_an_epoch:,} an epoch"
-    yield _memory(
-        trainer.model,
-        images=optimisation.batch_images,
-        image_tokens=encoder.config.tokens,
-        text_tokens=texts,
-        encoder_layers=len(encoder.blocks) - recipe.image.frozen_blocks,
-        averaged=True,
-    )
-    yield _views(recipe.image.views, trainer.train_features.bytes_a_view(), trainer.train_features.folder)
-    yield FIRST_BATCH
-    for index in next(trainer.batches()):
-        name = trainer.train_images[index].id
-        yield from (f"  {name}: {_shown(trainer.tokenizer, text)}" for text in trainer.texts[index])
 
 
 def _weights(model: Git) -> str:

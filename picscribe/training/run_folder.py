@@ -7,17 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from filelock import FileLock, Timeout
 
 from picscribe.datasets import Example
-from picscribe.errors import CheckpointError, ConfigurationError, PicscribeError
+from picscribe.errors import ConfigurationError, PicscribeError
 from picscribe.training.curves import draw_curves
 from picscribe.training.fine_tuning_recipe import FineTuningRecipe
-from picscribe.training.recipe import Recipe, dump_recipe
+from picscribe.training.recipe import dump_recipe
 from picscribe.versions import versions
-from picscribe.whole_files import whole_file, write_whole
+from picscribe.whole_files import write_whole
 
 SHOWN = 8
 """Images whose captions samples.jsonl holds."""
@@ -29,12 +28,11 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.best = path / "best"
-        self._state = path / "state.pt"
         self._recipe = path / "recipe.yaml"
         # The operating system's, which ends with the process, however it ends; within one it may be held twice.
         self._lock = FileLock(path / ".lock", is_singleton=True)
 
-    def open(self, recipe: Recipe | FineTuningRecipe, resume: bool) -> None:
+    def open(self, recipe: FineTuningRecipe, resume: bool) -> None:
         """Start a run here, or go on with one, until `close`. Raises ConfigurationError where that would lose or mix
         runs, and where another process is training here."""
         if resume:
@@ -50,7 +48,7 @@ class RunFolder:
         write_whole(self._recipe, dump_recipe(recipe))
         write_whole(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
 
-    def require(self, recipe: Recipe | FineTuningRecipe, resume: bool) -> None:
+    def require(self, recipe: FineTuningRecipe, resume: bool) -> None:
         """Raise ConfigurationError where a run cannot be started here, or gone on with."""
         if not resume:
             self.require_free()
@@ -89,27 +87,10 @@ class RunFolder:
             raise ConfigurationError(f"{self.best} holds what an earlier run learned: --output names another folder")
 
     def _has_state(self) -> bool:
-        return self._state.exists() or any((self.path / "states").glob("step-*.pt"))
-
-    def save_state(self, state: Mapping[str, Any]) -> None:
-        """Everything a resumed run needs, tensors and plain values; PicscribeError where the disk is full."""
-        try:
-            with whole_file(self._state) as stream:
-                torch.save(dict(state), stream)
-        except (OSError, RuntimeError) as error:  # torch raises RuntimeError where a write fails
-            kept = "the state saved before is kept: make room and resume" if self._state.exists() else "make room"
-            raise PicscribeError(f"{self._state}: cannot be written ({error}); {kept}") from error
-
-    def load_state(self) -> dict[str, Any]:
-        """The saved state. Raises CheckpointError where the file is damaged."""
-        try:
-            state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many types for a damaged file
-            raise CheckpointError(f"{self._state}: damaged ({type(error).__name__}); start the run anew") from error
-        return state
+        return any((self.path / "states").glob("step-*.pt"))
 
     def write_history(self, history: list[dict[str, float]]) -> None:
-        """history.csv, a row a validation or epoch, with the columns of all rows; and curves.png."""
+        """history.csv, a row a validation, with the columns of all rows; and curves.png."""
         columns = list(dict.fromkeys(key for row in history for key in row))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns)

