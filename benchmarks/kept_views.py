@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from picscribe.training import FineTuningRecipe
-from picscribe.training.fine_tuning import FineTuner
-from picscribe.training.fine_tuning_recipe import (
+from picscribe.training import Recipe
+from picscribe.training.loop import Trainer
+from picscribe.training.recipe import (
     DataSettings,
     ImageSettings,
     OptimisationSettings,
@@ -39,11 +39,11 @@ def write(folder: Path, count: int) -> None:
         (folder / f"{number}.txt").write_text(text, encoding="utf-8")
 
 
-def seconds(tuner: FineTuner) -> float:
+def seconds(trainer: Trainer) -> float:
     """Of a step, reading included."""
     started = time.perf_counter()
     for step in range(STEPS):
-        tuner.train_step(tuner.reader.prepare(step))
+        trainer.train_step(trainer.reader.prepare(step))
     return (time.perf_counter() - started) / STEPS
 
 
@@ -57,20 +57,20 @@ def main() -> None:
         photos = Path(temporary, "photos")
         photos.mkdir()
         write(photos, 144)
-        seen = FineTuningRecipe(
+        seen = Recipe(
             data=DataSettings((Source(str(photos)),)),
             weights=WeightSettings(train="decoder"),
             optimisation=OptimisationSettings(batch_images=32),
         )
         kept = replace(seen, image=ImageSettings(views=1))
-        tuners = [FineTuner(recipe, Path(temporary, str(n)), print) for n, recipe in enumerate((seen, kept))]
+        tuners = [Trainer(recipe, Path(temporary, str(n)), print) for n, recipe in enumerate((seen, kept))]
         started = time.perf_counter()
         next(tuners[1].reader.upcoming(0, 1, lambda: False))
         view = time.perf_counter() - started
-        for tuner in tuners:
-            tuner.model.train()
-            seconds(tuner)  # warms up
-        found = [[seconds(tuner) for tuner in tuners] for _ in range(runs)]
+        for trainer in tuners:
+            trainer.model.train()
+            seconds(trainer)  # warms up
+        found = [[seconds(trainer) for trainer in tuners] for _ in range(runs)]
     photo, feature = (statistics.median(times) for times in zip(*found, strict=True))
     ratios = sorted(one / other for one, other in found)
     print(f"a step of 32 photos: {photo:.2f} s over photos, {feature:.2f} s over what was kept")

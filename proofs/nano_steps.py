@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from picscribe import checkpoints
-from picscribe.training.fine_tuning_recipe import SavingSettings
+from picscribe.training.recipe import SavingSettings
 from picscribe.training.states import States
 from proofs.proving import AS_NANO_BEGAN, RUNS, evaluate, train
 

@@ -25,7 +25,7 @@ def train(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", show_default=False, help="With --data: the checkpoint to start from. [default: nano]"),
+        typer.Option("--from", show_default=False, help="With --data: the checkpoint to start from, or imagenet for a new one. [default: nano]"),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(show_default=False, help="The run's folder. [default: runs/NAME]")
@@ -40,9 +40,9 @@ def train(
     The run's folder holds the best checkpoint, a history, curves, samples, and a state that --resume goes on from;
     on SIGTERM and Ctrl-C the state is saved. Several processes: torchrun --nproc-per-node 2 -m picscribe train RECIPE
     """
-    from picscribe.training import fine_tune, load_recipe
+    from picscribe.training import load_recipe, train
     from picscribe.training.preview import preview
-    from picscribe.training.recipe import recipe_from
+    from picscribe.training.recipe_file import recipe_from
 
     if dry_run and resume:
         raise ConfigurationError("--dry-run shows a run before it begins: leave out --resume")
@@ -68,7 +68,7 @@ def train(
     if dry_run:
         write_line(preview(settings, folder))
         return
-    fine_tune(settings, folder, resume=resume, report=write_line)
+    train(settings, folder, resume=resume, report=write_line)
 
 
 def _sources(data: Path) -> dict[str, list[dict[str, str]]]:

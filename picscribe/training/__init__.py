@@ -1,7 +1,7 @@
 """From a recipe, one YAML file, to trained weights."""
 
-from picscribe.training.fine_tuning import fine_tune
-from picscribe.training.fine_tuning_recipe import FineTuningRecipe
-from picscribe.training.recipe import load_recipe
+from picscribe.training.loop import train
+from picscribe.training.recipe import Recipe
+from picscribe.training.recipe_file import load_recipe
 
-__all__ = ["FineTuningRecipe", "fine_tune", "load_recipe"]
+__all__ = ["Recipe", "load_recipe", "train"]

@@ -9,16 +9,16 @@ from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import EfficientNetLiteConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.fine_tuning_recipe import IMAGENET, FineTuningRecipe
 from picscribe.training.mixture import Data
 from picscribe.training.parameter_groups import lowest_parameters
+from picscribe.training.recipe import IMAGENET, Recipe
 from picscribe.training.shards import ShardItems
 
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 """Of the pixels that EfficientNet-Lite's weights were trained on, in TensorFlow."""
 
 
-def from_imagenet(recipe: FineTuningRecipe, data: Data) -> Checkpoint:
+def from_imagenet(recipe: Recipe, data: Data) -> Checkpoint:
     """The network of `recipe.network`, over a vocabulary learned from the texts of `data`.
 
     Raises ConfigurationError for streamed data, MissingPackageError where ImageNet's weights are not installed.

@@ -8,7 +8,7 @@ from picscribe.datasets import Example
 from picscribe.errors import InputError
 from picscribe.text.prompts import TrainingExample, training_example
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.fine_tuning_recipe import FineTuningRecipe
+from picscribe.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def group_by_image(examples: Sequence[Example]) -> tuple[Item, ...]:
     )
 
 
-def draw_texts(item: Item, tokenizer: Tokenizer, recipe: FineTuningRecipe, again: str) -> list[TrainingExample]:
+def draw_texts(item: Item, tokenizer: Tokenizer, recipe: Recipe, again: str) -> list[TrainingExample]:
     """The texts that a pass, such as an epoch, learns about an image: all of them, or `texts_an_image`, drawn.
 
     With objective cider so many of its questions: its captions are what samples are held against, and take no places.

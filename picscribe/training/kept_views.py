@@ -1,4 +1,4 @@
-"""What the frozen part of a fine-tuned image encoder makes of each photo, in so many views, computed once a view."""
+"""What the frozen part of an image encoder makes of each photo, in so many views, computed once a view."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,9 +9,9 @@ from torch import Tensor
 from picscribe.checkpoints import Checkpoint
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.training.augmentation import View, draw_square, draw_view
-from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.items import Item
 from picscribe.training.mixture import Data
+from picscribe.training.recipe import Recipe
 from picscribe.training.shards import ShardItems
 from picscribe.training.stopping import Stopped
 from picscribe.training.views import FrozenFeatures
@@ -23,7 +23,7 @@ class KeptViews:
     """Features of a run's photos under the `blocks` that do not learn; a view is computed when first needed."""
 
     def __init__(
-        self, recipe: FineTuningRecipe, start: Checkpoint, data: Data, folder: Path, report: Callable[[str], None]
+        self, recipe: Recipe, start: Checkpoint, data: Data, folder: Path, report: Callable[[str], None]
     ) -> None:
         """Raises ConfigurationError for data whose views cannot be kept."""
         if data.has_videos or any(isinstance(part.items, ShardItems) for part in data.parts):
@@ -69,7 +69,7 @@ class KeptViews:
 
 
 def keep_views(
-    recipe: FineTuningRecipe, start: Checkpoint, data: Data, processes: int, run: Path, report: Callable[[str], None]
+    recipe: Recipe, start: Checkpoint, data: Data, processes: int, run: Path, report: Callable[[str], None]
 ) -> KeptViews | None:
     """What frozen blocks make of the photos, where the recipe has that kept; ConfigurationError where it cannot be."""
     image = recipe.image

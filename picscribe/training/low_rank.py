@@ -7,7 +7,7 @@ from torch import nn
 
 from picscribe.errors import ConfigurationError, MissingPackageError
 from picscribe.model import Git
-from picscribe.training.fine_tuning_recipe import WeightSettings
+from picscribe.training.recipe import WeightSettings
 
 
 def add_low_rank(model: Git, settings: WeightSettings) -> None:

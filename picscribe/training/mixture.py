@@ -14,8 +14,8 @@ import numpy as np
 from picscribe.datasets import Dataset, Example, load_examples, read_dataset
 from picscribe.datasets.fingerprint import hash_examples
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.training.fine_tuning_recipe import DataSettings, Source
 from picscribe.training.items import Item, group_by_image
+from picscribe.training.recipe import DataSettings, Source
 from picscribe.training.shards import ShardItems, shards_of
 
 

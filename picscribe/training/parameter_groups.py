@@ -9,7 +9,7 @@ from torch import nn
 from picscribe.errors import ConfigurationError
 from picscribe.model import Git
 from picscribe.model.clip_vit import ClipVit
-from picscribe.training.fine_tuning_recipe import FineTuningRecipe
+from picscribe.training.recipe import Recipe
 
 
 def depth_of(model: Git, name: str) -> int:
@@ -45,7 +45,7 @@ def lowest_parameters(encoder: nn.Module, blocks: int) -> Iterator[nn.Parameter]
             yield parameter
 
 
-def make_optimiser(model: Git, recipe: FineTuningRecipe) -> torch.optim.AdamW:
+def make_optimiser(model: Git, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW; `peak_lr` of each group is what the schedule scales. Raises ConfigurationError where nothing learns."""
     settings = recipe.optimisation
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}

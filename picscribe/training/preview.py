@@ -7,10 +7,10 @@ from pathlib import Path
 from picscribe.model import Git
 from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.fine_tuning import FineTuner
-from picscribe.training.fine_tuning_recipe import IMAGENET, FineTuningRecipe
+from picscribe.training.loop import Trainer
 from picscribe.training.parameter_groups import count_parameters
-from picscribe.training.recipe import dump_recipe
+from picscribe.training.recipe import IMAGENET, Recipe
+from picscribe.training.recipe_file import dump_recipe
 from picscribe.training.run_folder import RunFolder
 
 FLOAT = 4
@@ -21,7 +21,7 @@ RUNTIME = 2**28
 FIRST_BATCH = "the first batch, what the loss counts in «marks»:"
 
 
-def preview(recipe: FineTuningRecipe, output: Path) -> str:
+def preview(recipe: Recipe, output: Path) -> str:
     """The recipe with every setting, what it comes to, and the first batch with what the loss counts in «marks».
 
     Raises whatever would stop the run before its first step.
@@ -30,40 +30,40 @@ def preview(recipe: FineTuningRecipe, output: Path) -> str:
     return "\n".join([dump_recipe(recipe).rstrip(), "", *_said(recipe, output)])
 
 
-def _said(recipe: FineTuningRecipe, output: Path) -> Iterator[str]:
-    tuner = FineTuner(recipe, output, print)
-    data, weights, optimisation = tuner.data, recipe.weights, recipe.optimisation
+def _said(recipe: Recipe, output: Path) -> Iterator[str]:
+    trainer = Trainer(recipe, output, print)
+    data, weights, optimisation = trainer.data, recipe.weights, recipe.optimisation
     images = sum(len(part.items) for part in data.parts)
     yield f"data: {images:,} images, {data.epoch_size():,} an epoch; {len(data.validation):,} examples to validate on"
     if recipe.start == IMAGENET:
-        yield f"vocabulary: {tuner.start.tokenizer.vocabulary_size:,} words and pieces, of the training texts"
-    yield _weights(tuner.model)
-    yield f"steps: {tuner.total:,}, {tuner.reader.batches.steps_an_epoch:,} an epoch"
-    encoder = tuner.model.config.image_encoder
-    size = max(recipe.image.sizes or (tuner.start.preprocessing.size,))
-    tokens = dataclasses.replace(encoder, image_size=size).tokens * max(1, tuner.model.config.frames)
+        yield f"vocabulary: {trainer.start.tokenizer.vocabulary_size:,} words and pieces, of the training texts"
+    yield _weights(trainer.model)
+    yield f"steps: {trainer.total:,}, {trainer.reader.batches.steps_an_epoch:,} an epoch"
+    encoder = trainer.model.config.image_encoder
+    size = max(recipe.image.sizes or (trainer.start.preprocessing.size,))
+    tokens = dataclasses.replace(encoder, image_size=size).tokens * max(1, trainer.model.config.frames)
     passed = weights.train == "all" or (weights.train == "lora" and weights.lora_in == "all")
     yield _memory(
-        tuner.model,
-        images=optimisation.batch_images / optimisation.accumulate / tuner.processes,
+        trainer.model,
+        images=optimisation.batch_images / optimisation.accumulate / trainer.processes,
         image_tokens=tokens,
         text_tokens=recipe.data.texts_an_image * recipe.data.max_tokens / 2,
-        encoder_layers=len(tuner.model.image_encoder.blocks) - weights.frozen_blocks if passed else 0,
+        encoder_layers=len(trainer.model.image_encoder.blocks) - weights.frozen_blocks if passed else 0,
         averaged=bool(optimisation.ema_decay),
         computed_again=weights.activation_checkpointing,
     )
-    if (kept := tuner.reader.kept) is not None:
+    if (kept := trainer.reader.kept) is not None:
         yield _views(kept.views, kept.features.bytes_a_view(), kept.features.folder)
     else:
-        step = FLOAT * optimisation.batch_images / tuner.processes * max(1, tuner.reader.frames) * 3 * size**2
-        yield f"photos in memory: at most {step * tuner.reader.steps_in_memory() / 2**30:.1f} GiB a process"
+        step = FLOAT * optimisation.batch_images / trainer.processes * max(1, trainer.reader.frames) * 3 * size**2
+        yield f"photos in memory: at most {step * trainer.reader.steps_in_memory() / 2**30:.1f} GiB a process"
     yield FIRST_BATCH
-    tuner.reader.kept = None  # which would take as long as an epoch
-    prepared = tuner.reader.prepare(0)
+    trainer.reader.kept = None  # which would take as long as an epoch
+    prepared = trainer.reader.prepare(0)
     yield from (f"  {name}: {problem}" for name, problem in prepared.skipped)
     for part in prepared.parts:
         for item, texts in zip(part.items, part.texts, strict=True):
-            yield from (f"  {item.id}: {_shown(tuner.start.tokenizer, text)}" for text in texts)
+            yield from (f"  {item.id}: {_shown(trainer.start.tokenizer, text)}" for text in texts)
 
 
 def _weights(model: Git) -> str:

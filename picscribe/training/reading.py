@@ -15,10 +15,10 @@ from picscribe.media.preprocessing import stacked
 from picscribe.media.reading import READERS, read_ahead
 from picscribe.media.video import read_frames
 from picscribe.text.prompts import TrainingExample
-from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.items import Item, draw_texts
 from picscribe.training.kept_views import KeptViews, view_of
 from picscribe.training.mixture import Batches, share_of
+from picscribe.training.recipe import Recipe
 from picscribe.training.views import may_mirror
 
 AHEAD = 2
@@ -49,7 +49,7 @@ class Reader:
 
     def __init__(
         self,
-        recipe: FineTuningRecipe,
+        recipe: Recipe,
         start: Checkpoint,
         batches: Batches,
         processes: int,

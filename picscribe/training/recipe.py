@@ -1,112 +1,321 @@
-"""A training run as frozen dataclasses, read from one YAML file; unknown keys name the nearest known one."""
+"""A training run as frozen dataclasses: everything that decides its result."""
 
-import dataclasses
-import difflib
-import math
-import reprlib
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import yaml
+from typing import Literal
 
 from picscribe.errors import ConfigurationError
-from picscribe.training.fine_tuning_recipe import IMAGENET, FineTuningRecipe
+from picscribe.generation import GenerationOptions
+from picscribe.model import EfficientNetLiteConfig, TextDecoderConfig
+from picscribe.training.augmentation import Augmentation
 
-Config = TypeVar("Config")
-
-
-def _build(kind: type[Config], values: object, where: str) -> Config:
-    """A dataclass from a mapping, nested dataclasses too; every key and every type is checked."""
-    if not isinstance(values, Mapping):
-        raise ConfigurationError(f"{where or 'the recipe'} must hold settings (key: value), not {values!r}")
-    hints = typing.get_type_hints(kind)
-    arguments: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{where}.{key}" if where else str(key)
-        if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(hints)}"
-            raise ConfigurationError(f"unknown setting {name!r}{hint}")
-        arguments[key] = _value(hints[key], value, name)
-    return kind(**arguments)
+TrainedPart = Literal["all", "decoder", "lora"]
+IMAGENET = "imagenet"
+"""The start that is no checkpoint."""
 
 
-def _value(kind: Any, value: object, name: str) -> object:
-    if dataclasses.is_dataclass(kind):
-        return _build(typing.cast("type[Any]", kind), value, name)
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigurationError(f"{name} must be a list, not {reprlib.repr(value)}")
-        return tuple(_value(typing.get_args(kind)[0], one, f"{name}[{place}]") for place, one in enumerate(value))
-    if typing.get_origin(kind) is Literal:
-        if value not in typing.get_args(kind):
-            raise ConfigurationError(
-                f"{name} must be one of {', '.join(typing.get_args(kind))}, not {reprlib.repr(value)}"
-            )
-        return value
-    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:  # YAML reads 1e-3 as text.
-            number = float(value)
-        except (ValueError, OverflowError):
-            number = math.nan
-        if math.isfinite(number):
-            return number
-    elif (
-        isinstance(kind, type | types.UnionType)
-        and isinstance(value, kind)
-        and (kind is bool or not isinstance(value, bool))
-    ):
-        return value
-    raise ConfigurationError(f"{name} must be of type {getattr(kind, '__name__', kind)}, not {reprlib.repr(value)}")
+@dataclass(frozen=True)
+class Source:
+    """One data set, in any form that `picscribe data inspect` knows; paths are relative to where the command runs.
 
-
-def _parse(text: str, where: str) -> object:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{where}: not a YAML file: {' '.join(str(error).split())}") from error
-
-
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> FineTuningRecipe:
-    """Read a recipe; `overrides` are "section.key=value" and win.
-
-    Raises ConfigurationError that names the setting.
+    split: as the data set names it, several joined by "+"; "" for a data set that has but one. weight: how many times
+    an epoch goes over it; 0.5 takes half of it, another half each epoch; what several of one weight say of an image is
+    learned together. stream: WebDataset tars, of which a few are known at a time, for more captions than memory holds;
+    all are read through once before the first step.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot read the recipe ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: not a YAML file: {error}") from error
-    values = _parse(text, str(path)) or {}
-    if not isinstance(values, dict):
-        raise ConfigurationError(f"{path}: a recipe holds settings (key: value), not {reprlib.repr(values)}")
-    return recipe_from(values, overrides)
+
+    path: str = ""
+    split: str = ""
+    images: str = ""
+    format: str = ""
+    weight: float = 1.0
+    stream: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ConfigurationError("a data set needs a path: path=FOLDER or an annotation file")
+        if not 0 < self.weight <= 1000:
+            raise ConfigurationError(f"{self.path}: weight must be above 0 and at most 1000, not {self.weight!r}")
 
 
-def recipe_from(values: dict[str, Any], overrides: Sequence[str] = ()) -> FineTuningRecipe:
-    """A recipe from its settings as YAML has them, under `overrides`; as `load_recipe`."""
-    for override in overrides:
-        name, equals, text = override.partition("=")
-        if not equals or not name:
-            raise ConfigurationError(f"{override!r}: an override has the form section.key=value")
-        *sections, key = name.split(".")
-        section = values
-        for part in sections:
-            section = section.setdefault(part, {})
-            if not isinstance(section, dict):
-                raise ConfigurationError(f"{override!r}: {part!r} is a value, not a section")
-        section[key] = _parse(text, repr(override))
-    if "start" not in values:
-        raise ConfigurationError(
-            f"a recipe says where it starts: add start=nano, another checkpoint, or start={IMAGENET}"
+@dataclass(frozen=True)
+class DataSettings:
+    """What is learned from, and what is captioned to see how far it is.
+
+    validation: none leaves `held_out` of the training images, drawn by the seed, for that.
+    texts_an_image: of an image's captions and questions so many, drawn anew each epoch, over one image prefix; with
+        objective cider, of its questions.
+    max_tokens: the longest text, prefix and target together (FACTS of the original: 40).
+    """
+
+    train: tuple[Source, ...] = ()
+    validation: tuple[Source, ...] = ()
+    held_out: float = 0.1
+    texts_an_image: int = 5
+    max_tokens: int = 40
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise ConfigurationError("data.train is empty: name at least one data set")
+        if not 0 < self.held_out < 1:
+            raise ConfigurationError(f"data.held_out must be between 0 and 1, not {self.held_out!r}")
+        _at_least("data", self, texts_an_image=1, max_tokens=3)
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """Pixels: random views as in the paper. Of several `sizes` each batch takes one; a single one is the model's from
+    then on, also where it is used.
+
+    frames: of videos; a start without temporal embeddings is given so many (0: 6, the paper's). views: a photo is
+    learned in so many views in turn (0: a new one each epoch), and what the frozen blocks of the image encoder make of
+    a view is computed once and kept in `features`, by default a folder of the run's.
+    """
+
+    sizes: tuple[int, ...] = ()
+    frames: int = 0
+    views: int = 0
+    features: str = ""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        _at_least("image", self, frames=0, views=0)
+        if self.views and (self.frames or len(self.sizes) > 1):
+            raise ConfigurationError("image.views is for photos of one size: leave it out, or frames and sizes")
+        if self.features and not self.views:
+            raise ConfigurationError("image.features is where the features of image.views go: set that too")
+        if any(size < 16 or size > 2048 for size in self.sizes):
+            raise ConfigurationError(f"image.sizes must be from 16 to 2048 pixels, not {list(self.sizes)}")
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What `start: imagenet` begins with: EfficientNet-Lite `variant` with ImageNet's weights, for photos of
+    `image_size`, and a text decoder from scratch, over a vocabulary learned from the training texts."""
+
+    variant: int = 2
+    image_size: int = 256
+    vocabulary_size: int = 3500
+    min_frequency: int = 2
+    width: int = 256
+    layers: int = 3
+    heads: int = 4
+    mlp_width: int = 1024
+    max_positions: int = 64
+
+    def __post_init__(self) -> None:
+        _at_least("network", self, vocabulary_size=1, min_frequency=1, image_size=16)
+        # These check themselves; better here than after the data are read.
+        EfficientNetLiteConfig(self.variant, self.image_size)
+        TextDecoderConfig(
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            mlp_width=self.mlp_width,
+            max_positions=self.max_positions,
         )
-    return _build(FineTuningRecipe, values, "")
 
 
-def dump_recipe(recipe: FineTuningRecipe) -> str:
-    """The recipe as YAML, every setting spelled out."""
-    return yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False, allow_unicode=True)
+@dataclass(frozen=True)
+class WeightSettings:
+    """Which weights learn. `decoder` leaves the image encoder as it is, `lora` trains low-rank additions to all
+    linear layers of what `lora_in` names, and merges them when a model is saved.
+
+    frozen_blocks: so many blocks of the image encoder, from the pixels on, stay as they are. frozen_depthwise: so do
+    EfficientNet-Lite's depthwise filters in the others: few weights, with which nano overfitted sooner. layer_decay:
+    its layers learn slower the nearer they are to the pixels, each by this factor. image_dropout: the share of what
+    the image encoder makes of an image, cells or patches drawn anew each step, that is hidden from the decoder.
+    word_dropout: the share of a text's words, drawn anew each step, that is hidden from the words after it.
+    activation_checkpointing: less memory for about a third more time. sharded: of several processes each keeps its
+    share of weights and of the optimiser (FSDP).
+    """
+
+    train: TrainedPart = "all"
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    lora_in: Literal["decoder", "all"] = "decoder"
+    frozen_blocks: int = 0
+    frozen_depthwise: bool = False
+    layer_decay: float = 1.0
+    dropout: float = 0.1
+    image_dropout: float = 0.0
+    word_dropout: float = 0.0
+    activation_checkpointing: bool = False
+    sharded: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least("weights", self, lora_rank=1, frozen_blocks=0)
+        if self.frozen_blocks and self.train != "all":
+            raise ConfigurationError(f"weights.frozen_blocks is for weights.train: all, not {self.train}")
+        if self.sharded and self.train == "lora":
+            raise ConfigurationError("weights.sharded is for weights.train: all or decoder; LoRA's additions are small")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigurationError(f"weights.layer_decay must be above 0 and at most 1, not {self.layer_decay!r}")
+        for name in ("dropout", "image_dropout", "word_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigurationError(f"weights.{name} must be in [0, 1), not {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class OptimisationSettings:
+    """AdamW with warm-up and a cosine to 0; a batch is images, over all processes, in `accumulate` parts.
+
+    Either `epochs` or, where it is not 0, `steps` says how long. Learning rates are the paper's for pre-training. The
+    warm-up takes at most a quarter of a run.
+    """
+
+    epochs: int = 10
+    steps: int = 0
+    batch_images: int = 32
+    accumulate: int = 1
+    learning_rate: float = 5e-5
+    encoder_learning_rate: float = 1e-5
+    weight_decay: float = 0.05
+    warmup_steps: int = 500
+    clip_norm: float = 1.0
+    label_smoothing: float = 0.1
+    ema_decay: float = 0.0
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        _at_least("optimisation", self, epochs=1, steps=0, batch_images=1, accumulate=1, warmup_steps=0)
+        _at_least("optimisation", self, learning_rate=0, encoder_learning_rate=0, weight_decay=0, clip_norm=1e-9)
+        for name in ("label_smoothing", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigurationError(f"optimisation.{name} must be in [0, 1), not {getattr(self, name)!r}")
+        if self.batch_images % self.accumulate:
+            raise ConfigurationError(
+                f"optimisation.batch_images ({self.batch_images}) must be a multiple of accumulate ({self.accumulate})"
+            )
+
+
+@dataclass(frozen=True)
+class SelfCriticalSettings:
+    """CIDEr optimisation (Rennie et al., 2017, arXiv 1612.00563): so many sampled captions an image, each held against
+    the mean of the others, or against the greedy caption. `document_frequencies` of CIDEr: a file from `picscribe data
+    frequencies`; "" for those of the training captions."""
+
+    samples: int = 5
+    baseline: Literal["others", "greedy"] = "others"
+    temperature: float = 1.0
+    max_new_tokens: int = 20
+    document_frequencies: str = ""
+
+    def __post_init__(self) -> None:
+        _at_least("self_critical", self, samples=2 if self.baseline == "others" else 1, max_new_tokens=1)
+        if not 0 < self.temperature <= 100:
+            raise ConfigurationError(f"self_critical.temperature must be above 0, not {self.temperature!r}")
+
+
+@dataclass(frozen=True)
+class ValidationSettings:
+    """Scores of `images` of the validation data every so many steps (0: every epoch), the best checkpoint kept.
+
+    patience: stop after so many validations without a better score; 0 never.
+    """
+
+    every_steps: int = 0
+    images: int = 1000
+    beams: int = 4
+    length_penalty: float = 0.6
+    max_new_tokens: int = 20
+    batch_images: int = 32
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least("validation", self, every_steps=0, images=1, batch_images=1, patience=0)
+        self.options()
+
+    def options(self) -> GenerationOptions:
+        """How images are captioned."""
+        return GenerationOptions(
+            beams=self.beams, length_penalty=self.length_penalty, max_new_tokens=self.max_new_tokens
+        )
+
+
+@dataclass(frozen=True)
+class SavingSettings:
+    """The state to go on from, the last `keep` of them: with each validation, after so many minutes without one (0:
+    never), and every so many steps (0: never)."""
+
+    every_steps: int = 0
+    every_minutes: float = 10.0
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        _at_least("saving", self, every_steps=0, every_minutes=0, keep=1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run: everything that decides its result.
+
+    start: a name that `picscribe models` lists, a folder, or "imagenet" for a new model of `network`. objective:
+    "words", the next word of people's captions and answers, or "cider" ("scst" is the same), sampled captions by their
+    CIDEr, and beside them as they were answered the questions about the same photos. trackers: "tensorboard", "wandb",
+    "trackio".
+    """
+
+    start: str = "nano"
+    name: str = "run"
+    seed: int = 1
+    objective: Literal["words", "cider", "scst"] = "words"
+    trackers: tuple[str, ...] = ()
+    data: DataSettings = field(default_factory=lambda: DataSettings((Source("."),)))
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    image: ImageSettings = field(default_factory=ImageSettings)
+    weights: WeightSettings = field(default_factory=WeightSettings)
+    optimisation: OptimisationSettings = field(default_factory=OptimisationSettings)
+    self_critical: SelfCriticalSettings = field(default_factory=SelfCriticalSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    saving: SavingSettings = field(default_factory=SavingSettings)
+
+    def __post_init__(self) -> None:
+        require_name_and_seed(self.name, self.seed)
+        if self.objective == "scst":
+            object.__setattr__(self, "objective", "cider")
+        if unknown := set(self.trackers) - {"tensorboard", "wandb", "trackio"}:
+            raise ConfigurationError(f"trackers: {sorted(unknown)[0]!r} is none of tensorboard, wandb, trackio")
+        if self.weights.train == "lora" and self.optimisation.ema_decay:
+            raise ConfigurationError("optimisation.ema_decay and weights.train: lora do not go together: choose one")
+        if self.image.views and self.weights.train == "all" and not self.weights.frozen_blocks:
+            raise ConfigurationError(
+                "image.views keeps what frozen blocks compute, and none are frozen: set weights.frozen_blocks, or "
+                "weights.train to decoder"
+            )
+        if self.image.views and self.weights.train == "lora" and self.weights.lora_in == "all":
+            raise ConfigurationError("image.views is for LoRA in the decoder alone: set weights.lora_in to decoder")
+        if self.objective == "cider" and self.weights.word_dropout:
+            raise ConfigurationError(
+                "weights.word_dropout is for people's words, not for objective: cider: leave it out"
+            )
+        self._check_start()
+
+    def _check_start(self) -> None:
+        if self.start != IMAGENET:
+            if self.network != NetworkSettings():
+                raise ConfigurationError(
+                    f"network is for start={IMAGENET}; {self.start} has one of its own: leave it out"
+                )
+            return
+        if self.weights.train == "lora":
+            raise ConfigurationError(
+                f"LoRA adds to what a decoder has learned, and that of start={IMAGENET} has nothing"
+            )
+        if len(self.image.sizes) == 1:
+            raise ConfigurationError(f"network.image_size is the size of start={IMAGENET}: leave out image.sizes")
+
+
+def _at_least(section: str, settings: object, **bounds: float) -> None:
+    for name, bound in bounds.items():
+        value = getattr(settings, name)
+        if value < bound:
+            raise ConfigurationError(f"{section}.{name} must be at least {bound}, not {value!r}")
+
+
+def require_name_and_seed(name: str, seed: int) -> None:
+    """Raise ConfigurationError for a name that is no plain folder's, or a seed that no generator takes."""
+    if Path(name).name != name or name in ("", "..") or not name.isprintable():
+        raise ConfigurationError(f"name must be a plain name, without folders, not {name!r}")
+    if not 0 <= seed < 2**63:
+        raise ConfigurationError(f"seed must be from 0 to 2**63 - 1, not {seed}")

@@ -13,8 +13,8 @@ from filelock import FileLock, Timeout
 from picscribe.datasets import Example
 from picscribe.errors import ConfigurationError, PicscribeError
 from picscribe.training.curves import draw_curves
-from picscribe.training.fine_tuning_recipe import FineTuningRecipe
-from picscribe.training.recipe import dump_recipe
+from picscribe.training.recipe import Recipe
+from picscribe.training.recipe_file import dump_recipe
 from picscribe.versions import versions
 from picscribe.whole_files import write_whole
 
@@ -32,7 +32,7 @@ class RunFolder:
         # The operating system's, which ends with the process, however it ends; within one it may be held twice.
         self._lock = FileLock(path / ".lock", is_singleton=True)
 
-    def open(self, recipe: FineTuningRecipe, resume: bool) -> None:
+    def open(self, recipe: Recipe, resume: bool) -> None:
         """Start a run here, or go on with one, until `close`. Raises ConfigurationError where that would lose or mix
         runs, and where another process is training here."""
         if resume:
@@ -48,7 +48,7 @@ class RunFolder:
         write_whole(self._recipe, dump_recipe(recipe))
         write_whole(self.path / "versions.json", json.dumps(versions(), indent=2) + "\n")
 
-    def require(self, recipe: FineTuningRecipe, resume: bool) -> None:
+    def require(self, recipe: Recipe, resume: bool) -> None:
         """Raise ConfigurationError where a run cannot be started here, or gone on with."""
         if not resume:
             self.require_free()

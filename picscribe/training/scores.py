@@ -16,9 +16,9 @@ from picscribe.evaluation.results import Item
 from picscribe.evaluation.warning_signs import warning_signs
 from picscribe.model import Git
 from picscribe.scribe import Scribe
-from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.low_rank import has_low_rank, merged
 from picscribe.training.mixture import Data
+from picscribe.training.recipe import Recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.versions import versions
 
@@ -29,7 +29,7 @@ class Scores:
 
     def __init__(
         self,
-        recipe: FineTuningRecipe,
+        recipe: Recipe,
         data: Data,
         start: Checkpoint,
         folder: RunFolder,

@@ -20,9 +20,9 @@ from picscribe.generation.decoding import room_for
 from picscribe.model import Git
 from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.fine_tuning_recipe import SelfCriticalSettings
 from picscribe.training.items import Item
 from picscribe.training.mixture import Data
+from picscribe.training.recipe import SelfCriticalSettings
 
 Tokens = tuple[int, ...]
 END = " endofcaption"

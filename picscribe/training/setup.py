@@ -12,19 +12,19 @@ from picscribe.checkpoints import Checkpoint
 from picscribe.errors import ConfigurationError, MissingPackageError
 from picscribe.model import Git
 from picscribe.model.efficientnet_lite import EfficientNetLite
-from picscribe.training.fine_tuning_recipe import IMAGENET, FineTuningRecipe, WeightSettings
 from picscribe.training.from_imagenet import from_imagenet
 from picscribe.training.low_rank import add_low_rank
 from picscribe.training.mixture import Data
 from picscribe.training.parameter_groups import freeze_lowest
 from picscribe.training.precision import precision_here
+from picscribe.training.recipe import IMAGENET, Recipe, WeightSettings
 
 PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # accelerate's names
 FRAMES = 6
 """Of a video, where neither checkpoint nor recipe says; the paper's."""
 
 
-def make_accelerator(recipe: FineTuningRecipe, output: Path) -> Any:
+def make_accelerator(recipe: Recipe, output: Path) -> Any:
     """accelerate's view of the processes and the device. Raises MissingPackageError where it is not installed."""
     try:
         from accelerate import Accelerator
@@ -47,7 +47,7 @@ def make_accelerator(recipe: FineTuningRecipe, output: Path) -> Any:
     return accelerator
 
 
-def load_start(recipe: FineTuningRecipe, data: Data) -> Checkpoint:
+def load_start(recipe: Recipe, data: Data) -> Checkpoint:
     """The checkpoint to start from, or a new one, its weights trained or frozen as the recipe says.
 
     For videos it has temporal embeddings; where it came without them as many as `image.frames`, or the paper's.

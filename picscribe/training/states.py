@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from picscribe.errors import CheckpointError, PicscribeError
-from picscribe.training.fine_tuning_recipe import SavingSettings
+from picscribe.training.recipe import SavingSettings
 from picscribe.whole_files import PARTIAL, whole_file
 
 NAME = re.compile(r"step-(\d{8})\.pt")

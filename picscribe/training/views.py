@@ -1,6 +1,6 @@
 """Features of random views of every image under the frozen blocks of an image encoder, computed once, kept on disk.
 
-Fine-tuning only what comes after leaves the frozen blocks' output of a view unchanged, so a run draws a fixed number of
+Training only what comes after leaves the frozen blocks' output of a view unchanged, so a run draws a fixed number of
 views an image, pays for the frozen blocks once a view, and then reads a few tens of kilobytes instead of a photo.
 """
 

@@ -1,4 +1,4 @@
-"""What every test of fine-tuning begins from."""
+"""What tests of training begin from."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

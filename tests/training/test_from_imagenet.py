@@ -15,10 +15,12 @@ from picscribe.checkpoints.imagenet import imagenet_file, load_imagenet
 from picscribe.errors import ConfigurationError, MissingPackageError
 from picscribe.model import EfficientNetLiteConfig, Git
 from picscribe.model.efficientnet_lite import EfficientNetLite
-from picscribe.training import FineTuningRecipe, fine_tune, fine_tuning
+from picscribe.training import Recipe, loop, train
 from picscribe.training.augmentation import Augmentation
-from picscribe.training.fine_tuning import FineTuner
-from picscribe.training.fine_tuning_recipe import (
+from picscribe.training.loop import Trainer
+from picscribe.training.moving_average import move_average
+from picscribe.training.preview import preview
+from picscribe.training.recipe import (
     DataSettings,
     ImageSettings,
     NetworkSettings,
@@ -27,8 +29,6 @@ from picscribe.training.fine_tuning_recipe import (
     ValidationSettings,
     WeightSettings,
 )
-from picscribe.training.moving_average import move_average
-from picscribe.training.preview import preview
 
 pytest.importorskip("accelerate")
 
@@ -39,7 +39,7 @@ WATCHED = "image_encoder.position_embedding"
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> FineTuningRecipe:
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """Six training and two validation images, 64 pixels, two captions each; three steps an epoch."""
     try:
         imagenet_file(0)
@@ -61,11 +61,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> FineTuningRecipe:
             }
         )
     (folder / "dataset_tiny.json").write_text(json.dumps({"images": entries}))
-    train, val = (Source(str(folder / "dataset_tiny.json"), split, str(folder)) for split in ("train", "val"))
-    return FineTuningRecipe(
+    learned, validated = (Source(str(folder / "dataset_tiny.json"), split, str(folder)) for split in ("train", "val"))
+    return Recipe(
         start="imagenet",
         name="tiny",
-        data=DataSettings((train,), (val,)),
+        data=DataSettings((learned,), (validated,)),
         network=NetworkSettings(0, 64, 300, 1, width=32, layers=1, heads=2, mlp_width=64),
         image=ImageSettings(
             views=2, features=str(folder / "features"), augmentation=Augmentation(0.6, 1.2, mirror=True)
@@ -79,7 +79,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> FineTuningRecipe:
 
 
 @pytest.fixture(scope="module")
-def whole(recipe: FineTuningRecipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[torch.Tensor]]:
+def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[torch.Tensor]]:
     """A run to its end: its folder, and the weight that was watched after every step."""
     folder, watched = tmp_path_factory.mktemp("whole") / "run", list[torch.Tensor]()
 
@@ -89,8 +89,8 @@ def whole(recipe: FineTuningRecipe, tmp_path_factory: pytest.TempPathFactory) ->
         move_average(average, model, decay, number)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fine_tuning, "move_average", watch)
-        fine_tune(recipe, folder, report=silent)
+        patch.setattr(loop, "move_average", watch)
+        train(recipe, folder, report=silent)
     return folder, watched
 
 
@@ -106,7 +106,7 @@ def state_of(run: Path) -> dict[str, Any]:
 # The run
 
 
-def test_it_learns_and_the_best_checkpoint_captions(whole: Any, recipe: FineTuningRecipe) -> None:
+def test_it_learns_and_the_best_checkpoint_captions(whole: Any, recipe: Recipe) -> None:
     folder, _ = whole
     losses = [row["loss"] for row in state_of(folder)["history"]]
     assert len(losses) == EPOCHS
@@ -119,20 +119,20 @@ def test_it_learns_and_the_best_checkpoint_captions(whole: Any, recipe: FineTuni
 
 
 def test_it_goes_on_from_where_it_stopped(
-    whole: Any, recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Any, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The vocabulary and the weights that it began from are made anew, and are the same."""
-    step = FineTuner.train_step
+    step = Trainer.train_step
 
-    def stop(tuner: FineTuner, prepared: Any) -> float:
-        tuner._ask_to_stop()
-        return step(tuner, prepared)
+    def stop(trainer: Trainer, prepared: Any) -> float:
+        trainer._ask_to_stop()
+        return step(trainer, prepared)
 
-    monkeypatch.setattr(FineTuner, "train_step", stop)
-    fine_tune(recipe, tmp_path / "run", report=silent)
+    monkeypatch.setattr(Trainer, "train_step", stop)
+    train(recipe, tmp_path / "run", report=silent)
     monkeypatch.undo()
     assert state_of(tmp_path / "run")["step"] == 1
-    fine_tune(recipe, tmp_path / "run", resume=True, report=silent)
+    train(recipe, tmp_path / "run", resume=True, report=silent)
     found, expected = (state_of(run)["model"] for run in (tmp_path / "run", whole[0]))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
@@ -153,43 +153,39 @@ def test_frozen_parts_are_imagenets_and_all_others_have_moved(whole: Any) -> Non
         assert unchanged == (name in frozen), name
 
 
-def test_the_vocabulary_is_that_of_the_training_texts(recipe: FineTuningRecipe, tmp_path: Path) -> None:
-    tokenizer = FineTuner(recipe, tmp_path, silent).start.tokenizer
+def test_the_vocabulary_is_that_of_the_training_texts(recipe: Recipe, tmp_path: Path) -> None:
+    tokenizer = Trainer(recipe, tmp_path, silent).start.tokenizer
     assert {"square", "ground", *COLOURS} <= set(tokenizer.vocabulary)
     assert len(tokenizer.encode("the ground")) > 2, "nobody says 'the'"
 
 
-def test_questions_are_words_too(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_questions_are_words_too(recipe: Recipe, tmp_path: Path) -> None:
     for number in range(4):
         Image.new("RGB", (32, 32)).save(tmp_path / f"{number}.png")
     rows = [{"file_name": f"{number}.png", "question": "which colour?", "answer": "black"} for number in range(4)]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     asked = replace(recipe, data=DataSettings((Source(str(tmp_path)),)))
-    assert {"which", "colour", "black"} <= set(FineTuner(asked, tmp_path / "run", silent).start.tokenizer.vocabulary)
+    assert {"which", "colour", "black"} <= set(Trainer(asked, tmp_path / "run", silent).start.tokenizer.vocabulary)
 
 
-def test_depthwise_filters_may_stay_too(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_depthwise_filters_may_stay_too(recipe: Recipe, tmp_path: Path) -> None:
     for frozen in (False, True):
         weights = replace(recipe.weights, frozen_depthwise=frozen)
-        blocks = FineTuner(replace(recipe, weights=weights), tmp_path, silent).model.image_encoder.blocks
+        blocks = Trainer(replace(recipe, weights=weights), tmp_path, silent).model.image_encoder.blocks
         learns = [all(p.requires_grad for p in block.depthwise.parameters()) for block in blocks]
         assert learns == [False] * FROZEN + [not frozen] * (len(blocks) - FROZEN)
         assert all(p.requires_grad for p in blocks[-1].project.parameters())
 
 
-def test_a_vit_has_no_depthwise_filters(
-    recipe: FineTuningRecipe, save_start: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_vit_has_no_depthwise_filters(recipe: Recipe, save_start: Callable[..., Path], tmp_path: Path) -> None:
     start = str(save_start(tmp_path / "vit", ["a"]))
     weights = WeightSettings(frozen_depthwise=True)
     with pytest.raises(ConfigurationError, match="frozen_depthwise is for EfficientNet-Lite"):
         other = replace(recipe, start=start, network=NetworkSettings(), image=ImageSettings(), weights=weights)
-        FineTuner(other, tmp_path / "run", silent)
+        Trainer(other, tmp_path / "run", silent)
 
 
-def test_parts_of_images_and_texts_are_hidden(
-    recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_of_images_and_texts_are_hidden(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hiding = replace(recipe, weights=replace(recipe.weights, image_dropout=0.5, word_dropout=0.5))
     seen: list[tuple[int, bool]] = []
     decode = Git.decode
@@ -200,14 +196,14 @@ def test_parts_of_images_and_texts_are_hidden(
 
     monkeypatch.setattr(Git, "decode", watched)
     for chosen in (recipe, hiding):
-        tuner = FineTuner(chosen, tmp_path, silent)
-        assert tuner.start.tokenizer.unk_id == UNKNOWN
-        (step,) = tuner.reader.upcoming(0, 1, lambda: False)
-        prepared = tuner.reader.prepare(step)
+        trainer = Trainer(chosen, tmp_path, silent)
+        assert trainer.start.tokenizer.unk_id == UNKNOWN
+        (step,) = trainer.reader.upcoming(0, 1, lambda: False)
+        prepared = trainer.reader.prepare(step)
         for learns in (True, False):
-            tuner.model.train(learns)
+            trainer.model.train(learns)
             part = prepared.parts[0]
-            assert tuner.objective(part.pixels, tuner._work(part).texts).isfinite()
+            assert trainer.objective(part.pixels, trainer._work(part).texts).isfinite()
     assert seen == [(4, False), (4, False), (2, True), (4, False)], "while it learns, and then alone"
 
 
@@ -239,22 +235,22 @@ def test_the_average_follows_every_step(whole: Any) -> None:
         ({"objective": "cider", "weights": WeightSettings(frozen_blocks=1, word_dropout=0.1)}, "for people's words"),
     ],
 )
-def test_contradictions_are_named(changes: dict[str, Any], words: str, recipe: FineTuningRecipe) -> None:
+def test_contradictions_are_named(changes: dict[str, Any], words: str, recipe: Recipe) -> None:
     with pytest.raises(ConfigurationError, match=words):
         replace(recipe, **changes)
 
 
-def test_what_does_not_fit_stops_a_run(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_what_does_not_fit_stops_a_run(recipe: Recipe, tmp_path: Path) -> None:
     short = replace(recipe, network=replace(recipe.network, max_positions=16))
     with pytest.raises(ConfigurationError, match="more than the 16 positions"):
-        fine_tune(short, tmp_path / "run", report=silent)
+        train(short, tmp_path / "run", report=silent)
     few = replace(recipe, network=replace(recipe.network, vocabulary_size=10))
     with pytest.raises(ConfigurationError, match="vocabulary"):
-        fine_tune(few, tmp_path / "run", report=silent)
+        train(few, tmp_path / "run", report=silent)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_dry_run_tells_of_the_vocabulary(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_a_dry_run_tells_of_the_vocabulary(recipe: Recipe, tmp_path: Path) -> None:
     lines = preview(recipe, tmp_path / "run").splitlines()
     assert any(line.startswith("vocabulary: ") and line.endswith("of the training texts") for line in lines)
     assert f"steps: {EPOCHS * STEPS_AN_EPOCH}, {STEPS_AN_EPOCH} an epoch" in lines

@@ -1,4 +1,4 @@
-"""Fine-tuning over what frozen blocks have made of the photos, against fine-tuning over the photos."""
+"""Training over what frozen blocks have made of the photos, against training over the photos."""
 
 import os
 import signal
@@ -15,10 +15,11 @@ from PIL import Image
 from torch import Tensor
 
 from picscribe.errors import ConfigurationError
-from picscribe.training import FineTuningRecipe, fine_tune
+from picscribe.training import Recipe, train
 from picscribe.training.augmentation import Augmentation
-from picscribe.training.fine_tuning import FineTuner
-from picscribe.training.fine_tuning_recipe import (
+from picscribe.training.loop import Trainer
+from picscribe.training.preview import preview
+from picscribe.training.recipe import (
     DataSettings,
     ImageSettings,
     OptimisationSettings,
@@ -26,7 +27,6 @@ from picscribe.training.fine_tuning_recipe import (
     ValidationSettings,
     WeightSettings,
 )
-from picscribe.training.preview import preview
 
 pytest.importorskip("accelerate")
 
@@ -47,7 +47,7 @@ def start(
 
 
 @pytest.fixture
-def recipe(start: Path, tmp_path: Path) -> FineTuningRecipe:
+def recipe(start: Path, tmp_path: Path) -> Recipe:
     """Twelve photos to learn from, three steps an epoch, seen as they are."""
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -55,7 +55,7 @@ def recipe(start: Path, tmp_path: Path) -> FineTuningRecipe:
         colour = ("red", "blue")[number % 2]
         Image.new("RGB", (32 + number, 40), colour).save(photos / f"{number:02}.png")
         (photos / f"{number:02}.txt").write_text(f"a {colour} square\na square\n")
-    return FineTuningRecipe(
+    return Recipe(
         start=str(start),
         data=DataSettings((Source(str(photos)),), held_out=0.25),
         image=ImageSettings(augmentation=AS_THEY_ARE),
@@ -65,7 +65,7 @@ def recipe(start: Path, tmp_path: Path) -> FineTuningRecipe:
     )
 
 
-def keeping(recipe: FineTuningRecipe, views: int = 1, **changes: Any) -> FineTuningRecipe:
+def keeping(recipe: Recipe, views: int = 1, **changes: Any) -> Recipe:
     return replace(recipe, image=replace(recipe.image, views=views, **changes))
 
 
@@ -83,18 +83,18 @@ def weights(run: Path) -> dict[str, Tensor]:
     return found
 
 
-def losses(recipe: FineTuningRecipe, run: Path) -> list[float]:
-    tuner = FineTuner(recipe, run, silent)
-    tuner.model.train()
+def losses(recipe: Recipe, run: Path) -> list[float]:
+    trainer = Trainer(recipe, run, silent)
+    trainer.model.train()
     found = []
-    for step in tuner.reader.upcoming(0, 6, never):
-        tuner.step = step
-        found.append(tuner.train_step(tuner.reader.prepare(step)))
+    for step in trainer.reader.upcoming(0, 6, never):
+        trainer.step = step
+        found.append(trainer.train_step(trainer.reader.prepare(step)))
     return found
 
 
 @pytest.mark.parametrize("frozen", FROZEN)
-def test_what_is_learned_is_the_same(frozen: str, recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_what_is_learned_is_the_same(frozen: str, recipe: Recipe, tmp_path: Path) -> None:
     """To the precision that features are kept in."""
     recipe = replace(recipe, weights=FROZEN[frozen])
     kept, seen = losses(keeping(recipe), tmp_path / "kept"), losses(recipe, tmp_path / "seen")
@@ -102,20 +102,18 @@ def test_what_is_learned_is_the_same(frozen: str, recipe: FineTuningRecipe, tmp_
     assert seen[-1] < seen[0]
 
 
-def test_cider_is_optimised_over_kept_views(recipe: FineTuningRecipe, tmp_path: Path) -> None:
-    tuner = FineTuner(keeping(replace(recipe, objective="cider")), tmp_path / "run", silent)
-    before = tuner.model.text_decoder.word_embedding.weight.clone()
-    tuner.model.train()
-    for step in tuner.reader.upcoming(0, 3, never):
-        tuner.step = step
-        tuner.train_step(tuner.reader.prepare(step))
-    assert len(tuner.rewards.drawn) == 3  # type: ignore[union-attr]
-    assert not torch.equal(tuner.model.text_decoder.word_embedding.weight, before)
+def test_cider_is_optimised_over_kept_views(recipe: Recipe, tmp_path: Path) -> None:
+    trainer = Trainer(keeping(replace(recipe, objective="cider")), tmp_path / "run", silent)
+    before = trainer.model.text_decoder.word_embedding.weight.clone()
+    trainer.model.train()
+    for step in trainer.reader.upcoming(0, 3, never):
+        trainer.step = step
+        trainer.train_step(trainer.reader.prepare(step))
+    assert len(trainer.rewards.drawn) == 3  # type: ignore[union-attr]
+    assert not torch.equal(trainer.model.text_decoder.word_embedding.weight, before)
 
 
-def test_frozen_blocks_see_every_view_once(
-    recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frozen_blocks_see_every_view_once(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four epochs of twelve photos in two views: 24 photos for the frozen blocks; none for the next run.
 
     They are computed by the thread that learns, not by those that read ahead, beside it.
@@ -125,9 +123,9 @@ def test_frozen_blocks_see_every_view_once(
     seen: list[int] = []
 
     def run(name: str) -> None:
-        tuner = FineTuner(recipe, tmp_path / name, silent)
-        tuner.folder.open(recipe, resume=False)
-        encoder = tuner.model.image_encoder
+        trainer = Trainer(recipe, tmp_path / name, silent)
+        trainer.folder.open(recipe, resume=False)
+        encoder = trainer.model.image_encoder
         lower = type(encoder).lower
 
         def counted(self: Any, pixels: Tensor, blocks: int) -> Tensor:
@@ -137,7 +135,7 @@ def test_frozen_blocks_see_every_view_once(
             return lower(self, pixels, blocks)
 
         monkeypatch.setattr(type(encoder), "lower", counted)
-        tuner.run()
+        trainer.run()
         monkeypatch.undo()
 
     run("one")
@@ -146,36 +144,36 @@ def test_frozen_blocks_see_every_view_once(
     assert sum(seen) == 24
 
 
-def test_a_stopped_run_goes_on_bit_identically(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_bit_identically(recipe: Recipe, tmp_path: Path) -> None:
     recipe = keeping(replace(recipe, weights=replace(recipe.weights, dropout=0.1)), views=2)
     recipe = replace(recipe, image=replace(recipe.image, augmentation=Augmentation()))
-    fine_tune(recipe, tmp_path / "whole", report=silent)
+    train(recipe, tmp_path / "whole", report=silent)
 
     def stop(text: str) -> None:
         if text.startswith("step 3"):
-            tuner.stop_asked = True
+            trainer.stop_asked = True
 
-    tuner = FineTuner(recipe, tmp_path / "stopped", stop)
-    tuner.folder.open(recipe, resume=False)
-    tuner.run()
-    assert tuner.step < 6
-    fine_tune(recipe, tmp_path / "stopped", resume=True, report=silent)
+    trainer = Trainer(recipe, tmp_path / "stopped", stop)
+    trainer.folder.open(recipe, resume=False)
+    trainer.run()
+    assert trainer.step < 6
+    train(recipe, tmp_path / "stopped", resume=True, report=silent)
     one, other = (weights(tmp_path / run) for run in ("whole", "stopped"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize("stopped", [0, 1])
-def test_asked_to_stop_while_a_view_is_computed(stopped: int, recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_asked_to_stop_while_a_view_is_computed(stopped: int, recipe: Recipe, tmp_path: Path) -> None:
     """SIGTERM in the first view, and in the second, when some of the first's six steps are learned: those are saved,
     the view is begun anew when the run goes on, and the weights are those of a run that nobody stopped.
     """
     optimisation = replace(recipe.optimisation, steps=8, batch_images=2)
     recipe = keeping(replace(recipe, optimisation=optimisation), views=2)
-    fine_tune(recipe, tmp_path / "whole", report=silent)
+    train(recipe, tmp_path / "whole", report=silent)
     said: list[str] = []
-    tuner = FineTuner(recipe, tmp_path / "stopped", said.append)
-    tuner.folder.open(recipe, resume=False)
-    features = tuner.reader.kept.features  # type: ignore[union-attr]
+    trainer = Trainer(recipe, tmp_path / "stopped", said.append)
+    trainer.folder.open(recipe, resume=False)
+    features = trainer.reader.kept.features  # type: ignore[union-attr]
     pixels = features.pixels
 
     def seen(index: int, view: int) -> Tensor:
@@ -184,17 +182,17 @@ def test_asked_to_stop_while_a_view_is_computed(stopped: int, recipe: FineTuning
         return pixels(index, view)
 
     features.pixels = seen  # type: ignore[method-assign]
-    with closing(tuner.folder):
-        tuner.run()
-    assert 0 < tuner.step < 6 if stopped else tuner.step == 0
-    assert said[-1] == f"stopped after step {tuner.step}; go on with --resume"
+    with closing(trainer.folder):
+        trainer.run()
+    assert 0 < trainer.step < 6 if stopped else trainer.step == 0
+    assert said[-1] == f"stopped after step {trainer.step}; go on with --resume"
     assert len(list((tmp_path / "stopped" / "features").iterdir())) == stopped
-    fine_tune(recipe, tmp_path / "stopped", resume=True, report=silent)
+    train(recipe, tmp_path / "stopped", resume=True, report=silent)
     one, other = (weights(tmp_path / run) for run in ("whole", "stopped"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_broken_photo_is_skipped_and_told_of_in_every_epoch(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_a_broken_photo_is_skipped_and_told_of_in_every_epoch(recipe: Recipe, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     for file in photos.glob("*.png"):
         if file.stem not in ("00", "01", "02", "03"):
@@ -207,25 +205,25 @@ def test_a_broken_photo_is_skipped_and_told_of_in_every_epoch(recipe: FineTuning
         validation=replace(recipe.validation, every_steps=2),
     )
     (photos / "02.png").write_bytes(b"no picture")
-    tuner = FineTuner(keeping(recipe), tmp_path / "run", silent)
-    for step in tuner.reader.upcoming(0, 2, never):
-        prepared = tuner.reader.prepare(step)
+    trainer = Trainer(keeping(recipe), tmp_path / "run", silent)
+    for step in trainer.reader.upcoming(0, 2, never):
+        prepared = trainer.reader.prepare(step)
         assert [Path(name).stem for name, _ in prepared.skipped] == ["02"]
         assert len(prepared.parts[0].pixels) == 3
         assert not prepared.parts[0].pixels.isnan().any()
     Image.new("RGB", (40, 40)).save(photos / "02.png")
-    ((_, problem),) = tuner.reader.prepare(0).skipped
+    ((_, problem),) = trainer.reader.prepare(0).skipped
     assert "delete" in problem
     assert "features" in problem
 
 
-def test_a_dry_run_says_what_is_kept_and_keeps_nothing(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_a_dry_run_says_what_is_kept_and_keeps_nothing(recipe: Recipe, tmp_path: Path) -> None:
     said = preview(keeping(recipe, views=3), tmp_path / "run")
     assert "features of 3 views: 0 MiB in" in said
     assert not (tmp_path / "run").exists()
 
 
-def test_streams_cannot_be_kept(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_streams_cannot_be_kept(recipe: Recipe, tmp_path: Path) -> None:
     import tarfile
 
     (tmp_path / "shards").mkdir()
@@ -235,4 +233,4 @@ def test_streams_cannot_be_kept(recipe: FineTuningRecipe, tmp_path: Path) -> Non
     source = Source(str(tmp_path / "shards"), stream=True)
     streamed = replace(recipe, data=DataSettings((source,), (Source(str(tmp_path / "photos")),)))
     with pytest.raises(ConfigurationError, match="not streamed"):
-        FineTuner(keeping(streamed), tmp_path / "run", silent)
+        Trainer(keeping(streamed), tmp_path / "run", silent)

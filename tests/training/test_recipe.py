@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from picscribe.errors import ConfigurationError
-from picscribe.training.recipe import dump_recipe, load_recipe
+from picscribe.training.recipe_file import dump_recipe, load_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 

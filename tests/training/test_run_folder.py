@@ -13,8 +13,8 @@ import torch
 from filelock import FileLock
 
 from picscribe.errors import ConfigurationError, PicscribeError
-from picscribe.training.fine_tuning_recipe import FineTuningRecipe, SavingSettings
-from picscribe.training.recipe import load_recipe
+from picscribe.training.recipe import Recipe, SavingSettings
+from picscribe.training.recipe_file import load_recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.training.states import States
 from picscribe.versions import versions
@@ -27,7 +27,7 @@ def save_state(run: Path) -> None:
 
 
 def test_a_new_run_writes_down_what_it_is(tmp_path: Path) -> None:
-    recipe = FineTuningRecipe(name="mine", seed=7)
+    recipe = Recipe(name="mine", seed=7)
     RunFolder(tmp_path / "deep" / "run").open(recipe, resume=False)
     assert load_recipe(tmp_path / "deep" / "run" / "recipe.yaml") == recipe
     written = json.loads((tmp_path / "deep" / "run" / "versions.json").read_text())
@@ -37,17 +37,17 @@ def test_a_new_run_writes_down_what_it_is(tmp_path: Path) -> None:
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.open(FineTuningRecipe(), resume=False)
+    folder.open(Recipe(), resume=False)
     save_state(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(ConfigurationError, match="holds a run already: --resume goes on"):
-        folder.open(FineTuningRecipe(seed=2), resume=False)
+        folder.open(Recipe(seed=2), resume=False)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_run_that_died_in_its_first_epoch_may_be_started_anew(tmp_path: Path) -> None:
-    RunFolder(tmp_path).open(FineTuningRecipe(), resume=False)
-    RunFolder(tmp_path).open(FineTuningRecipe(seed=2), resume=False)
+    RunFolder(tmp_path).open(Recipe(), resume=False)
+    RunFolder(tmp_path).open(Recipe(seed=2), resume=False)
     assert load_recipe(tmp_path / "recipe.yaml").seed == 2
 
 
@@ -55,15 +55,15 @@ def test_a_run_that_died_in_its_first_epoch_may_be_started_anew(tmp_path: Path) 
 def test_only_one_process_at_a_time_trains_in_a_folder(resume: bool, tmp_path: Path) -> None:
     """Until it ends, even by kill -9, the other neither starts there nor goes on, and changes nothing."""
     code = (
-        "import sys; from pathlib import Path; from picscribe.training import FineTuningRecipe\n"
+        "import sys; from pathlib import Path; from picscribe.training import Recipe\n"
         "from picscribe.training.run_folder import RunFolder\n"
         "folder = RunFolder(Path(sys.argv[1]))\n"
-        "folder.open(FineTuningRecipe(), resume=False) or print('open', flush=True) or sys.stdin.read()"
+        "folder.open(Recipe(), resume=False) or print('open', flush=True) or sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None and other.stdout.readline() == "open\n"
-        folder, recipe = RunFolder(tmp_path), FineTuningRecipe()
+        folder, recipe = RunFolder(tmp_path), Recipe()
         if resume:
             save_state(tmp_path)
         before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -84,12 +84,12 @@ def test_a_file_system_without_locks_can_be_trained_on(
 
     monkeypatch.setattr(FileLock, "acquire", fails)
     with closing(RunFolder(tmp_path)) as folder:
-        folder.open(FineTuningRecipe(), resume=False)
-    assert load_recipe(tmp_path / "recipe.yaml") == FineTuningRecipe()
+        folder.open(Recipe(), resume=False)
+    assert load_recipe(tmp_path / "recipe.yaml") == Recipe()
 
 
 def test_only_the_same_recipe_resumes(tmp_path: Path) -> None:
-    recipe = FineTuningRecipe()
+    recipe = Recipe()
     folder = RunFolder(tmp_path)
     folder.open(recipe, resume=False)
     save_state(tmp_path)
@@ -103,20 +103,20 @@ def test_only_the_same_recipe_resumes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lost", ["recipe.yaml", f"states/{STATE}"])
 def test_where_there_is_nothing_to_resume_it_says_so(tmp_path: Path, lost: str) -> None:
     folder = RunFolder(tmp_path)
-    folder.open(FineTuningRecipe(), resume=False)
+    folder.open(Recipe(), resume=False)
     save_state(tmp_path)
     (tmp_path / lost).unlink()
     with pytest.raises(ConfigurationError, match="nothing to resume"):
-        folder.open(FineTuningRecipe(), resume=True)
+        folder.open(Recipe(), resume=True)
     with pytest.raises(ConfigurationError, match="nothing to resume"):
-        RunFolder(tmp_path / "nowhere").open(FineTuningRecipe(), resume=True)
+        RunFolder(tmp_path / "nowhere").open(Recipe(), resume=True)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for name in ("file", "file/run"):
         with pytest.raises(ConfigurationError, match="cannot be made"):
-            RunFolder(tmp_path / name).open(FineTuningRecipe(), resume=False)
+            RunFolder(tmp_path / name).open(Recipe(), resume=False)
 
 
 def test_history_has_a_column_for_every_figure_of_any_epoch(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.training import shards
-from picscribe.training.fine_tuning_recipe import DataSettings, Source
 from picscribe.training.mixture import Batches, read_data, share_of
+from picscribe.training.recipe import DataSettings, Source
 
 SIZES = [3, 5, 1, 4, 6, 2]
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import picscribe
-from picscribe.training import fine_tune, load_recipe
+from picscribe.training import load_recipe, train
 
 pytest.importorskip("accelerate")
 
@@ -188,7 +188,7 @@ def test_two_steps(name: str, start: Path, tmp_path: Path, monkeypatch: pytest.M
         recipe, start=str(start), data=data, optimisation=optimisation, image=replace(recipe.image, sizes=sizes),
         weights=replace(recipe.weights, frozen_blocks=min(recipe.weights.frozen_blocks, 1)),
     )  # fmt: skip
-    history = fine_tune(tiny, tmp_path / "run", report=lambda text: None)
+    history = train(tiny, tmp_path / "run", report=lambda text: None)
     assert history[-1]["step"] == 2
     assert not (tmp_path / "run" / "skipped.json").exists()
     trained = picscribe.load(tmp_path / "run" / "best")

@@ -1,4 +1,4 @@
-"""Fine-tuning from a checkpoint: what is learned, and runs that were killed or shared out against one that was not."""
+"""Training from a checkpoint: what is learned, and runs that were killed or shared out against one that was not."""
 
 import csv
 import json
@@ -32,9 +32,17 @@ from picscribe.errors import (
 from picscribe.evaluation.document_frequencies import DocumentFrequencies
 from picscribe.media.reading import READERS
 from picscribe.model import Git
-from picscribe.training import FineTuningRecipe, fine_tune, load_recipe, precision, states
-from picscribe.training.fine_tuning import FineTuner
-from picscribe.training.fine_tuning_recipe import (
+from picscribe.training import Recipe, load_recipe, precision, states, train
+from picscribe.training.items import group_by_image
+from picscribe.training.loop import Trainer
+from picscribe.training.loss import smoothed_loss
+from picscribe.training.low_rank import merged
+from picscribe.training.mixture import read_data
+from picscribe.training.packing import pack, predicted_logits
+from picscribe.training.parameter_groups import depth_of, learning_rate_factor
+from picscribe.training.precision import NO_BFLOAT16
+from picscribe.training.reading import Prepared, Reader
+from picscribe.training.recipe import (
     DataSettings,
     ImageSettings,
     OptimisationSettings,
@@ -44,15 +52,7 @@ from picscribe.training.fine_tuning_recipe import (
     ValidationSettings,
     WeightSettings,
 )
-from picscribe.training.items import group_by_image
-from picscribe.training.loss import smoothed_loss
-from picscribe.training.low_rank import merged
-from picscribe.training.mixture import read_data
-from picscribe.training.packing import pack, predicted_logits
-from picscribe.training.parameter_groups import depth_of, learning_rate_factor
-from picscribe.training.precision import NO_BFLOAT16
-from picscribe.training.reading import Prepared, Reader
-from picscribe.training.recipe import dump_recipe, recipe_from
+from picscribe.training.recipe_file import dump_recipe, recipe_from
 from picscribe.training.self_critical import END, Rewards
 from picscribe.training.setup import load_start
 from picscribe.training.states import States
@@ -83,9 +83,9 @@ def folder(save_start: Callable[..., Path], tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
-def recipe(folder: Path) -> FineTuningRecipe:
+def recipe(folder: Path) -> Recipe:
     """Twelve images to learn from, four a step."""
-    return FineTuningRecipe(
+    return Recipe(
         start=str(folder / "start"),
         data=DataSettings((Source(str(folder / "photos")),), held_out=0.25),
         optimisation=OptimisationSettings(
@@ -116,10 +116,10 @@ def silent(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole_run(recipe: FineTuningRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole_run(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run to its end, dropout and all."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    fine_tune(recipe, run, report=silent)
+    train(recipe, run, report=silent)
     return run
 
 
@@ -129,19 +129,19 @@ def whole_run(recipe: FineTuningRecipe, tmp_path_factory: pytest.TempPathFactory
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has bfloat16")
 @pytest.mark.parametrize("can", [True, False])
 def test_bfloat16_where_the_processor_has_it(
-    can: bool, recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    can: bool, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: can)
     wanted = replace(recipe, optimisation=replace(recipe.optimisation, precision="bfloat16"))
     said: list[str] = []
-    tuner = FineTuner(wanted, tmp_path / "run", said.append)
-    with tuner.accelerator.autocast():
-        computed = tuner.model.visual_features(torch.zeros(1, 3, 32, 32)) @ torch.zeros(32, 1)
+    trainer = Trainer(wanted, tmp_path / "run", said.append)
+    with trainer.accelerator.autocast():
+        computed = trainer.model.visual_features(torch.zeros(1, 3, 32, 32)) @ torch.zeros(32, 1)
     assert computed.dtype == (torch.bfloat16 if can else torch.float32)
     assert (NO_BFLOAT16 in said) is not can
 
 
-def test_a_run_leaves_what_is_needed(whole_run: Path, recipe: FineTuningRecipe) -> None:
+def test_a_run_leaves_what_is_needed(whole_run: Path, recipe: Recipe) -> None:
     files = {file.name for file in whole_run.iterdir()} - {".lock"}  # which some versions of filelock leave
     assert files == {"best", "curves.png", "history.csv", "recipe.yaml", "samples.jsonl", "states", "versions.json"}
     assert [file.name for file in sorted((whole_run / "states").iterdir())] == ["step-00000006.pt", "step-00000009.pt"]
@@ -156,28 +156,28 @@ def test_a_run_leaves_what_is_needed(whole_run: Path, recipe: FineTuningRecipe) 
 
 
 @pytest.mark.parametrize("part", ["all", "decoder", "lora"])
-def test_it_learns_its_images(part: Any, recipe: FineTuningRecipe, tmp_path: Path, folder: Path) -> None:
+def test_it_learns_its_images(part: Any, recipe: Recipe, tmp_path: Path, folder: Path) -> None:
     """The loss falls far; frozen weights stay; LoRA's additions are merged into what is saved."""
     weights_settings = WeightSettings(train=part, lora_rank=8, lora_alpha=32, lora_in="all", dropout=0.0)
     optimisation = replace(recipe.optimisation, steps=60, learning_rate=1e-2, label_smoothing=0.0)
     validation = replace(recipe.validation, every_steps=20)
     longer = replace(recipe, weights=weights_settings, optimisation=optimisation, validation=validation)
-    tuner = FineTuner(longer, tmp_path / "run", silent)
-    tuner.folder.open(longer, resume=False)
-    before = {name: value.clone() for name, value in tuner.model.state_dict().items()}
-    history = tuner.run()
+    trainer = Trainer(longer, tmp_path / "run", silent)
+    trainer.folder.open(longer, resume=False)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    history = trainer.run()
     # LoRA begins at nothing and has few weights here: what it must show is that it learns at all.
     assert history[-1]["loss"] < history[0]["loss"] * (0.95 if part == "lora" else 0.5)
-    after = tuner.model.state_dict()
+    after = trainer.model.state_dict()
     for name in before:
         if (part == "decoder" and name.startswith("image_encoder.")) or (part == "lora" and "lora_" not in name):
             assert torch.equal(before[name], after[name]), name
     if part == "lora":
-        whole = merged(tuner.model).eval()
-        tuner.model.eval()
+        whole = merged(trainer.model).eval()
+        trainer.model.eval()
         pixels, tokens = torch.randn(2, 3, 32, 32), torch.tensor([[[2, 5, 6, 10]]] * 2)
         with torch.no_grad():
-            assert torch.allclose(whole(pixels, tokens), tuner.model(pixels, tokens), atol=1e-4)
+            assert torch.allclose(whole(pixels, tokens), trainer.model(pixels, tokens), atol=1e-4)
             plain = Git(whole.config).eval()
             plain.load_state_dict(whole.state_dict())
             assert torch.allclose(plain(pixels, tokens), whole(pixels, tokens), atol=1e-5)
@@ -186,72 +186,72 @@ def test_it_learns_its_images(part: Any, recipe: FineTuningRecipe, tmp_path: Pat
             )
 
 
-def test_parts_of_a_batch_add_up(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_parts_of_a_batch_add_up(recipe: Recipe, tmp_path: Path) -> None:
     """Four images at once, or in two or four parts, with and without computing activations again: the same weights."""
     found = []
     for accumulate, again in ((1, False), (2, False), (4, True)):
         settings = replace(recipe.weights, dropout=0.0, activation_checkpointing=again)
         optimisation = replace(recipe.optimisation, steps=3, accumulate=accumulate)
-        tuner = FineTuner(replace(recipe, optimisation=optimisation, weights=settings), tmp_path, silent)
-        losses = [tuner.train_step(tuner.reader.prepare(step)) for step in range(2)]
-        found.append((losses, tuner.model.state_dict()))
+        trainer = Trainer(replace(recipe, optimisation=optimisation, weights=settings), tmp_path, silent)
+        losses = [trainer.train_step(trainer.reader.prepare(step)) for step in range(2)]
+        found.append((losses, trainer.model.state_dict()))
     for losses, state in found[1:]:
         assert losses == pytest.approx(found[0][0], rel=1e-4)
         for name, value in state.items():
             assert torch.allclose(value, found[0][1][name], atol=2e-4), name
 
 
-def test_layers_slow_towards_the_pixels(recipe: FineTuningRecipe, tmp_path: Path) -> None:
-    tuner = FineTuner(replace(recipe, weights=WeightSettings(layer_decay=0.5)), tmp_path, silent)
-    rates = {id(p): group["peak_lr"] for group in tuner.optimiser.param_groups for p in group["params"]}
-    for name, parameter in tuner.model.named_parameters():
-        expected = 1e-3 * 0.5 ** depth_of(tuner.model, name) if name.startswith("image_encoder.") else 3e-3
+def test_layers_slow_towards_the_pixels(recipe: Recipe, tmp_path: Path) -> None:
+    trainer = Trainer(replace(recipe, weights=WeightSettings(layer_decay=0.5)), tmp_path, silent)
+    rates = {id(p): group["peak_lr"] for group in trainer.optimiser.param_groups for p in group["params"]}
+    for name, parameter in trainer.model.named_parameters():
+        expected = 1e-3 * 0.5 ** depth_of(trainer.model, name) if name.startswith("image_encoder.") else 3e-3
         assert rates[id(parameter)] == pytest.approx(expected)
-    assert depth_of(tuner.model, "image_encoder.patch_embedding.weight") == 2
-    assert depth_of(tuner.model, "image_encoder.blocks.0.up.weight") == 1
-    assert depth_of(tuner.model, "image_encoder.blocks.1.up.weight") == 0
+    assert depth_of(trainer.model, "image_encoder.patch_embedding.weight") == 2
+    assert depth_of(trainer.model, "image_encoder.blocks.0.up.weight") == 1
+    assert depth_of(trainer.model, "image_encoder.blocks.1.up.weight") == 0
 
 
-def test_blocks_near_the_pixels_stay(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_blocks_near_the_pixels_stay(recipe: Recipe, tmp_path: Path) -> None:
     """One of two blocks frozen, with all before it; the rest learns."""
     frozen = replace(recipe, weights=WeightSettings(frozen_blocks=1, dropout=0.0))
-    tuner = FineTuner(frozen, tmp_path, silent)
-    before = {name: value.clone() for name, value in tuner.model.state_dict().items()}
-    tuner.train_step(tuner.reader.prepare(0))
-    same = {name for name, value in tuner.model.state_dict().items() if torch.equal(value, before[name])}
+    trainer = Trainer(frozen, tmp_path, silent)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.train_step(trainer.reader.prepare(0))
+    same = {name for name, value in trainer.model.state_dict().items() if torch.equal(value, before[name])}
     lowest = ("blocks.0.", "patch_embedding", "class_embedding", "position_embedding", "pre_norm")
     assert {name for name in before if name.startswith(tuple(f"image_encoder.{part}" for part in lowest))} == {
         name for name in same if name.startswith("image_encoder.")
     }
     every = replace(recipe, weights=WeightSettings(frozen_blocks=2))
-    learns = {name for name, p in FineTuner(every, tmp_path, silent).model.named_parameters() if p.requires_grad}
+    learns = {name for name, p in Trainer(every, tmp_path, silent).model.named_parameters() if p.requires_grad}
     assert {name for name in learns if name.startswith("image_encoder.")} == {
         "image_encoder.post_norm.weight",
         "image_encoder.post_norm.bias",
     }
     assert {name for name in before if not name.startswith("image_encoder.")} - {"text_decoder.output.weight"} <= learns
     with pytest.raises(ConfigurationError, match="image encoder has 2"):
-        FineTuner(replace(recipe, weights=WeightSettings(frozen_blocks=3)), tmp_path, silent)
+        Trainer(replace(recipe, weights=WeightSettings(frozen_blocks=3)), tmp_path, silent)
 
 
-def test_a_part_of_each_image_is_hidden(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_a_part_of_each_image_is_hidden(recipe: Recipe, tmp_path: Path) -> None:
     """While it learns, the decoder sees some features of each image, others of another; all of them afterwards."""
     hiding = replace(recipe, weights=WeightSettings(image_dropout=0.4, dropout=0.0))
-    tuner = FineTuner(hiding, tmp_path, silent)
+    trainer = Trainer(hiding, tmp_path, silent)
     pixels = torch.randn(3, 3, 32, 32)
-    tuner.model.train()
-    all_of_them, seen = tuner.model.visual_features(pixels), tuner.objective.see(pixels)
+    trainer.model.train()
+    all_of_them, seen = trainer.model.visual_features(pixels), trainer.objective.see(pixels)
     assert (all_of_them.shape[1], seen.shape[1]) == (5, 3)
     places = [
         [all_of_them[image].isclose(one, atol=1e-5).all(-1).nonzero().item() for one in seen[image]]
         for image in range(3)
     ]
     assert all(one == sorted(set(one)) for one in places), "each once, in their order"
-    drawn = {tuple(tuner.objective.see(pixels)[0, :, 0].tolist()) for _ in range(20)}
+    drawn = {tuple(trainer.objective.see(pixels)[0, :, 0].tolist()) for _ in range(20)}
     assert len(drawn) > 3
-    tuner.model.eval()
-    assert torch.equal(tuner.objective.see(pixels), tuner.model.visual_features(pixels))
-    assert math.isfinite(fine_tune(hiding, tmp_path / "run", report=silent)[-1]["loss"])
+    trainer.model.eval()
+    assert torch.equal(trainer.objective.see(pixels), trainer.model.visual_features(pixels))
+    assert math.isfinite(train(hiding, tmp_path / "run", report=silent)[-1]["loss"])
 
 
 def test_an_efficientnet_has_depths_too() -> None:
@@ -285,20 +285,20 @@ def test_memory_that_is_freed_is_kept() -> None:
     assert int(said[0][1]) < int(said[1][1]) / 10
 
 
-def test_sizes_are_drawn_for_each_batch(recipe: FineTuningRecipe, tmp_path: Path) -> None:
-    tuner = FineTuner(replace(recipe, image=ImageSettings((32, 48, 64))), tmp_path, silent)
-    sizes = {tuner.reader.prepare(step).parts[0].pixels.shape[-1] for step in range(9)}
+def test_sizes_are_drawn_for_each_batch(recipe: Recipe, tmp_path: Path) -> None:
+    trainer = Trainer(replace(recipe, image=ImageSettings((32, 48, 64))), tmp_path, silent)
+    sizes = {trainer.reader.prepare(step).parts[0].pixels.shape[-1] for step in range(9)}
     assert sizes == {32, 48, 64}
-    assert tuner.start.preprocessing.size == 32
+    assert trainer.start.preprocessing.size == 32
 
 
-def test_a_single_size_is_the_models_own(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_a_single_size_is_the_models_own(recipe: Recipe, tmp_path: Path) -> None:
     small = replace(recipe, image=ImageSettings((48,)), optimisation=replace(recipe.optimisation, steps=3))
-    fine_tune(small, tmp_path / "run", report=silent)
+    train(small, tmp_path / "run", report=silent)
     assert picscribe.load(tmp_path / "run" / "best").pixels(Image.new("RGB", (90, 70))).shape[-1] == 48
 
 
-def test_sampled_captions_get_better(recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path) -> None:
+def test_sampled_captions_get_better(recipe: Recipe, whole_run: Path, tmp_path: Path) -> None:
     """CIDEr optimisation raises the mean reward of what is drawn, with either baseline."""
     for baseline in ("others", "greedy"):
         settings = SelfCriticalSettings(samples=6, baseline=baseline, max_new_tokens=8)  # type: ignore[arg-type]
@@ -307,46 +307,48 @@ def test_sampled_captions_get_better(recipe: FineTuningRecipe, whole_run: Path, 
             recipe, start=str(whole_run / "best"), objective="cider", self_critical=settings,
             optimisation=optimisation, weights=WeightSettings(dropout=0.0),
         )  # fmt: skip
-        tuner = FineTuner(scst, tmp_path / baseline, silent)
-        rewards = tuner.rewards
+        trainer = Trainer(scst, tmp_path / baseline, silent)
+        rewards = trainer.rewards
         assert rewards is not None
 
-        def mean_reward(tuner: FineTuner = tuner) -> float:
-            part = tuner.reader.prepare(0).parts[0]
-            features = tuner.model.visual_features(part.pixels).detach()
-            drawn = [tuner.rewards.draw(tuner.model, features, part.items, seed) for seed in range(8)]  # type: ignore[union-attr]
+        def mean_reward(trainer: Trainer = trainer) -> float:
+            part = trainer.reader.prepare(0).parts[0]
+            features = trainer.model.visual_features(part.pixels).detach()
+            drawn = [trainer.rewards.draw(trainer.model, features, part.items, seed) for seed in range(8)]  # type: ignore[union-attr]
             return sum(one.reward for one in drawn) / len(drawn)
 
         before = mean_reward()
         for step in range(40):
-            tuner.train_step(tuner.reader.prepare(step))
-            tuner.step += 1
+            trainer.train_step(trainer.reader.prepare(step))
+            trainer.step += 1
         assert mean_reward() > 1.2 * before
 
 
-def test_samples_are_learned_as_they_were_drawn(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_samples_are_learned_as_they_were_drawn(recipe: Recipe, tmp_path: Path) -> None:
     """What a sample is worth is held against its probability at the temperature that it was drawn at."""
     settings = SelfCriticalSettings(samples=4, temperature=0.5, max_new_tokens=8)
     scst = replace(recipe, objective="cider", self_critical=settings, weights=WeightSettings(dropout=0.0))
-    tuner = FineTuner(scst, tmp_path, silent)
-    part = tuner.reader.prepare(0).parts[0]
-    work = tuner._work(part)
+    trainer = Trainer(scst, tmp_path, silent)
+    part = trainer.reader.prepare(0).parts[0]
+    work = trainer._work(part)
     assert work.advantage is not None
-    logits = predicted_logits(tuner.model, tuner.model.prefix_of(tuner.model.visual_features(part.pixels)), work.texts)
-    logits[:, list(tuner.start.tokenizer.never_written)] = -math.inf
+    logits = predicted_logits(
+        trainer.model, trainer.model.prefix_of(trainer.model.visual_features(part.pixels)), work.texts
+    )
+    logits[:, list(trainer.start.tokenizer.never_written)] = -math.inf
     chosen = (logits / 0.5).log_softmax(-1)[torch.arange(len(logits)), work.texts.targets]
-    loss = tuner.objective(work.pixels, work.texts, work.advantage, work.features)
+    loss = trainer.objective(work.pixels, work.texts, work.advantage, work.features)
     assert loss.item() == pytest.approx(-(work.advantage * chosen).sum().item(), abs=1e-4)
     loss.backward()
-    output = tuner.model.text_decoder.output
+    output = trainer.model.text_decoder.output
     assert output.bias.grad is not None
-    never = torch.tensor(tuner.start.tokenizer.never_written)
+    never = torch.tensor(trainer.start.tokenizer.never_written)
     assert len(never) >= 3
     assert not output.bias.grad[never].any(), "what is never drawn is not made likelier by bad samples"
     assert output.bias.grad.any()
 
 
-def asking_beside(recipe: FineTuningRecipe, folder: Path, asked: Path) -> FineTuningRecipe:
+def asking_beside(recipe: Recipe, folder: Path, asked: Path) -> Recipe:
     """The recipe with a question about each photo beside its captions, and CIDEr as what captions are learned for."""
     colours = [list(COLOURS)[number % 4] for number in range(16)]
     rows = [
@@ -360,60 +362,60 @@ def asking_beside(recipe: FineTuningRecipe, folder: Path, asked: Path) -> FineTu
     return replace(recipe, objective="cider", self_critical=settings, data=data, weights=WeightSettings(dropout=0.0))
 
 
-def test_questions_are_learned_beside_sampled_captions(recipe: FineTuningRecipe, folder: Path, tmp_path: Path) -> None:
+def test_questions_are_learned_beside_sampled_captions(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
     """Captions by what samples are worth, for which answers are no reference; answers as people gave them."""
-    tuner = FineTuner(asking_beside(recipe, folder, tmp_path), tmp_path / "run", silent)
-    assert tuner.rewards is not None
-    part = tuner.reader.prepare(0).parts[0]
-    work = tuner._work(part)
+    trainer = Trainer(asking_beside(recipe, folder, tmp_path), tmp_path / "run", silent)
+    assert trainer.rewards is not None
+    part = trainer.reader.prepare(0).parts[0]
+    work = trainer._work(part)
     assert work.advantage is not None
     asked = work.advantage.isnan()
     answers = [
-        tuner.start.tokenizer.encode(text)[0] for item in part.items for question, text in item.texts if question
+        trainer.start.tokenizer.encode(text)[0] for item in part.items for question, text in item.texts if question
     ]
-    sep = tuner.start.tokenizer.sep_id
+    sep = trainer.start.tokenizer.sep_id
     assert work.texts.targets[asked].tolist() == [token for answer in answers for token in (answer, sep)]
-    logits = predicted_logits(tuner.model, tuner.model.prefix_of(tuner.model.visual_features(part.pixels)), work.texts)
-    drawable = logits.index_fill(-1, torch.tensor(tuner.start.tokenizer.never_written), -math.inf)
+    logits = predicted_logits(
+        trainer.model, trainer.model.prefix_of(trainer.model.visual_features(part.pixels)), work.texts
+    )
+    drawable = logits.index_fill(-1, torch.tensor(trainer.start.tokenizer.never_written), -math.inf)
     chosen = drawable.log_softmax(-1)[torch.arange(len(logits)), work.texts.targets]
     of_samples = -(work.advantage * chosen)[~asked].sum()
     of_answers = smoothed_loss(logits[asked], work.texts.targets[asked], 0.1) * asked.sum()
-    loss = tuner.objective(work.pixels, work.texts, work.advantage, work.features)
+    loss = trainer.objective(work.pixels, work.texts, work.advantage, work.features)
     assert loss.item() == pytest.approx((of_samples + of_answers).item(), abs=1e-4)
     caption, _, answer = (text + END for _, text in part.items[0].texts)
-    scores = tuner.rewards.scorer.score_captions(str(part.items[0].example.source), [caption, answer])
+    scores = trainer.rewards.scorer.score_captions(str(part.items[0].example.source), [caption, answer])
     assert scores[1] < scores[0] / 3, "an answer is no reference"
 
 
-def test_captions_take_no_places_of_questions_beside_them(
-    recipe: FineTuningRecipe, folder: Path, tmp_path: Path
-) -> None:
+def test_captions_take_no_places_of_questions_beside_them(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
     asking = asking_beside(recipe, folder, tmp_path)
-    tuner = FineTuner(replace(asking, data=replace(asking.data, texts_an_image=1)), tmp_path / "run", silent)
+    trainer = Trainer(replace(asking, data=replace(asking.data, texts_an_image=1)), tmp_path / "run", silent)
     for step in range(8):
-        for texts in tuner.reader.prepare(step).parts[0].texts:
+        for texts in trainer.reader.prepare(step).parts[0].texts:
             assert [text.answers for text in texts] == [False, True]
 
 
-def test_answers_get_better_beside_sampled_captions(recipe: FineTuningRecipe, folder: Path, tmp_path: Path) -> None:
-    tuner = FineTuner(asking_beside(recipe, folder, tmp_path), tmp_path / "run", silent)
-    first = tuner.reader.prepare(0).parts[0]
+def test_answers_get_better_beside_sampled_captions(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(asking_beside(recipe, folder, tmp_path), tmp_path / "run", silent)
+    first = trainer.reader.prepare(0).parts[0]
     answers = pack([[text for text in texts if text.answers] for texts in first.texts])
 
     def loss() -> float:
         with torch.no_grad():
-            logits = predicted_logits(tuner.model, tuner.model.encode(first.pixels), answers)
+            logits = predicted_logits(trainer.model, trainer.model.encode(first.pixels), answers)
         return smoothed_loss(logits, answers.targets, 0.1).item()
 
     before = loss()
     for step in range(60):
-        tuner.train_step(tuner.reader.prepare(step))
+        trainer.train_step(trainer.reader.prepare(step))
     assert loss() < before / 2
 
 
 @pytest.mark.parametrize("part", ["all", "decoder"])
 def test_sampling_and_learning_look_once(
-    part: Any, recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    part: Any, recipe: Recipe, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Images are encoded once a step, and the weights after it are those of encoding them anew for the gradient."""
     found = []
@@ -424,43 +426,43 @@ def test_sampling_and_learning_look_once(
             recipe, start=str(whole_run / "best"), objective="cider", self_critical=settings,
             optimisation=optimisation, weights=WeightSettings(train=part, dropout=0.0),
         )  # fmt: skip
-        tuner = FineTuner(scst, tmp_path / str(accumulate), silent)
-        calls, encode = [], tuner.model.visual_features
+        trainer = Trainer(scst, tmp_path / str(accumulate), silent)
+        calls, encode = [], trainer.model.visual_features
 
         def counted(pixels: torch.Tensor, calls: list[int] = calls, encode: Any = encode) -> torch.Tensor:
             calls.append(len(pixels))
             return encode(pixels)  # type: ignore[no-any-return]
 
-        monkeypatch.setattr(tuner.model, "visual_features", counted)
-        prepared = tuner.reader.prepare(0)
+        monkeypatch.setattr(trainer.model, "visual_features", counted)
+        prepared = trainer.reader.prepare(0)
         if accumulate == 2:  # the same images, as one part
             one, other = prepared.parts
             pixels = torch.stack([one.pixels, other.pixels], 1).flatten(0, 1)
             items = tuple(item for pair in zip(one.items, other.items, strict=True) for item in pair)
             texts = [text for pair in zip(one.texts, other.texts, strict=True) for text in pair]
             prepared = replace(prepared, parts=(replace(one, pixels=pixels, items=items, texts=texts),))
-        tuner.train_step(prepared)
-        found.append((calls, tuner.model.state_dict()))
+        trainer.train_step(prepared)
+        found.append((calls, trainer.model.state_dict()))
     assert found[0][0] == [4]
     assert found[1][0] == ([4, 4] if part == "all" else [4])
     for name, value in found[0][1].items():
         assert torch.allclose(value, found[1][1][name], atol=1e-6), name
 
 
-def test_a_caption_that_breaks_off_is_worth_less(recipe: FineTuningRecipe, tmp_path: Path) -> None:
-    tuner = FineTuner(replace(recipe, objective="cider"), tmp_path, silent)
-    assert tuner.rewards is not None
-    item = tuner.data.parts[0].items[0]
+def test_a_caption_that_breaks_off_is_worth_less(recipe: Recipe, tmp_path: Path) -> None:
+    trainer = Trainer(replace(recipe, objective="cider"), tmp_path, silent)
+    assert trainer.rewards is not None
+    item = trainer.data.parts[0].items[0]
     identity, whole = str(item.example.source), item.texts[0][1]
-    score = tuner.rewards.scorer.score_captions
+    score = trainer.rewards.scorer.score_captions
     ended, broken, cut = score(identity, [whole + END, whole + " a" + END, whole])
     assert ended > broken
     assert ended > cut
 
 
-def test_document_frequencies_of_a_file_are_given_ends(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_document_frequencies_of_a_file_are_given_ends(recipe: Recipe, tmp_path: Path) -> None:
     """A file of the training captions' own frequencies rewards as none does; so does one of tenfold images."""
-    own = FineTuner(replace(recipe, objective="cider"), tmp_path, silent)
+    own = Trainer(replace(recipe, objective="cider"), tmp_path, silent)
     items = own.data.parts[0].items
     counted = DocumentFrequencies.of_references({item.id: [text for _, text in item.texts] for item in items})
     counted.save(tmp_path / "own.json")
@@ -480,23 +482,23 @@ def test_document_frequencies_of_a_file_are_given_ends(recipe: FineTuningRecipe,
         assert one[:2] == pytest.approx(tenfold_scores[:2], abs=1e-9)  # the others hold what no caption does
 
 
-def test_advantages_are_what_the_papers_say(recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path) -> None:
+def test_advantages_are_what_the_papers_say(recipe: Recipe, whole_run: Path, tmp_path: Path) -> None:
     for baseline in ("others", "greedy"):
         settings = SelfCriticalSettings(samples=4, baseline=baseline, max_new_tokens=8)  # type: ignore[arg-type]
         scst = replace(recipe, start=str(whole_run / "best"), objective="cider", self_critical=settings)
-        tuner = FineTuner(scst, tmp_path, silent)
-        part = tuner.reader.prepare(0).parts[0]
-        rewards = tuner.rewards
+        trainer = Trainer(scst, tmp_path, silent)
+        part = trainer.reader.prepare(0).parts[0]
+        rewards = trainer.rewards
         assert rewards is not None
-        drawn = rewards.draw(tuner.model, tuner.model.visual_features(part.pixels).detach(), part.items, 5)
-        scribe = picscribe.Scribe(tuner.start)
-        tuner.model.eval()
+        drawn = rewards.draw(trainer.model, trainer.model.visual_features(part.pixels).detach(), part.items, 5)
+        scribe = picscribe.Scribe(trainer.start)
+        trainer.model.eval()
         greedy = scribe.caption(list(part.pixels), beams=1, max_new_tokens=8)
         for item, texts, advantages, caption in zip(part.items, drawn.texts, drawn.advantages, greedy, strict=True):
             # A caption's end counts as a word of it, where it was not cut at the limit.
             ends = [END if len(text.tokens) < 8 + 2 else "" for text in texts]
-            ends.append(END if len(tuner.start.tokenizer.encode(caption.text)) < 8 else "")
-            said = [*(tuner.start.tokenizer.decode(text.tokens) for text in texts), caption.text]
+            ends.append(END if len(trainer.start.tokenizer.encode(caption.text)) < 8 else "")
+            said = [*(trainer.start.tokenizer.decode(text.tokens) for text in texts), caption.text]
             texts_said = [text + end for text, end in zip(said, ends, strict=True)]
             scores = rewards.scorer.score_captions(str(item.example.source), texts_said)
             for place, advantage in enumerate(advantages):
@@ -513,22 +515,22 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("at", [4, 6, 8])
-def test_a_resumed_run_is_the_same_run(at: int, recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_is_the_same_run(at: int, recipe: Recipe, whole_run: Path, tmp_path: Path) -> None:
     saving = replace(recipe, saving=SavingSettings(every_steps=2))
-    tuner = FineTuner(saving, tmp_path / "run", silent)
-    tuner.folder.open(saving, resume=False)
-    after = tuner._after_step
+    trainer = Trainer(saving, tmp_path / "run", silent)
+    trainer.folder.open(saving, resume=False)
+    after = trainer._after_step
 
     def killed(*arguments: Any) -> bool:
         ended = after(*arguments)
-        if tuner.step == at:
+        if trainer.step == at:
             raise Killed
         return ended
 
-    tuner._after_step = killed  # type: ignore[method-assign]
+    trainer._after_step = killed  # type: ignore[method-assign]
     with pytest.raises(Killed):
-        tuner.run()
-    fine_tune(saving, tmp_path / "run", resume=True, report=silent)
+        trainer.run()
+    train(saving, tmp_path / "run", resume=True, report=silent)
     assert_same_state(weights(tmp_path / "run"), weights(whole_run))
 
 
@@ -536,16 +538,14 @@ COMMAND = [sys.executable, "-m", "picscribe", "train"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def write_recipe(recipe: FineTuningRecipe, folder: Path) -> Path:
+def write_recipe(recipe: Recipe, folder: Path) -> Path:
     file = folder / "recipe.yaml"
     file.write_text(dump_recipe(recipe))
     return file
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_says_how_to_go_on(
-    sent: signal.Signals, code: int, recipe: FineTuningRecipe, tmp_path: Path
-) -> None:
+def test_a_signal_saves_and_says_how_to_go_on(sent: signal.Signals, code: int, recipe: Recipe, tmp_path: Path) -> None:
     longer = replace(recipe, optimisation=replace(recipe.optimisation, steps=100_000))
     longer = replace(longer, validation=replace(longer.validation, every_steps=100_000))
     file, run = write_recipe(longer, tmp_path), tmp_path / "run"
@@ -585,9 +585,7 @@ def test_a_second_interrupt_ends_a_run_at_once() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_state_is_saved_by_the_clock_too(
-    recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_state_is_saved_by_the_clock_too(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(states.time, "monotonic", lambda: clock[0])
     saved = States(tmp_path / "states", SavingSettings(every_minutes=10.0))
@@ -602,15 +600,15 @@ def test_a_state_is_saved_by_the_clock_too(
     often = replace(recipe, saving=SavingSettings(every_minutes=1e-9))
     often = replace(often, validation=replace(recipe.validation, every_steps=9))
     (tmp_path / "run").mkdir()
-    tuner = FineTuner(often, tmp_path / "run", silent)
+    trainer = Trainer(often, tmp_path / "run", silent)
     kept = []
-    monkeypatch.setattr(tuner, "save", lambda: kept.append(tuner.step))
-    tuner.run()
+    monkeypatch.setattr(trainer, "save", lambda: kept.append(trainer.step))
+    trainer.run()
     assert sorted(set(kept)) == list(range(1, 10))
 
 
 @pytest.mark.slow
-def test_twenty_kills_change_nothing(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_twenty_kills_change_nothing(recipe: Recipe, tmp_path: Path) -> None:
     """kill -9 at 20 random moments of 300 steps, resumed each time: bit-identical, no state ever unreadable."""
     longer = replace(
         recipe,
@@ -656,7 +654,7 @@ def run_on_two(file: Path, run: Path, *more: str) -> None:
     assert result.returncode == 0, result.stderr[-2000:]
 
 
-def gentle(recipe: FineTuningRecipe, **settings: Any) -> FineTuningRecipe:
+def gentle(recipe: Recipe, **settings: Any) -> Recipe:
     """Without dropout, which every process draws for itself, and slow enough for rounding not to grow."""
     optimisation = replace(recipe.optimisation, learning_rate=1e-3, encoder_learning_rate=3e-4, ema_decay=0.9)
     return replace(recipe, weights=WeightSettings(dropout=0.0, **settings), optimisation=optimisation)
@@ -673,16 +671,16 @@ def assert_same_curve(one: Any, two: Any) -> None:
 
 
 @pytest.mark.parametrize("sharded", [False, True])
-def test_two_processes_learn_what_one_does(sharded: bool, recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_does(sharded: bool, recipe: Recipe, tmp_path: Path) -> None:
     """The same global batch over gloo, each process with all weights (DDP) or with its share of them (FSDP)."""
     two = gentle(recipe, sharded=sharded)
     run_on_two(write_recipe(two, tmp_path), tmp_path / "two")
-    fine_tune(gentle(recipe), tmp_path / "one", report=silent)
+    train(gentle(recipe), tmp_path / "one", report=silent)
     assert_same_curve(weights(tmp_path / "one"), weights(tmp_path / "two"))
     assert picscribe.load(tmp_path / "two" / "best").caption(Image.new("RGB", (40, 40), "red")).text is not None
 
 
-def test_a_shared_out_run_goes_on(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_a_shared_out_run_goes_on(recipe: Recipe, tmp_path: Path) -> None:
     """Stopped after three of nine steps and resumed, by two processes that each keep half of the weights."""
     two = gentle(recipe, sharded=True)
     file = write_recipe(two, tmp_path)
@@ -694,7 +692,7 @@ def test_a_shared_out_run_goes_on(recipe: FineTuningRecipe, tmp_path: Path) -> N
     assert_same_state(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 
-def test_two_processes_learn_from_samples(recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path) -> None:
+def test_two_processes_learn_from_samples(recipe: Recipe, whole_run: Path, tmp_path: Path) -> None:
     """With all weights each, learning over what was seen for sampling, as with shares, where it is seen anew."""
     states = []
     for sharded in (False, True):
@@ -717,9 +715,7 @@ def test_two_processes_learn_from_samples(recipe: FineTuningRecipe, whole_run: P
         assert (one["model"][f"model.{name}"] - two["model"][f"model.{name}"]).abs().mean() < 1e-3, name
 
 
-def test_a_photo_that_cannot_be_read_is_left_out_and_listed(
-    recipe: FineTuningRecipe, folder: Path, tmp_path: Path
-) -> None:
+def test_a_photo_that_cannot_be_read_is_left_out_and_listed(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
     import shutil
 
     photos = tmp_path / "photos"
@@ -728,21 +724,19 @@ def test_a_photo_that_cannot_be_read_is_left_out_and_listed(
         (photos / f"{number:02}.png").write_bytes(b"no image")
     broken = replace(recipe, data=replace(recipe.data, train=(Source(str(photos)),)))
     broken = replace(broken, optimisation=replace(recipe.optimisation, batch_images=1, accumulate=1, steps=12))
-    fine_tune(broken, tmp_path / "run", report=silent)
+    train(broken, tmp_path / "run", report=silent)
     listed = json.loads((tmp_path / "run" / "skipped.json").read_text())
     assert listed
     assert {Path(name).stem for name in listed} <= {"03", "04", "11"}
 
 
-def test_nonsense_stops_the_run(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_nonsense_stops_the_run(recipe: Recipe, tmp_path: Path) -> None:
     hot = replace(recipe, optimisation=replace(recipe.optimisation, learning_rate=1e30, clip_norm=1e30, warmup_steps=0))
     with pytest.raises(PicscribeError, match=r"the loss became .* smaller learning rate"):
-        fine_tune(hot, tmp_path / "run", report=silent)
+        train(hot, tmp_path / "run", report=silent)
 
 
-def test_a_full_disk_leaves_the_last_state(
-    recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_last_state(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved, real = [], torch.save
 
     def full(state: Any, stream: Any) -> None:
@@ -754,41 +748,41 @@ def test_a_full_disk_leaves_the_last_state(
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(PicscribeError, match=r"No space left.*the state after step 3 is kept"):
-        fine_tune(recipe, tmp_path / "run", report=silent)
+        train(recipe, tmp_path / "run", report=silent)
     monkeypatch.undo()
     assert weights(tmp_path / "run")["step"] == 3
     assert [file.suffix for file in (tmp_path / "run" / "states").iterdir()] == [".pt"]
-    fine_tune(recipe, tmp_path / "run", resume=True, report=silent)
+    train(recipe, tmp_path / "run", resume=True, report=silent)
     assert weights(tmp_path / "run")["step"] == 9
 
 
-def test_trackers_are_told(recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackers_are_told(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from accelerate import Accelerator
 
     told: list[Any] = []
     monkeypatch.setattr(Accelerator, "log", lambda self, row, step: told.append((step, row["CIDEr"])))
-    history = fine_tune(recipe, tmp_path / "run", report=silent)
+    history = train(recipe, tmp_path / "run", report=silent)
     assert told == [(int(row["step"]), row["CIDEr"]) for row in history]
 
 
-def test_a_tracker_writes_its_files(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_a_tracker_writes_its_files(recipe: Recipe, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    fine_tune(replace(recipe, trackers=("tensorboard",)), tmp_path / "run", report=silent)
+    train(replace(recipe, trackers=("tensorboard",)), tmp_path / "run", report=silent)
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
 
 
-def test_a_tracker_that_is_not_there(recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_is_not_there(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import accelerate.tracking
 
     monkeypatch.setattr(accelerate.tracking, "get_available_trackers", lambda: [])
     with pytest.raises(MissingPackageError, match="tensorboard is not installed"):
-        fine_tune(replace(recipe, trackers=("tensorboard",)), tmp_path / "run", report=silent)
+        train(replace(recipe, trackers=("tensorboard",)), tmp_path / "run", report=silent)
 
 
-def test_patience_ends_a_run(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_patience_ends_a_run(recipe: Recipe, tmp_path: Path) -> None:
     settings = replace(recipe.optimisation, steps=200, learning_rate=0.0, encoder_learning_rate=0.0)
     stuck = replace(recipe, optimisation=settings, validation=replace(recipe.validation, patience=2))
-    history = fine_tune(stuck, tmp_path / "run", report=silent)
+    history = train(stuck, tmp_path / "run", report=silent)
     assert [row["step"] for row in history] == [3, 6, 9]
 
 
@@ -796,68 +790,68 @@ def test_patience_ends_a_run(recipe: FineTuningRecipe, tmp_path: Path) -> None:
 
 
 def test_a_validation_that_fails_loses_no_step(
-    recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, made = tmp_path / "run", []
 
-    def fail(tuner: FineTuner) -> dict[str, float]:
-        made.append(tuner.step)
+    def fail(trainer: Trainer) -> dict[str, float]:
+        made.append(trainer.step)
         raise PicscribeError("no room for captions")
 
-    monkeypatch.setattr(FineTuner, "validate", fail)
+    monkeypatch.setattr(Trainer, "validate", fail)
     with pytest.raises(PicscribeError, match="no room for captions"):
-        fine_tune(recipe, run, report=silent)
+        train(recipe, run, report=silent)
     assert weights(run)["step"] == 3
     monkeypatch.undo()
-    fine_tune(recipe, run, resume=True, report=silent)
+    train(recipe, run, resume=True, report=silent)
     assert_same_state(weights(run), weights(whole_run))
     assert [row["step"] for row in weights(run)["history"]] == [3, 6, 9]
     assert [row["loss"] for row in weights(run)["history"]] == [row["loss"] for row in weights(whole_run)["history"]]
 
 
 def test_stopped_where_it_would_validate(
-    recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The validation that a SIGTERM came before is made first when the run goes on."""
-    step, run = FineTuner.train_step, tmp_path / "run"
+    step, run = Trainer.train_step, tmp_path / "run"
 
-    def stop(tuner: FineTuner, prepared: Any) -> float:
-        tuner.stop_asked = tuner.step == 5
-        return step(tuner, prepared)
+    def stop(trainer: Trainer, prepared: Any) -> float:
+        trainer.stop_asked = trainer.step == 5
+        return step(trainer, prepared)
 
-    monkeypatch.setattr(FineTuner, "train_step", stop)
-    fine_tune(recipe, run, report=silent)
+    monkeypatch.setattr(Trainer, "train_step", stop)
+    train(recipe, run, report=silent)
     assert (weights(run)["step"], len(weights(run)["history"])) == (6, 1)
     monkeypatch.undo()
-    fine_tune(recipe, run, resume=True, report=silent)
+    train(recipe, run, resume=True, report=silent)
     assert_same_state(weights(run), weights(whole_run))
 
 
-def test_other_data_do_not_go_on(recipe: FineTuningRecipe, folder: Path, tmp_path: Path) -> None:
+def test_other_data_do_not_go_on(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
     photos = Path(shutil.copytree(folder / "photos", tmp_path / "photos"))
     own = replace(recipe, data=replace(recipe.data, train=(Source(str(photos)),)))
     short = replace(own, validation=replace(own.validation, images=1))
-    fine_tune(short, tmp_path / "run", report=silent)
+    train(short, tmp_path / "run", report=silent)
     Image.new("RGB", (40, 40), "red").save(photos / "99.png")
     (photos / "99.txt").write_text("a red square\n")
     with pytest.raises(CheckpointError, match="added, removed or changed"):
-        fine_tune(short, tmp_path / "run", resume=True, report=silent)
+        train(short, tmp_path / "run", resume=True, report=silent)
 
 
-def test_no_photo_at_all_ends_the_run(recipe: FineTuningRecipe, folder: Path, tmp_path: Path) -> None:
+def test_no_photo_at_all_ends_the_run(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
     photos = Path(shutil.copytree(folder / "photos", tmp_path / "photos"))
     for file in photos.glob("*.png"):
         file.write_bytes(b"no photo")
     data = DataSettings((Source(str(photos)),), (Source(str(folder / "photos")),))
     before = replace(recipe, data=data)
     with pytest.raises(InputError, match=r"not one photo of a whole epoch could be read, such as .*png"):
-        fine_tune(before, tmp_path / "run", report=silent)
+        train(before, tmp_path / "run", report=silent)
 
 
-def test_of_equal_scores_the_later_is_kept(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_of_equal_scores_the_later_is_kept(recipe: Recipe, tmp_path: Path) -> None:
     """CIDEr of a single photo is 0 whatever is said: what learned longest is kept then."""
     alone = replace(recipe, validation=replace(recipe.validation, images=1))
-    history = fine_tune(alone, tmp_path / "run", report=silent)
+    history = train(alone, tmp_path / "run", report=silent)
     assert {row["CIDEr"] for row in history} == {0.0}
     assert json.loads((tmp_path / "run" / "best" / "training.json").read_text())["step"] == 9
 
@@ -879,12 +873,12 @@ def test_ids_of_two_data_sets_are_told_apart(folder: Path) -> None:
 
 
 def test_low_rank_needs_linear_layers_and_learns_the_order_of_frames(
-    recipe: FineTuningRecipe, save_start: Callable[..., Path], tmp_path: Path
+    recipe: Recipe, save_start: Callable[..., Path], tmp_path: Path
 ) -> None:
     lite = save_start(tmp_path / "lite", WORDS, "lite")
     everywhere = WeightSettings(train="lora", lora_in="all")
     with pytest.raises(ConfigurationError, match="choose decoder"):
-        FineTuner(replace(recipe, start=str(lite), weights=everywhere), tmp_path / "run", silent)
+        Trainer(replace(recipe, start=str(lite), weights=everywhere), tmp_path / "run", silent)
     data = replace(read_data(recipe.data, recipe.seed), has_videos=True)
     start = load_start(replace(recipe, weights=everywhere, image=ImageSettings(frames=3)), data)
     assert start.model.temporal_embedding is not None
@@ -893,7 +887,7 @@ def test_low_rank_needs_linear_layers_and_learns_the_order_of_frames(
     assert load_start(recipe, data).model.config.frames == 6, "the paper's, where nothing says how many"
 
 
-def test_scst_is_another_word_for_cider(recipe: FineTuningRecipe) -> None:
+def test_scst_is_another_word_for_cider(recipe: Recipe) -> None:
     assert replace(recipe, objective="scst") == replace(recipe, objective="cider")
 
 
@@ -915,13 +909,13 @@ def test_the_learning_rate_is_sound_at_the_edges(warmup: int, total: int) -> Non
     assert all(0 < factor <= 1 for factor in factors)
 
 
-def test_short_runs_warm_up_for_a_quarter(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_short_runs_warm_up_for_a_quarter(recipe: Recipe, tmp_path: Path) -> None:
     short = OptimisationSettings(steps=12, batch_images=4)  # and a warm-up of 500 by default
-    tuner = FineTuner(replace(recipe, optimisation=short), tmp_path, silent)
+    trainer = Trainer(replace(recipe, optimisation=short), tmp_path, silent)
     rates = []
-    for tuner.step in range(12):
-        tuner.train_step(tuner.reader.prepare(tuner.step))
-        rates.append(tuner.optimiser.param_groups[-1]["lr"])
+    for trainer.step in range(12):
+        trainer.train_step(trainer.reader.prepare(trainer.step))
+        rates.append(trainer.optimiser.param_groups[-1]["lr"])
     assert rates.index(max(rates)) in (2, 3)
     assert max(rates) == pytest.approx(short.learning_rate)
 
@@ -989,10 +983,10 @@ def test_wrong_recipes_are_named(settings: dict[str, Any], words: str) -> None:
         recipe_from({"start": "nano", **settings})
 
 
-def test_data_that_cannot_be_used_stop_a_run(recipe: FineTuningRecipe, folder: Path, tmp_path: Path) -> None:
+def test_data_that_cannot_be_used_stop_a_run(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
     def run(error: type[Exception], words: str, **changes: Any) -> None:
         with pytest.raises(error, match=words):
-            fine_tune(replace(recipe, **changes), tmp_path / "run", report=silent)
+            train(replace(recipe, **changes), tmp_path / "run", report=silent)
         assert not (tmp_path / "run" / "states").exists()
 
     photos = str(folder / "photos")
@@ -1021,23 +1015,23 @@ def test_data_that_cannot_be_used_stop_a_run(recipe: FineTuningRecipe, folder: P
     run(ConfigurationError, "holds videos", data=DataSettings((Source(photos),), (videos,)))
 
 
-def test_a_folder_that_holds_a_run_is_left_alone(recipe: FineTuningRecipe, whole_run: Path) -> None:
+def test_a_folder_that_holds_a_run_is_left_alone(recipe: Recipe, whole_run: Path) -> None:
     with pytest.raises(ConfigurationError, match="holds a run already"):
-        fine_tune(recipe, whole_run, report=silent)
+        train(recipe, whole_run, report=silent)
     with pytest.raises(ConfigurationError, match=r"differs from the recipe given \([a-z_.]+ was .*, now .*\)"):
-        fine_tune(replace(recipe, seed=2), whole_run, resume=True, report=silent)
+        train(replace(recipe, seed=2), whole_run, resume=True, report=silent)
 
 
-def test_damaged_states_are_named(recipe: FineTuningRecipe, whole_run: Path, tmp_path: Path) -> None:
+def test_damaged_states_are_named(recipe: Recipe, whole_run: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(whole_run, tmp_path / "run")
     latest = sorted((tmp_path / "run" / "states").iterdir())[-1]
     latest.write_bytes(latest.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"damaged.*go on from the one before"):
-        fine_tune(recipe, tmp_path / "run", resume=True, report=silent)
+        train(recipe, tmp_path / "run", resume=True, report=silent)
     latest.unlink()
-    fine_tune(recipe, tmp_path / "run", resume=True, report=silent)
+    train(recipe, tmp_path / "run", resume=True, report=silent)
     assert_same_state(weights(tmp_path / "run"), weights(whole_run))
 
 
@@ -1055,7 +1049,7 @@ def test_questions_and_captions_of_an_image_stand_together(folder: Path) -> None
         group_by_image([Example("1", photo, (" ",))])
 
 
-def test_data_sets_of_one_weight_stand_together(recipe: FineTuningRecipe, folder: Path, tmp_path: Path) -> None:
+def test_data_sets_of_one_weight_stand_together(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
     """What a second data set asks about the same photos is learned with their captions; of another weight, apart."""
     rows = [{"file_name": f"{n:02}.png", "question": "what is it", "answer": "square"} for n in range(16)]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -1063,11 +1057,11 @@ def test_data_sets_of_one_weight_stand_together(recipe: FineTuningRecipe, folder
     for weight, parts, texts in ((1.0, 1, 3), (2.0, 2, 2)):
         asked = Source(str(tmp_path), images=str(folder / "photos"), weight=weight)
         mixed = replace(recipe, data=replace(recipe.data, train=(captions, asked), validation=(captions,)))
-        tuner = FineTuner(mixed, tmp_path / "run", silent)
-        assert [len(part.items) for part in tuner.data.parts] == [16] * parts
-        assert {len(item.texts) for item in tuner.data.parts[0].items} == {texts}
+        trainer = Trainer(mixed, tmp_path / "run", silent)
+        assert [len(part.items) for part in trainer.data.parts] == [16] * parts
+        assert {len(item.texts) for item in trainer.data.parts[0].items} == {texts}
     with pytest.raises(ConfigurationError, match=r"data\.train only asks about .* the weight of the captions"):
-        FineTuner(replace(mixed, objective="cider"), tmp_path / "run", silent)
+        Trainer(replace(mixed, objective="cider"), tmp_path / "run", silent)
 
 
 def test_all_questions_of_a_held_out_image_are_asked(folder: Path, tmp_path: Path) -> None:
@@ -1093,11 +1087,9 @@ def test_all_questions_of_a_held_out_image_are_asked(folder: Path, tmp_path: Pat
     assert not learned & {example.source for example in data.validation}
 
 
-def test_steps_are_read_ahead_in_parts(
-    recipe: FineTuningRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_steps_are_read_ahead_in_parts(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     halves = replace(recipe, optimisation=replace(recipe.optimisation, accumulate=2))
-    reader = FineTuner(halves, tmp_path / "run", silent).reader
+    reader = Trainer(halves, tmp_path / "run", silent).reader
     begun: list[tuple[int, int]] = []
     part = Reader._part
 
@@ -1133,29 +1125,27 @@ def test_photos_are_held_out_of_data_sets_of_every_weight(folder: Path, tmp_path
         assert data.learned_and_validated() == 0
 
 
-def test_photos_that_are_learned_and_validated_on_are_told_of(
-    recipe: FineTuningRecipe, folder: Path, tmp_path: Path
-) -> None:
+def test_photos_that_are_learned_and_validated_on_are_told_of(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
     same = (Source(str(folder / "photos")),)
     lines: list[str] = []
     short = replace(recipe, data=DataSettings(same, same), optimisation=replace(recipe.optimisation, steps=1))
-    fine_tune(short, tmp_path / "run", report=lines.append)
+    train(short, tmp_path / "run", report=lines.append)
     assert lines[0].startswith("16 images an epoch, 16 examples to validate on, ")
     assert lines[1] == "warning: 16 of the examples to validate on are about photos that are learned from too"
 
 
-def test_what_comes_again_in_an_epoch_looks_another_way(recipe: FineTuningRecipe, tmp_path: Path) -> None:
+def test_what_comes_again_in_an_epoch_looks_another_way(recipe: Recipe, tmp_path: Path) -> None:
     source = replace(recipe.data.train[0], weight=3.0)
     thrice = replace(recipe, data=replace(recipe.data, train=(source,), texts_an_image=1))
-    tuner = FineTuner(thrice, tmp_path / "run", silent)
+    trainer = Trainer(thrice, tmp_path / "run", silent)
     views: dict[str, set[bytes]] = {}
     texts: dict[str, set[object]] = {}
-    for step in range(tuner.reader.batches.steps_an_epoch):
-        part = tuner.reader.prepare(step).parts[0]
+    for step in range(trainer.reader.batches.steps_an_epoch):
+        part = trainer.reader.prepare(step).parts[0]
         for pixels, item, said in zip(part.pixels, part.items, part.texts, strict=True):
             views.setdefault(item.id, set()).add(pixels.numpy().tobytes())
             texts.setdefault(item.id, set()).add(tuple(said))
-    plain = {item.id for item in tuner.data.parts[0].items if int(Path(item.id).stem) >= 12}  # of one colour
+    plain = {item.id for item in trainer.data.parts[0].items if int(Path(item.id).stem) >= 12}  # of one colour
     assert {len(seen) for name, seen in views.items() if name not in plain} == {3}
     assert {len(seen) for seen in texts.values()} == {1, 2}
 
@@ -1169,35 +1159,33 @@ def test_what_comes_again_in_an_epoch_looks_another_way(recipe: FineTuningRecipe
     ],
 )
 def test_a_model_that_does_not_look_is_told_of(
-    scores: dict[str, float], told: list[str], recipe: FineTuningRecipe, tmp_path: Path
+    scores: dict[str, float], told: list[str], recipe: Recipe, tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    tuner = FineTuner(recipe, tmp_path / "run", lines.append)
-    tuner.scores._warn(scores, {example.id: "a red square" for example in tuner.scores.examples})
+    trainer = Trainer(recipe, tmp_path / "run", lines.append)
+    trainer.scores._warn(scores, {example.id: "a red square" for example in trainer.scores.examples})
     assert len(lines) == len(told)
     assert all(part in line for part, line in zip(told, lines, strict=True))
 
 
-def test_validation_photos_that_cannot_be_read_are_listed(
-    recipe: FineTuningRecipe, folder: Path, tmp_path: Path
-) -> None:
+def test_validation_photos_that_cannot_be_read_are_listed(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "photos", tmp_path / "val")
     (tmp_path / "val" / "03.png").write_bytes(b"no photo")
     data = DataSettings((Source(str(folder / "photos")),), (Source(str(tmp_path / "val")),))
     lines: list[str] = []
     short = replace(recipe, data=data, optimisation=replace(recipe.optimisation, steps=2))
-    fine_tune(replace(short, saving=SavingSettings(every_steps=1)), tmp_path / "run", report=lines.append)
+    train(replace(short, saving=SavingSettings(every_steps=1)), tmp_path / "run", report=lines.append)
     ((name, problem),) = json.loads((tmp_path / "run" / "skipped.json").read_text()).items()
     assert "03" in name
     assert "03.png" in problem
     assert lines.count("1 photos could not be used so far: skipped.json lists them") == 1
 
 
-def test_a_weight_says_how_often(recipe: FineTuningRecipe, tmp_path: Path, folder: Path) -> None:
+def test_a_weight_says_how_often(recipe: Recipe, tmp_path: Path, folder: Path) -> None:
     from picscribe.training.mixture import Data, MixturePart
 
-    tuner = FineTuner(recipe, tmp_path, silent)
-    items = tuner.data.parts[0].items
+    trainer = Trainer(recipe, tmp_path, silent)
+    items = trainer.data.parts[0].items
     data = Data((MixturePart(items[:8], 0.5), MixturePart(items[8:], 2.0)), (), "captions", "x", False)
 
     def of_epoch(epoch: int) -> list[str]:

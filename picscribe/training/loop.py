@@ -1,4 +1,4 @@
-"""Fine-tuning a checkpoint: packed texts over each image, on one process or many, through accelerate."""
+"""The training loop: packed texts over each image, on one process or many, through accelerate."""
 
 import copy
 import math
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from picscribe.errors import CheckpointError, ConfigurationError, InputError, PicscribeError
 from picscribe.training.allocator import keep_freed_memory
-from picscribe.training.fine_tuning_recipe import FineTuningRecipe
 from picscribe.training.kept_views import keep_views
 from picscribe.training.mixture import Batches, read_data, steps_of
 from picscribe.training.moving_average import move_average
@@ -23,7 +22,8 @@ from picscribe.training.parameter_groups import learning_rate_factor, make_optim
 from picscribe.training.precision import NO_BFLOAT16, precision_here
 from picscribe.training.progress import Progress, line_of, what_begins
 from picscribe.training.reading import Part, Prepared, Reader
-from picscribe.training.recipe import dump_recipe
+from picscribe.training.recipe import Recipe
+from picscribe.training.recipe_file import dump_recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.training.scores import Scores
 from picscribe.training.self_critical import rewards_for
@@ -45,10 +45,10 @@ Report = Callable[[str], None]
 REPORT_EVERY = 20
 
 
-class FineTuner:
+class Trainer:
     """State of one run; `run` goes on from wherever it stands."""
 
-    def __init__(self, recipe: FineTuningRecipe, output: Path, report: Report) -> None:
+    def __init__(self, recipe: Recipe, output: Path, report: Report) -> None:
         self.recipe, self.folder, self.report = recipe, RunFolder(output), report
         self.states = States(output / "states", recipe.saving)
         self.accelerator = make_accelerator(recipe, output)
@@ -366,9 +366,7 @@ class FineTuner:
             ) from error
 
 
-def fine_tune(
-    recipe: FineTuningRecipe, output: Path, resume: bool = False, report: Report = print
-) -> list[dict[str, float]]:
+def train(recipe: Recipe, output: Path, resume: bool = False, report: Report = print) -> list[dict[str, float]]:
     """Run a recipe to its end, or until SIGTERM; returns the history. The best checkpoint is in `output`/best.
 
     Raises ConfigurationError for a folder that holds another run, InputError for data that cannot be read, and
@@ -376,17 +374,17 @@ def fine_tune(
     """
     keep_freed_memory()
     RunFolder(output).require(recipe, resume)  # before data and weights are read, which may take minutes
-    tuner = FineTuner(recipe, output, report)
-    with closing(tuner.folder):
-        if tuner.accelerator.is_main_process:
-            tuner.folder.open(recipe, resume)
-        tuner.accelerator.wait_for_everyone()
+    trainer = Trainer(recipe, output, report)
+    with closing(trainer.folder):
+        if trainer.accelerator.is_main_process:
+            trainer.folder.open(recipe, resume)
+        trainer.accelerator.wait_for_everyone()
         if resume:
-            tuner.restore()
-            tuner._say(f"resumed after step {tuner.step}")
-        history = tuner.run()
-    best = tuner.folder.best
+            trainer.restore()
+            trainer._say(f"resumed after step {trainer.step}")
+        history = trainer.run()
+    best = trainer.folder.best
     if best.is_dir():
-        use = {"questions": "ask", "labels": "classify"}.get(tuner.data.task, "caption")
-        tuner._say(f"the best checkpoint is in {best}: picscribe {use} --model {best} PHOTO")
+        use = {"questions": "ask", "labels": "classify"}.get(trainer.data.task, "caption")
+        trainer._say(f"the best checkpoint is in {best}: picscribe {use} --model {best} PHOTO")
     return history

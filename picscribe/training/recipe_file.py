@@ -1,0 +1,112 @@
+"""Recipes from and to YAML, checked to the last key; unknown keys name the nearest known one."""
+
+import dataclasses
+import difflib
+import math
+import reprlib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from picscribe.errors import ConfigurationError
+from picscribe.training.recipe import IMAGENET, Recipe
+
+Config = TypeVar("Config")
+
+
+def _build(kind: type[Config], values: object, where: str) -> Config:
+    """A dataclass from a mapping, nested dataclasses too; every key and every type is checked."""
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"{where or 'the recipe'} must hold settings (key: value), not {values!r}")
+    hints = typing.get_type_hints(kind)
+    arguments: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{where}.{key}" if where else str(key)
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(hints)}"
+            raise ConfigurationError(f"unknown setting {name!r}{hint}")
+        arguments[key] = _value(hints[key], value, name)
+    return kind(**arguments)
+
+
+def _value(kind: Any, value: object, name: str) -> object:
+    if dataclasses.is_dataclass(kind):
+        return _build(typing.cast("type[Any]", kind), value, name)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigurationError(f"{name} must be a list, not {reprlib.repr(value)}")
+        return tuple(_value(typing.get_args(kind)[0], one, f"{name}[{place}]") for place, one in enumerate(value))
+    if typing.get_origin(kind) is Literal:
+        if value not in typing.get_args(kind):
+            raise ConfigurationError(
+                f"{name} must be one of {', '.join(typing.get_args(kind))}, not {reprlib.repr(value)}"
+            )
+        return value
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:  # YAML reads 1e-3 as text.
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    elif (
+        isinstance(kind, type | types.UnionType)
+        and isinstance(value, kind)
+        and (kind is bool or not isinstance(value, bool))
+    ):
+        return value
+    raise ConfigurationError(f"{name} must be of type {getattr(kind, '__name__', kind)}, not {reprlib.repr(value)}")
+
+
+def _parse(text: str, where: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{where}: not a YAML file: {' '.join(str(error).split())}") from error
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe; `overrides` are "section.key=value" and win.
+
+    Raises ConfigurationError that names the setting.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot read the recipe ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not a YAML file: {error}") from error
+    values = _parse(text, str(path)) or {}
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{path}: a recipe holds settings (key: value), not {reprlib.repr(values)}")
+    return recipe_from(values, overrides)
+
+
+def recipe_from(values: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from its settings as YAML has them, under `overrides`; as `load_recipe`."""
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals or not name:
+            raise ConfigurationError(f"{override!r}: an override has the form section.key=value")
+        *sections, key = name.split(".")
+        section = values
+        for part in sections:
+            section = section.setdefault(part, {})
+            if not isinstance(section, dict):
+                raise ConfigurationError(f"{override!r}: {part!r} is a value, not a section")
+        section[key] = _parse(text, repr(override))
+    if "start" not in values:
+        raise ConfigurationError(
+            f"a recipe says where it starts: add start=nano, another checkpoint, or start={IMAGENET}"
+        )
+    return _build(Recipe, values, "")
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML, every setting spelled out."""
+    return yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False, allow_unicode=True)
