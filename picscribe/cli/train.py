@@ -25,7 +25,11 @@ def train(
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", show_default=False, help="With --data: the checkpoint to start from, or imagenet for a new one. [default: nano]"),
+        typer.Option(
+            "--from",
+            show_default=False,
+            help="With --data: the checkpoint to start from, or imagenet for a new one. [default: nano]",
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(show_default=False, help="The run's folder. [default: runs/NAME]")
