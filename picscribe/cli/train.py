@@ -28,7 +28,7 @@ def train(
         typer.Option(
             "--from",
             show_default=False,
-            help="With --data: the checkpoint to start from, or imagenet for a new one. [default: nano]",
+            help="With --data: the checkpoint to start from, or imagenet. [default: nano]",
         ),
     ] = None,
     output: Annotated[
