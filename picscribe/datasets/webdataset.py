@@ -23,7 +23,7 @@ CAPTIONS = ("txt", "caption")
 LABEL = "cls"
 RECORD = "json"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-BLOCK = 512
+BLOCK, CHUNK = 512, 1 << 20
 """Bytes that a tar is counted in; one of zeros says that it ends."""
 
 
@@ -112,10 +112,15 @@ def _record(content: bytes) -> dict[str, Any]:
         raise InputError(f"its .json is not valid JSON ({error})") from error
 
 
-def _samples(shard: Path, rows: Rows, split: str) -> Iterator[tuple[str, Sample]]:
-    """Each key of a tar with its members, in the order of its first; what cannot be read is noted in `rows`."""
+def require_unpacked(shard: Path) -> None:
+    """Raise InputError for a packed tar, in which nothing can be found without reading all before it."""
     if shard.name.lower().endswith(COMPRESSED):
         raise InputError(f"{shard}: is a compressed tar, in which photos cannot be found at once: unpack it to a .tar")
+
+
+def _samples(shard: Path, rows: Rows, split: str) -> Iterator[tuple[str, Sample]]:
+    """Each key of a tar with its members, in the order of its first; what cannot be read is noted in `rows`."""
+    require_unpacked(shard)
     samples: dict[str, Sample] = {}
     with rows.reading(str(shard), split):
         for member, content in _members(shard):
@@ -161,6 +166,9 @@ def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
                     "goes on with something that is no member" if end else "has no end, so that more may be missing"
                 )
                 raise InputError(f"{problem} after {name}: get it anew")
+            # A hole in a download looks like the end, and so does where two tars were put one behind the other.
+            if any(any(block) for block in iter(lambda: stream.read(CHUNK), b"")):
+                raise InputError(f"goes on after its end, which is behind {name}: get it anew, or pack it as one")
     except (tarfile.TarError, OSError, ValueError) as error:
         raise InputError(f"is not a tar that can be read ({error}): get it anew") from error
 

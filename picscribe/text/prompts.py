@@ -6,6 +6,7 @@ from picscribe.errors import ConfigurationError, InputError
 from picscribe.text.tokenizer import CLS, PAD, SEP, Tokenizer
 
 MAX_TOKENS = 40
+MAX_PROMPT = MAX_TOKENS - 2
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str | None) -> list[int]:
@@ -19,7 +20,7 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str | None) -> list[int]:
     for index in ids:
         if index in special:
             raise InputError(f"the prompt {prompt!r} holds the special token {special[index]}: write it without")
-    return [tokenizer.cls_id, *ids[-(MAX_TOKENS - 2) :]]
+    return [tokenizer.cls_id, *ids[-MAX_PROMPT:]]
 
 
 @dataclass(frozen=True)

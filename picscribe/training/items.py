@@ -23,6 +23,11 @@ class Item:
         """The first example's id."""
         return self.example.id
 
+    @property
+    def place(self) -> str:
+        """Its file, or where it is in a larger one: two data sets may share an id."""
+        return str(self.example.source)
+
 
 def group_by_image(examples: Sequence[Example]) -> tuple[Item, ...]:
     """Examples of one image together, in the order of their first; a question is learned with each of its answers.

@@ -26,7 +26,7 @@ from picscribe.training.recipe import Recipe
 from picscribe.training.recipe_file import dump_recipe
 from picscribe.training.run_folder import RunFolder
 from picscribe.training.scores import Scores
-from picscribe.training.self_critical import rewards_for
+from picscribe.training.self_critical import Rewards, rewards_for
 from picscribe.training.setup import load_start, make_accelerator
 from picscribe.training.sharding import (
     averages_of,
@@ -164,7 +164,7 @@ class Trainer:
     def _tell(self, progress: Progress) -> None:
         drawn = self.rewards.drawn if self.rewards is not None else ()
         name, values = ("reward", drawn) if drawn else ("loss", self.losses)
-        left = (self.total - self.step) * self.recipe.optimisation.batch_images
+        left = round((self.total - self.step) * self.data.epoch_size() / self.reader.batches.steps_an_epoch)
         told = progress.tell(name, values, self.optimiser.param_groups[-1]["lr"], left)
         self.accelerator.log(told, step=self.step)
         self._say(f"step {self.step}/{self.total}  {line_of(told)}")
@@ -194,8 +194,8 @@ class Trainer:
         row = {"step": float(self.step)}
         if self.losses:  # else not one photo could be read since the last row
             row["loss"] = sum(self.losses) / len(self.losses)
-        if self.rewards is not None and self.rewards.drawn:
-            row["reward"] = sum(self.rewards.drawn) / len(self.rewards.drawn)
+        if self.rewards is not None and (drawn := self._summed(len(self.rewards.drawn))):
+            row["reward"] = self._summed(sum(self.rewards.drawn)) / drawn
             self.rewards.drawn.clear()
         seconds = time.monotonic() - self.started
         row |= {"learning_rate": self.optimiser.param_groups[-1]["lr"], "seconds": seconds} | self.validate()
@@ -245,25 +245,30 @@ class Trainer:
 
     def _work(self, part: Part) -> Work:
         """A part on the device, its texts packed, or sampled where the objective is CIDEr."""
-        device = self.accelerator.device
         if self.rewards is None and part.items:
-            return Work(part.pixels, pack(part.texts).to(device))  # pixels follow one part after the other
+            # Pixels follow one part after the other.
+            return Work(part.pixels, pack(part.texts).to(self.accelerator.device))
         pixels = self._to_device(part.pixels)
-        if not part.items:
-            return nothing_to_do(pixels, self.start.tokenizer, sampled=self.rewards is not None)
-        assert self.rewards is not None
+        if self.rewards is None:
+            return nothing_to_do(pixels, self.start.tokenizer, sampled=False)
+        with gathered(self.objective):  # by all processes for each part, whether they have a photo of it or not
+            if not part.items:
+                return nothing_to_do(pixels, self.start.tokenizer, sampled=True)
+            return self._sampled(self.rewards, part, pixels)
+
+    def _sampled(self, rewards: Rewards, part: Part, pixels: Tensor) -> Work:
+        """Sampled captions of a part's images, and what each is worth; the weights are all there."""
         own = f"{self.recipe.seed}/{self.step}/samples/{self.accelerator.process_index}/{part.number}"
         seed = random.Random(own).getrandbits(62)
         # Seen once, for sampling and for learning; but not where the graphs of several parts would wait for each other,
         # nor where weights were gathered for it.
         kept = not self.objective.encoder_learns() or (self.recipe.optimisation.accumulate == 1 and not self.sharded)
-        with gathered(self.objective):
-            with torch.set_grad_enabled(kept), self.accelerator.autocast():
-                features = self.objective.see(pixels)
-            with self.accelerator.autocast():
-                sampled = self.rewards.draw(self.model, features.detach(), part.items, seed, part.texts)
-        advantage = torch.tensor(sampled.advantage_of_tokens(), device=device)
-        return Work(pixels, pack(sampled.texts).to(device), advantage, features if kept else None)
+        with torch.set_grad_enabled(kept), self.accelerator.autocast():
+            features = self.objective.see(pixels)
+        with self.accelerator.autocast():
+            sampled = rewards.draw(self.model, features.detach(), part.items, seed, part.texts)
+        advantage = torch.tensor(sampled.advantage_of_tokens(), device=pixels.device)
+        return Work(pixels, pack(sampled.texts).to(pixels.device), advantage, features if kept else None)
 
     def _to_device(self, pixels: Tensor) -> Tensor:
         return pixels.to(self.accelerator.device, non_blocking=True)
@@ -272,7 +277,7 @@ class Trainer:
         """The sum of every process's value."""
         if self.processes == 1:
             return value
-        return float(self.accelerator.reduce(torch.tensor(value, device=self.accelerator.device), "sum"))
+        return float(self.accelerator.reduce(torch.tensor(float(value), device=self.accelerator.device), "sum"))
 
     def _anyone(self, asked: bool) -> bool:
         return self._summed(float(asked)) > 0
@@ -293,7 +298,9 @@ class Trainer:
                 self.validated.load_state_dict({name.removeprefix("model."): weights[name] for name in weights})
         if self.accelerator.is_main_process:
             mode = self.model.training
-            row = self.scores.take(self.validated, self.step)
+            row = self.scores.take(self.validated.to(self.accelerator.device), self.step)
+            if self.sharded:  # which is for want of memory
+                self.validated.cpu()
             self.model.train(mode)
         self.accelerator.wait_for_everyone()
         if self.processes > 1:

@@ -16,7 +16,7 @@ from picscribe.datasets.fingerprint import hash_examples
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.training.items import Item, group_by_image
 from picscribe.training.recipe import DataSettings, Source
-from picscribe.training.shards import ShardItems, shards_of
+from picscribe.training.shards import ShardItems, stream
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Data:
         digest = hashlib.sha256(hash_examples(self.validation).encode())
         for part in self.parts:
             if isinstance(part.items, ShardItems):
-                digest.update(repr([(shard.name, shard.stat().st_size) for shard in part.items.shards]).encode())
+                digest.update(part.items.digest.encode())
             else:
                 texts = [replace(i.example, texts=tuple(t for pair in i.texts for t in pair)) for i in part.items]
                 digest.update(hash_examples(texts).encode())
@@ -155,9 +155,9 @@ def _train(sources: Sequence[Source]) -> tuple[list[Dataset], list[MixturePart]]
     datasets, together, streamed = list[Dataset](), dict[float, list[Example]](), list[MixturePart]()
     for source in sources:
         if source.stream:
-            shards = shards_of(Path(source.path), source.split)
-            datasets.append(read_dataset(shards[0], None, format="webdataset"))
-            streamed.append(MixturePart(ShardItems(shards), source.weight))
+            items = stream(Path(source.path), source.split)
+            datasets.append(read_dataset(items.tars[0].path, None, format="webdataset"))
+            streamed.append(MixturePart(items, source.weight))
         else:
             dataset, examples = _read(source)
             datasets.append(dataset)
@@ -181,8 +181,8 @@ def _hold_out(part: MixturePart, share: float, seed: int, asks: bool) -> tuple[M
     the run `asks`, captions otherwise. (CIDEr of a single image is 0, whatever is said.)
     """
     length = len(part.items)
-    count = max(min(2, length - 1), round(share * length))
-    if not 0 < count < length:
+    count = min(length - 1, max(2, round(share * length)))
+    if not count:
         raise InputError("a single image cannot be learned from and validated on: give more, or data.validation")
     held = set(_order(part.items, f"{seed}/held out")[:count].tolist())
     validation = tuple(example for index in sorted(held) for example in _examples(part.items[index], asks))

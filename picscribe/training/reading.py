@@ -121,7 +121,7 @@ class Reader:
                     pixels.append(self._pixels(item, size, again))
                 good.append((item, again))
             except PicscribeError as error:
-                skipped.append((item.id, str(error)))
+                skipped.append((item.place, str(error)))
         if self.kept is not None:
             return self.kept.read([item for item, _ in good], epoch), good
         shape = (self.frames, 3, size, size) if self.frames else (3, size, size)

@@ -5,7 +5,7 @@ Source: self-critical sequence training, Rennie et al., 2017 (arXiv 1612.00563);
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,12 +55,16 @@ class Rewards:
     `drawn` are the mean rewards of the batches since it was last emptied.
     """
 
-    def __init__(self, settings: SelfCriticalSettings, items: Sequence[Item], tokenizer: Tokenizer) -> None:
+    def __init__(self, settings: SelfCriticalSettings, items: Iterable[Item], tokenizer: Tokenizer) -> None:
+        """Raises ConfigurationError for a photo without captions; of one that comes again all captions count."""
         self.settings, self.tokenizer = settings, tokenizer
         self.drawn: list[float] = []
-        references = {
-            str(item.example.source): [text + END for question, text in item.texts if not question] for item in items
-        }
+        references: dict[str, list[str]] = {}
+        for item in items:
+            captions = references.setdefault(str(item.example.source), [])
+            captions += [text + END for question, text in item.texts if not question]
+        if asked := next((source for source, captions in references.items() if not captions), None):
+            raise ConfigurationError(f"objective cider is for captions, but data.train only asks about {asked}")
         path = settings.document_frequencies
         frequencies = with_ends(DocumentFrequencies.load(Path(path)), references) if path else None
         self.scorer = CiderScorer(references, frequencies)
@@ -133,13 +137,7 @@ def rewards_for(settings: SelfCriticalSettings, data: Data, tokenizer: Tokenizer
     """Rewards of a run's captions. Raises ConfigurationError for a photo without any."""
     if data.task != "captions":
         raise ConfigurationError(f"objective cider is for captions, but the data are {data.task}")
-    items = [item for part in data.parts for item in part.items]
-    if asking := next((item for item in items if all(question for question, _ in item.texts)), None):
-        raise ConfigurationError(
-            f"objective cider is for captions, but data.train only asks about {asking.id}: give questions the weight "
-            "of the captions of the same photos"
-        )
-    return Rewards(settings, items, tokenizer)
+    return Rewards(settings, (item for part in data.parts for item in part.items), tokenizer)
 
 
 def with_ends(counted: DocumentFrequencies, references: Mapping[str, Sequence[str]]) -> DocumentFrequencies:

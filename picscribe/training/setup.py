@@ -1,6 +1,7 @@
 """What a run stands on: accelerate's processes and device, and the checkpoint it starts from."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from picscribe.checkpoints import Checkpoint
 from picscribe.errors import ConfigurationError, MissingPackageError
 from picscribe.model import Git
 from picscribe.model.efficientnet_lite import EfficientNetLite
+from picscribe.text.prompts import MAX_PROMPT
 from picscribe.training.from_imagenet import from_imagenet
 from picscribe.training.low_rank import add_low_rank
 from picscribe.training.mixture import Data
@@ -20,6 +22,8 @@ from picscribe.training.precision import precision_here
 from picscribe.training.recipe import IMAGENET, Recipe, WeightSettings
 
 PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # accelerate's names
+LONGEST_WAIT = timedelta(hours=12)
+"""Of processes for each other: one validates, and the others wait, for longer than torch's ten minutes on GPUs."""
 FRAMES = 6
 """Of a video, where neither checkpoint nor recipe says; the paper's."""
 
@@ -29,13 +33,16 @@ def make_accelerator(recipe: Recipe, output: Path) -> Any:
     try:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
+        from accelerate.utils import InitProcessGroupKwargs
     except ImportError as error:
         raise MissingPackageError('training needs the package accelerate: pip install "picscribe[train]"') from error
     if recipe.optimisation.precision == "float16" and not torch.cuda.is_available():
         raise ConfigurationError("optimisation.precision float16 needs a GPU: use bfloat16 or float32")
     # A second run in one process may compute in another type; accelerate would keep to the first one's.
     AcceleratorState._reset_state(reset_partial_state=False)
+    waiting = InitProcessGroupKwargs(timeout=LONGEST_WAIT)
     accelerator = Accelerator(
+        kwargs_handlers=[waiting],
         mixed_precision=PRECISIONS[precision_here(recipe.optimisation.precision)],
         cpu=not torch.cuda.is_available(),
         project_dir=str(output),
@@ -56,12 +63,7 @@ def load_start(recipe: Recipe, data: Data) -> Checkpoint:
     if start.is_int8:
         raise ConfigurationError(f"{recipe.start} holds int8 weights, which cannot be trained: start from the original")
     model, settings = start.model, recipe.weights
-    longest = max(recipe.data.max_tokens + 2, recipe.validation.max_new_tokens + 1)
-    if longest > model.config.text_decoder.max_positions:
-        raise ConfigurationError(
-            f"texts of {longest} tokens are more than the {model.config.text_decoder.max_positions} positions of "
-            f"{recipe.start}: lower data.max_tokens or validation.max_new_tokens"
-        )
+    _require_places(recipe, data, start)
     frames, had_frames = recipe.image.frames, model.config.frames
     if data.has_videos and not had_frames:
         frames = frames or FRAMES
@@ -76,9 +78,30 @@ def load_start(recipe: Recipe, data: Data) -> Checkpoint:
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
     choose_weights(model, settings)
-    if model.temporal_embedding is not None and not had_frames:
-        model.temporal_embedding.requires_grad_(True)  # new, and without it no frame comes before another
+    if model.temporal_embedding is not None:
+        if not data.has_videos:
+            model.temporal_embedding.requires_grad_(False)  # takes no part, and several processes would wait for it
+        elif not had_frames:
+            model.temporal_embedding.requires_grad_(True)  # new, and without it no frame comes before another
     return start
+
+
+def _require_places(recipe: Recipe, data: Data, start: Checkpoint) -> None:
+    """Raise ConfigurationError where texts of the run would be longer than the decoder's positions."""
+    asked = start.tokenizer.encode_batch(sorted({example.question for example in data.validation}))
+    given = 1 + min(MAX_PROMPT, max(map(len, asked)))
+    lengths = {
+        "data.max_tokens": recipe.data.max_tokens + 2,
+        "validation.max_new_tokens": recipe.validation.max_new_tokens + given,
+    }
+    if recipe.objective == "cider":
+        lengths["self_critical.max_new_tokens"] = recipe.self_critical.max_new_tokens + 1
+    positions = start.model.config.text_decoder.max_positions
+    for name, length in lengths.items():
+        if length > positions:
+            raise ConfigurationError(
+                f"texts of {length} tokens are more than the {positions} positions of {recipe.start}: lower {name}"
+            )
 
 
 def choose_weights(model: Git, settings: WeightSettings) -> None:

@@ -1,5 +1,6 @@
 """WebDataset tars too large to be known all at once: a few at a time, in an order that the seed decides."""
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from typing import overload
 import numpy as np
 
 from picscribe.datasets import read_dataset
+from picscribe.datasets.fingerprint import hash_examples
 from picscribe.datasets.folder_tree import files_below, split_of_path
+from picscribe.datasets.webdataset import COMPRESSED, require_unpacked
 from picscribe.errors import InputError
 from picscribe.training.items import Item, group_by_image
 
@@ -18,24 +21,50 @@ WINDOW = 8
 """Tars whose images are shuffled among each other."""
 
 
+@dataclass(frozen=True)
+class Tar:
+    """A tar, and the split that its name or a folder's names, "" where none does."""
+
+    path: Path
+    split: str
+
+
+@dataclass(frozen=True)
+class _Shard:
+    items: tuple[Item, ...]
+    odd: dict[str, str]
+    splits: frozenset[str]
+    digest: str
+
+
 class ShardItems(Sequence[Item]):
     """The images of many tars, by number; those of a few tars are held, the others read anew when asked for.
 
-    odd: samples that cannot be used, which are left out, by their place, and why.
+    odd: samples that cannot be used, which are left out, by their place, and why. digest: tells these data from others.
     """
 
-    def __init__(self, shards: Sequence[Path], window: int = WINDOW) -> None:
-        """Raises InputError for a tar of which nothing can be used."""
-        self.shards, self.window = shards, window
-        self.odd: dict[str, str] = {}
+    def __init__(self, tars: Sequence[Tar], wanted: frozenset[str] = frozenset(), window: int = WINDOW) -> None:
+        """Of the tars, the samples of the splits `wanted`; where that is empty, they must be of one split.
+
+        Raises InputError for a tar of which nothing can be used, and where there is no sample of those splits.
+        """
+        self.window = window
         self._read = lru_cache(maxsize=2 * window)(_read)  # the window that ends, and the one read ahead
+        self._wanted = wanted
+        self.odd: dict[str, str] = {}
+        self.tars, self._ends, splits, digest = list[Tar](), list[int](), set[str](), hashlib.sha256()
         ends = 0
-        self._ends = []
-        for shard in shards:
-            read = _read(shard)
+        for tar in tars:
+            read = _read(tar, wanted)
+            splits |= read.splits
             self.odd |= read.odd
-            ends += len(read.items)
-            self._ends.append(ends)
+            if read.items:
+                ends += len(read.items)
+                self.tars.append(tar)
+                self._ends.append(ends)
+                digest.update(read.digest.encode())
+        self.digest = digest.hexdigest()
+        _require_splits(tars[0].path.parent, wanted, splits)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -49,46 +78,64 @@ class ShardItems(Sequence[Item]):
             return [self[place] for place in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
             raise IndexError(index)
-        shard = bisect_right(self._ends, index)
-        return self._read(self.shards[shard]).items[index - (self._ends[shard - 1] if shard else 0)]
+        number = bisect_right(self._ends, index)
+        tar, place = self.tars[number], index - (self._ends[number - 1] if number else 0)
+        items = self._read(tar, self._wanted).items
+        if place >= len(items):
+            raise InputError(f"{tar.path}: has fewer samples than when the run began; it must not change meanwhile")
+        return items[place]
 
     def order(self, draw: np.random.Generator) -> np.ndarray:
         """Every image's number once: tars in a drawn order, the images of `window` of them among each other."""
-        shards = draw.permutation(len(self.shards))
+        tars = draw.permutation(len(self.tars))
         starts = [0, *self._ends]
-        windows = [shards[start : start + self.window] for start in range(0, len(shards), self.window)]
-        numbers = [np.concatenate([np.arange(starts[s], starts[s + 1]) for s in window]) for window in windows]
+        windows = [tars[start : start + self.window] for start in range(0, len(tars), self.window)]
+        numbers = [np.concatenate([np.arange(starts[t], starts[t + 1]) for t in window]) for window in windows]
         return np.concatenate([draw.permutation(of_window) for of_window in numbers])
 
 
-def shards_of(folder: Path, split: str) -> list[Path]:
-    """The tars below a folder that are of a split, or of several joined with "+"; all where it is "".
+def tars_below(path: Path) -> list[Tar]:
+    """A tar, or the tars below a folder. Raises InputError where there is none, and for a packed one."""
+    files = [path] if path.is_file() else files_below(path)
+    found = [file for file in files if file.name.lower().endswith((".tar", *COMPRESSED))]
+    if not found:
+        raise InputError(f"{path}: has no .tar file")
+    for file in found:
+        require_unpacked(file)
+    return [Tar(file, split_of_path(Path(file.name) if file == path else file.relative_to(path))) for file in found]
 
-    Raises InputError where there is none.
+
+def stream(path: Path, split: str) -> ShardItems:
+    """The samples of a split, or of several joined with "+", of a tar or of all below a folder.
+
+    Where `split` is "", they must be of one. Raises InputError as `tars_below` and `ShardItems`.
     """
-    wanted = set(split.split("+")) if split else set()
-    tars = [file for file in files_below(folder) if file.suffix.lower() == ".tar"]
-    chosen = [tar for tar in tars if not split or split_of_path(tar.relative_to(folder)) in wanted]
-    if not chosen:
-        raise InputError(f"{folder}: has no .tar file" + (f" of split {split!r}" if tars else ""))
-    return chosen
+    wanted = frozenset(name.strip() for name in split.split("+")) if split else frozenset[str]()
+    return ShardItems(tars_below(path), wanted)
 
 
-@dataclass(frozen=True)
-class _Shard:
-    items: tuple[Item, ...]
-    odd: dict[str, str]
+def _require_splits(folder: Path, wanted: frozenset[str], known: set[str]) -> None:
+    listed = ", ".join(map(repr, sorted(known - {""})))
+    if not wanted and len(known) > 1:
+        raise InputError(f"{folder}: has the splits {listed}; name one")
+    if unknown := wanted - known:
+        names = ", ".join(map(repr, sorted(unknown)))
+        raise InputError(f"{folder}: no images of split {names}; it has {listed or 'no splits: name none'}")
 
 
-def _read(shard: Path) -> _Shard:
-    dataset = read_dataset(shard, None, format="webdataset")
+def _read(tar: Tar, wanted: frozenset[str]) -> _Shard:
+    dataset = read_dataset(tar.path, None, format="webdataset")
+    # Read alone, a tar does not know its folder's split; what a sample says of itself counts more than either.
+    of_name = split_of_path(Path(tar.path.name))
+    splits = [tar.split if example.split == of_name else example.split for example in dataset.examples]
     silent = [example for example in dataset.examples if not any(map(str.strip, example.texts))]
     odd = {oddity.where: oddity.problem for oddity in dataset.oddities}
     odd |= {example.where or example.id: "has no text to learn" for example in silent}
-    items = group_by_image([example for example in dataset.examples if any(map(str.strip, example.texts))])
-    if not items:
-        raise InputError(f"{shard}: holds no sample that can be learned from{_such_as(odd)}")
-    return _Shard(items, odd)
+    speaking = [pair for pair in zip(dataset.examples, splits, strict=True) if any(map(str.strip, pair[0].texts))]
+    if not speaking:
+        raise InputError(f"{tar.path}: holds no sample that can be learned from{_such_as(odd)}")
+    chosen = [example for example, split in speaking if not wanted or split in wanted]
+    return _Shard(group_by_image(chosen), odd, frozenset(split for _, split in speaking), hash_examples(chosen))
 
 
 def _such_as(odd: dict[str, str]) -> str:

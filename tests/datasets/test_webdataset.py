@@ -131,3 +131,18 @@ def test_gigabytes_stay_in_their_tar(tmp_path: Path) -> None:
     assert len(dataset.examples) == 15
     assert peak < (2 << 20)
     assert isinstance(dataset.examples[0].source, FileSlice)
+
+
+def test_what_comes_after_an_end_is_told_of(tmp_path: Path) -> None:
+    """A hole in a download and two tars put one behind the other both look like a tar that ends early."""
+    members: dict[str, bytes | str] = {name: "a photo" for n in range(6) for name in (f"{n}.jpg", f"{n}.txt")}
+    whole = write_tar(tmp_path / "whole.tar", members).read_bytes()
+    (tmp_path / "hole.tar").write_bytes(whole[:4096] + bytes(512) + whole[4608:])
+    (tmp_path / "twice.tar").write_bytes(whole + whole)
+    for name, left in (("hole", 2), ("twice", 6)):
+        dataset = read_dataset(tmp_path / f"{name}.tar")
+        assert len(dataset.examples) == left
+        (oddity,) = dataset.oddities
+        assert "goes on after its end" in oddity.problem
+    (tmp_path / "padded.tar").write_bytes(whole + bytes(1 << 21))
+    assert read_dataset(tmp_path / "padded.tar").oddities == ()

@@ -21,6 +21,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import picscribe
+from picscribe import checkpoints
 from picscribe.cli.main import app
 from picscribe.errors import (
     CheckpointError,
@@ -32,8 +33,9 @@ from picscribe.errors import (
 from picscribe.evaluation.document_frequencies import DocumentFrequencies
 from picscribe.media.reading import READERS
 from picscribe.model import Git
+from picscribe.text.tokenizer import Tokenizer
 from picscribe.training import Recipe, load_recipe, precision, states, train
-from picscribe.training.items import group_by_image
+from picscribe.training.items import Item, group_by_image
 from picscribe.training.loop import Trainer
 from picscribe.training.loss import smoothed_loss
 from picscribe.training.low_rank import merged
@@ -61,6 +63,7 @@ from picscribe.training.stopping import on_signals
 pytest.importorskip("accelerate")
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 200, 30), "white": (240, 240, 240)}
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = ["a", *COLOURS, "square", "on", "ground", "what", "colour", "is", "it", "the"]
 
 
@@ -715,9 +718,85 @@ def test_two_processes_learn_from_samples(recipe: Recipe, whole_run: Path, tmp_p
         assert (one["model"][f"model.{name}"] - two["model"][f"model.{name}"]).abs().mean() < 1e-3, name
 
 
-def test_a_photo_that_cannot_be_read_is_left_out_and_listed(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
-    import shutil
+def test_a_process_without_a_photo_keeps_step(recipe: Recipe, tmp_path: Path) -> None:
+    """Batches of a single image: whoever has none still takes part in gathering the weights."""
+    alone = replace(
+        gentle(recipe, sharded=True), objective="cider",
+        self_critical=SelfCriticalSettings(samples=2, max_new_tokens=4),
+        optimisation=replace(recipe.optimisation, batch_images=1, steps=2, warmup_steps=0),
+    )  # fmt: skip
+    run_on_two(write_recipe(alone, tmp_path), tmp_path / "run")
+    assert weights_step(tmp_path / "run") == 2
 
+
+def test_photos_on_a_video_checkpoint_by_two_processes(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
+    """What tells frames apart takes no part, and nobody waits for it; a run with shared weights goes on."""
+    start = checkpoints.load(str(folder / "start"))
+    start.model.config = replace(start.model.config, frames=2)
+    start.model.temporal_embedding = torch.nn.Parameter(torch.randn(2, 32))
+    checkpoints.save(replace(start, folder=tmp_path / "video"), tmp_path / "video")
+    kept = start.model.temporal_embedding.detach().clone()
+    for sharded in (False, True):
+        run = tmp_path / str(sharded)
+        two = replace(gentle(recipe, sharded=sharded), start=str(tmp_path / "video"))
+        file = write_recipe(two, tmp_path)
+        run_on_two(file, run)
+        sorted((run / "states").iterdir())[-1].unlink()
+        run_on_two(file, run, "--resume")
+        assert weights_step(run) == 9
+        assert torch.equal(weights(run)["model"]["model.temporal_embedding"], kept)
+
+
+def test_processes_wait_long_for_the_one_that_validates(recipe: Recipe, tmp_path: Path) -> None:
+    assert Trainer(recipe, tmp_path, silent).accelerator.init_handler.timeout.total_seconds() > 3600
+
+
+def test_captions_of_every_weight_are_held_against_samples(folder: Path) -> None:
+    """The same photo in two data sets of other weights: what either says of it counts."""
+    example = read_data(DataSettings((Source(str(folder / "photos")),)), 1).parts[0].items[0].example
+    items = [Item(example, (("", "a red square"),)), Item(example, (("", "a blue ground"),))]
+    other = Item(replace(example, source=folder / "other.png"), (("", "a white one"),))
+    rewards = Rewards(SelfCriticalSettings(), [*items, other], Tokenizer([*SPECIAL, *WORDS]))
+    scores = rewards.scorer.score_batch([str(example.source)] * 2, [f"a red square{END}", f"a blue ground{END}"])
+    assert (scores > 1).all()
+
+
+def test_texts_longer_than_the_positions_are_named(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
+    """Before the first step: questions and answers together, and samples."""
+    asked = tmp_path / "asked"
+    asked.mkdir()
+    rows = []
+    for number in range(4):
+        shutil.copy(folder / "photos" / f"{number:02}.png", asked)
+        rows.append({"file_name": f"{number:02}.png", "question": "what colour is it " * 10, "answer": "red"})
+    (asked / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    questions = replace(recipe, data=DataSettings((Source(str(asked)),)))
+    long = replace(questions, validation=replace(recipe.validation, max_new_tokens=30))
+    with pytest.raises(ConfigurationError, match=r"69 tokens .* lower validation\.max_new_tokens"):
+        Trainer(long, tmp_path / "run", silent)
+    Trainer(replace(questions, validation=replace(recipe.validation, max_new_tokens=25)), tmp_path / "run", silent)
+    scst = replace(recipe, objective="cider", self_critical=SelfCriticalSettings(max_new_tokens=100))
+    with pytest.raises(ConfigurationError, match=r"lower self_critical\.max_new_tokens"):
+        Trainer(scst, tmp_path / "run", silent)
+
+
+def test_photos_of_one_name_in_two_data_sets_are_both_listed(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(folder / "photos", tmp_path / name)
+        (tmp_path / name / "03.png").write_bytes(b"no image")
+    data = DataSettings((Source(str(tmp_path / "one")), Source(str(tmp_path / "two"))), recipe.data.train)
+    short = replace(recipe, data=data, optimisation=replace(recipe.optimisation, steps=8))
+    train(short, tmp_path / "run", report=silent)
+    listed = json.loads((tmp_path / "run" / "skipped.json").read_text())
+    assert set(listed) == {str(tmp_path / name / "03.png") for name in ("one", "two")}
+
+
+def test_nearly_all_may_be_held_out(folder: Path) -> None:
+    data = read_data(DataSettings((Source(str(folder / "photos")),), held_out=0.97), 1)
+    assert (data.epoch_size(), len(data.validation)) == (1, 15)
+
+
+def test_a_photo_that_cannot_be_read_is_left_out_and_listed(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     shutil.copytree(folder / "photos", photos)
     for number in (3, 4, 11):
@@ -1060,8 +1139,13 @@ def test_data_sets_of_one_weight_stand_together(recipe: Recipe, folder: Path, tm
         trainer = Trainer(mixed, tmp_path / "run", silent)
         assert [len(part.items) for part in trainer.data.parts] == [16] * parts
         assert {len(item.texts) for item in trainer.data.parts[0].items} == {texts}
-    with pytest.raises(ConfigurationError, match=r"data\.train only asks about .* the weight of the captions"):
-        Trainer(replace(mixed, objective="cider"), tmp_path / "run", silent)
+    Trainer(replace(mixed, objective="cider"), tmp_path / "run", silent)
+    rows = [{"file_name": "red.png", "question": "what is it", "answer": "a colour"}]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    data = replace(mixed.data, train=(captions, replace(asked, images="")))
+    with pytest.raises(ConfigurationError, match=r"data\.train only asks about .*red\.png"):
+        Trainer(replace(mixed, objective="cider", data=data), tmp_path / "run", silent)
 
 
 def test_all_questions_of_a_held_out_image_are_asked(folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """WebDataset tars that are never known all at once."""
 
 import io
+import json
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from picscribe.datasets import read_dataset
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.training import shards
 from picscribe.training.mixture import Batches, read_data, share_of
@@ -61,22 +63,23 @@ def test_few_tars_are_known_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPa
     read = Counter[Path]()
     real = shards._read
 
-    def counted(shard: Path) -> object:
-        read[shard] += 1
-        return real(shard)
+    def counted(tar: shards.Tar, wanted: frozenset[str]) -> object:
+        read[tar.path] += 1
+        return real(tar, wanted)
 
     monkeypatch.setattr(shards, "_read", counted)
-    paths = shards.shards_of(folder, "train")
-    items = shards.ShardItems(paths, window=2)
+    tars = [tar for tar in shards.tars_below(folder) if tar.split == "train"]
+    paths = [tar.path for tar in tars]
+    items = shards.ShardItems(tars, window=2)
     assert read == Counter(dict.fromkeys(paths, 1))  # to count them
     order = items.order(np.random.default_rng(0))
-    tars = [items[index].example.source.path for index in order.tolist()]  # type: ignore[union-attr]
+    seen = [items[index].example.source.path for index in order.tolist()]  # type: ignore[union-attr]
     assert read == Counter(dict.fromkeys(paths, 2))
-    by_window = list(dict.fromkeys(tars))
+    by_window = list(dict.fromkeys(seen))
     edges = [sum(SIZES[paths.index(tar)] for tar in by_window[:count]) for count in (2, 4, 6)]
     starts = [0, *edges[:-1]]
     for start, end in zip(starts, edges, strict=True):
-        assert len(set(tars[start:end])) == 2
+        assert len(set(seen[start:end])) == 2
     assert items._read.cache_info().currsize <= 4
     with pytest.raises(IndexError):
         items[len(items)]
@@ -95,10 +98,16 @@ def test_processes_share_a_step_without_overlap(folder: Path) -> None:
 def test_what_cannot_be_streamed(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="name the data to validate on"):
         read_data(DataSettings((Source(str(folder), "train", stream=True),)), 1)
-    with pytest.raises(InputError, match=r"no \.tar file of split 'test'"):
-        shards.shards_of(folder, "test")
+    with pytest.raises(InputError, match=r"no images of split 'test'; it has 'train', 'val'"):
+        shards.stream(folder, "test")
+    with pytest.raises(InputError, match=r"has the splits 'train', 'val'; name one"):
+        shards.stream(folder, "")
     with pytest.raises(InputError, match=r"has no \.tar file"):
-        shards.shards_of(tmp_path, "")
+        shards.stream(tmp_path, "")
+    (tmp_path / "packed-0.tar.gz").touch()
+    with pytest.raises(InputError, match=r"packed-0\.tar\.gz: is a compressed tar"):
+        shards.stream(tmp_path, "")
+    (tmp_path / "packed-0.tar.gz").unlink()
     write_tar(tmp_path / "train-0.tar", 2)
     whole = (tmp_path / "train-0.tar").read_bytes()
     data = DataSettings((Source(str(tmp_path), stream=True),), (Source(str(folder), "val"),))
@@ -123,3 +132,37 @@ def test_samples_that_cannot_be_used_are_left_out_and_told_of(folder: Path, tmp_
     data = read_data(DataSettings((Source(str(tmp_path), stream=True),), (Source(str(folder), "val"),)), 1)
     assert (data.epoch_size(), len(data.odd())) == (1, 3)
     assert all("train-0.tar" in place for place in data.odd())
+
+
+def test_splits_are_those_of_the_samples(folder: Path, tmp_path: Path) -> None:
+    """As without streaming: by what a sample's .json says, and else by the tar's name or its folder's."""
+    photo = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(photo, "PNG")
+    for name, splits in (("mixed", ("train", "test", "train")), ("test", ("test",))):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as tar:
+            for number, split in enumerate(splits):
+                record = json.dumps({"caption": f"{name} {number}", "split": split}).encode()
+                for ending, content in (("png", photo.getvalue()), ("json", record)):
+                    member = tarfile.TarInfo(f"{number}.{ending}")
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+    (tmp_path / "val").mkdir()
+    write_tar(tmp_path / "val" / "0.tar", 2)
+    whole = read_dataset(tmp_path)
+    for split, count in (("train", 2), ("test", 2), ("val", 2), ("train + val", 4)):
+        items = shards.stream(tmp_path, split)
+        assert len(items) == len(whole.select(split)) == count
+        assert {item.texts for item in items} == {(("", example.texts[0]),) for example in whole.select(split)}
+    assert len(shards.stream(folder / "train-0000.tar", "")) == SIZES[0], "a single tar"
+
+
+def test_other_samples_are_other_data(tmp_path: Path) -> None:
+    """Tars are padded, so that another one is often as long."""
+    write_tar(tmp_path / "a.tar", 4)
+    items = shards.stream(tmp_path, "")
+    before, size = items.digest, (tmp_path / "a.tar").stat().st_size
+    write_tar(tmp_path / "a.tar", 3)
+    assert (tmp_path / "a.tar").stat().st_size == size
+    assert shards.stream(tmp_path, "").digest != before
+    with pytest.raises(InputError, match=r"a\.tar: has fewer samples than when the run began"):
+        items[3]
