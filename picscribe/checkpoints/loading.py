@@ -135,4 +135,6 @@ def find_layout(folder: Path) -> str:
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be read ({error.strerror}): check its permissions") from error
     content = f"it holds {', '.join(held[:8])}" if held else "it is empty"
+    if (folder / "best" / model_config.FILE).exists():
+        content = f"it is a run's folder, whose best checkpoint is {folder / 'best'}"
     raise CheckpointError(f"{folder} is no checkpoint: neither {model_config.FILE} nor {WEIGHTS} is there; {content}")

@@ -34,7 +34,9 @@ def train(
     output: Annotated[
         Path | None, typer.Option(show_default=False, help="The run's folder. [default: runs/NAME]")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in that folder; with --output alone too.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show settings, data, steps, memory and a batch; train nothing.")
     ] = False,
@@ -52,13 +54,19 @@ def train(
         raise ConfigurationError("--dry-run shows a run before it begins: leave out --resume")
     if data is not None:
         if recipe is not None and "=" not in recipe:
+            _require_no_setting(recipe)
             raise ConfigurationError(f"give a recipe ({recipe}) or --data ({data}), not both")
         # What stands where a recipe would is the first override.
         overrides = [*([recipe] if recipe else []), *(overrides or [])]
         named = any(override.startswith("data.train=") for override in overrides)
         sources: dict[str, list[dict[str, str]]] = {} if named else _sources(data)
-        settings = recipe_from({"start": start or "nano", "data": sources}, overrides)
+        # To see what it gave, the start is scored too; a new one says nothing yet.
+        validation = {"before": start != "imagenet"}
+        settings = recipe_from({"start": start or "nano", "data": sources, "validation": validation}, overrides)
         name = data.resolve().stem
+    elif recipe is None and resume and output is not None and (output / "recipe.yaml").is_file():
+        settings = load_recipe(output / "recipe.yaml")
+        name = settings.name
     elif recipe is None:
         raise ConfigurationError("give a recipe, or --data and a folder of photos with captions")
     elif start is not None:
@@ -73,6 +81,12 @@ def train(
         write_line(preview(settings, folder))
         return
     train(settings, folder, resume=resume, report=write_line)
+
+
+def _require_no_setting(text: str) -> None:
+    """Raise ConfigurationError for what was meant as a setting, such as "optimisation.steps" before " 3"."""
+    if "." in text and not Path(text).suffix.lower().startswith(".y") and not Path(text).exists():
+        raise ConfigurationError(f"{text!r}: a setting has the form section.key=value")
 
 
 def _sources(data: Path) -> dict[str, list[dict[str, str]]]:

@@ -56,7 +56,8 @@ def read(path: Path, images: Path | None) -> Dataset:
 
 
 def _texts_of(photo: Path, files: Iterable[Path]) -> list[Path]:
-    return [text for suffix in TEXT_SUFFIXES if (text := photo.with_suffix(suffix)) in files]
+    spellings = (*TEXT_SUFFIXES, *map(str.upper, TEXT_SUFFIXES))
+    return [text for suffix in spellings if (text := photo.with_suffix(suffix)) in files]
 
 
 def _problem(photo: Path, found: list[Path]) -> str:

@@ -61,7 +61,7 @@ def require_none(oddities: Sequence[Oddity], path: Path) -> None:
     if len(oddities) == 1:
         raise InputError(str(oddities[0]))
     shown = "; ".join(str(oddity) for oddity in oddities[:3])
-    more = f"; and {len(oddities) - 3} more" if len(oddities) > 3 else ""
+    more = f"; and {len(oddities) - 3} more: picscribe data inspect lists them" if len(oddities) > 3 else ""
     raise InputError(f"{path}: {len(oddities)} rows cannot be used: {shown}{more}")
 
 

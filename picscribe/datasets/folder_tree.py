@@ -25,7 +25,9 @@ LONGEST_TEXT = 1 << 20
 LOOKS = 2000
 """Files looked at to know a folder's form: a folder of millions must not be walked for that."""
 
-_SPLIT = re.compile(r"(?:^|[^a-zA-Z])(train|training|restval|val|valid|validation|dev|test|testing)(?:$|[^a-zA-Z])")
+_SPLIT = re.compile(
+    r"(?:^|[^a-zA-Z])(train|training|restval|val|valid|validation|dev|test|testing)(?:$|[^a-zA-Z])", re.IGNORECASE
+)
 
 
 def is_hidden(name: str) -> bool:
@@ -76,9 +78,9 @@ def is_video(path: PurePath) -> bool:
 
 
 def split_of_name(name: str) -> str:
-    """The split that a file's or folder's name holds as a word, such as train in train-00000.tar; "" for none."""
+    """The split that a file's or folder's name holds as a word, such as train in Train-00000.tar; "" for none."""
     found = _SPLIT.search(name)
-    return found.group(1) if found else ""
+    return found.group(1).lower() if found else ""
 
 
 def split_of_path(path: PurePath) -> str:

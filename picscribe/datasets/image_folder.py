@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from picscribe.datasets.values import inside, shown
 from picscribe.errors import InputError
 
 METADATA = ("metadata.jsonl", "metadata.csv")
+
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What spreadsheets put between columns where it is not a comma."""
 
 LONGEST_LINE = 1 << 20
 """Bytes of a line of metadata: one longer is a file put together wrongly."""
@@ -35,7 +39,8 @@ def read(path: Path, images: Path | None) -> Dataset:
     """All rows of all metadata files; `file_name` is relative to its metadata file, or to `images`.
 
     Columns are known by the names that `columns` lists. Rows of one photo with a caption each are one example. An id is
-    the column question_id, image_id or id, else the photo's path; a split is the column `split`, else the folder's.
+    the column question_id, image_id or id, else the photo's path, with a number behind it for a photo's further
+    questions; a split is the column `split`, else the folder's.
     """
     root = path if path.is_dir() else path.parent
     rows, are_videos = Rows(), set[bool]()
@@ -68,8 +73,12 @@ def _add(rows: Rows, example: Example, columns: Columns) -> None:
     if earlier and columns.task == "captions" and (earlier.source, earlier.split) == (example.source, example.split):
         texts = earlier.texts + example.texts
         rows.examples[example.id] = Example(example.id, example.source, texts, "", example.split, earlier.where)
-    else:
-        rows.add(example)
+        return
+    identity, number = example.id, 1
+    while columns.task == "questions" and not columns.id and identity in rows.examples:
+        number += 1
+        identity = f"{example.id}/{number}"
+    rows.add(replace(example, id=identity))
 
 
 def _metadata_files(path: Path) -> list[Path]:
@@ -88,7 +97,10 @@ def _columns(records: list[Record], path: Path) -> Columns:
         raise InputError(f"{records[0][0]}: {records[0][1]}")
     if "file_name" not in names:
         listed = ", ".join(map(shown, names)) or "no columns at all"
-        raise InputError(f"{path}: its metadata lacks the column 'file_name'; it has {listed}")
+        first = next(iter(names), "")
+        between = next((mark for mark in SEPARATORS if mark in first), "")
+        remedy = f"; it is separated by {SEPARATORS[between]}: save it with commas" if between else ""
+        raise InputError(f"{path}: its metadata lacks the column 'file_name'; it has {listed}{remedy}")
     return find_columns(names, str(path))
 
 
@@ -126,7 +138,7 @@ def _read_csv(file: Path) -> Iterator[Record]:
     with file.open(encoding="utf-8-sig", newline="") as stream:
         lines = csv.reader(stream, strict=True)
         try:
-            header = [name.strip() for name in next(lines, [])]
+            header = [name.strip().lower().replace(" ", "_") for name in next(lines, [])]
             for cells in lines:
                 where = f"{file}: line {lines.line_num}"
                 if len(cells) == len(header):
@@ -136,7 +148,8 @@ def _read_csv(file: Path) -> Iterator[Record]:
         except csv.Error as error:
             raise InputError(f"{file}: line {lines.line_num} is not valid CSV ({error})") from error
         except UnicodeDecodeError as error:
-            raise InputError(f"{file}: is not UTF-8 text after line {lines.line_num}; save it as UTF-8") from error
+            place = f"after line {lines.line_num}" if lines.line_num else "from its start"
+            raise InputError(f"{file}: is not UTF-8 text {place}; save it as UTF-8") from error
 
 
 IMAGE_FOLDER = Format(

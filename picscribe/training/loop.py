@@ -20,7 +20,7 @@ from picscribe.training.objective import Objective
 from picscribe.training.packing import pack
 from picscribe.training.parameter_groups import learning_rate_factor, make_optimiser
 from picscribe.training.precision import NO_BFLOAT16, precision_here
-from picscribe.training.progress import Progress, line_of, what_begins
+from picscribe.training.progress import Progress, line_of, what_begins, what_ends
 from picscribe.training.reading import Part, Prepared, Reader
 from picscribe.training.recipe import Recipe
 from picscribe.training.recipe_file import dump_recipe
@@ -57,6 +57,7 @@ class Trainer:
             self._say(NO_BFLOAT16)
         self.sharded = recipe.weights.sharded and self.processes > 1
         self.data = read_data(recipe.data, recipe.seed)
+        self.folder.require_apart(self.data.folders)
         optimisation = recipe.optimisation
         batches = Batches(self.data, recipe.seed, optimisation.batch_images, self.processes * optimisation.accumulate)
         self.total = steps_of(optimisation.epochs, optimisation.steps, batches.steps_an_epoch)
@@ -118,10 +119,11 @@ class Trainer:
         self.model.train()
         if self.recipe.trackers:
             self.accelerator.init_trackers(self.recipe.name, config={"recipe": dump_recipe(self.recipe)})
-        if self.due:  # stopped, or failed, before it was made
-            self._make_row()
-        for line in what_begins(self.model, self.data, self.total):
+        for line in what_begins(self.model, self.data, self.total, self.start.tokenizer, self.recipe):
             self._say(line)
+        # Stopped, or failed, before it was made; or wanted of the start.
+        if self.due or (self.recipe.validation.before and not self.step and not self.history):
+            self._make_row()
         begin = self.total if self._lost_patience() else self.step
         with on_signals(self._ask_to_stop):
             try:
@@ -388,10 +390,10 @@ def train(recipe: Recipe, output: Path, resume: bool = False, report: Report = p
         trainer.accelerator.wait_for_everyone()
         if resume:
             trainer.restore()
-            trainer._say(f"resumed after step {trainer.step}")
+            ended = ", the last: there is nothing left to learn" if trainer.step == trainer.total else ""
+            trainer._say(f"resumed after step {trainer.step}{ended}")
         history = trainer.run()
     best = trainer.folder.best
     if best.is_dir():
-        use = {"questions": "ask", "labels": "classify"}.get(trainer.data.task, "caption")
-        trainer._say(f"the best checkpoint is in {best}: picscribe {use} --model {best} PHOTO")
+        trainer._say(what_ends(trainer.data, best))
     return history

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from picscribe.datasets import Dataset, Example, load_examples, read_dataset
+from picscribe.datasets.caption_files import CAPTION_FILES
+from picscribe.datasets.class_folders import CLASS_FOLDERS
 from picscribe.datasets.fingerprint import hash_examples
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.training.items import Item, group_by_image
@@ -41,6 +43,8 @@ class Data:
     task: str
     form: str
     has_videos: bool
+    folders: tuple[Path, ...] = ()
+    """Those in which every file is taken for data."""
 
     def epoch_size(self) -> int:
         """Images an epoch."""
@@ -109,8 +113,8 @@ def read_data(settings: DataSettings, seed: int) -> Data:
     trained, parts = _train(settings.train)
     if len({one.medium for one in trained}) > 1:
         raise ConfigurationError("data.train mixes photos and videos: learn from one of them, then from the other")
-    if settings.validation:
-        validated = [_read(source) for source in settings.validation]
+    validated = [_read(source) for source in settings.validation]
+    if validated:
         validation = tuple(example for _, examples in validated for example in examples)
         dataset = validated[0][0]
         _require_alike([one for one, _ in validated], trained[0])
@@ -122,7 +126,10 @@ def read_data(settings: DataSettings, seed: int) -> Data:
         parts[1:] = _without({example.source for example in validation}, parts[1:])
     if unanswered := next((example for example in validation if not any(map(str.strip, example.texts))), None):
         raise InputError(f"{unanswered.where or unanswered.id}: has no text to validate on: leave it out")
-    return Data(tuple(parts), _told_apart(validation), dataset.task, dataset.format, trained[0].medium == "videos")
+    read = [*trained, *(one for one, _ in validated)]
+    folders = tuple(one.path for one in read if one.format in (CAPTION_FILES.name, CLASS_FOLDERS.name))
+    has_videos = trained[0].medium == "videos"
+    return Data(tuple(parts), _told_apart(validation), dataset.task, dataset.format, has_videos, folders)
 
 
 def _require_alike(validated: Sequence[Dataset], trained: Dataset) -> None:

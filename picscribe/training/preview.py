@@ -9,6 +9,7 @@ from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.loop import Trainer
 from picscribe.training.parameter_groups import count_parameters
+from picscribe.training.progress import warnings_of
 from picscribe.training.recipe import IMAGENET, Recipe
 from picscribe.training.recipe_file import dump_recipe
 from picscribe.training.run_folder import RunFolder
@@ -35,6 +36,7 @@ def _said(recipe: Recipe, output: Path) -> Iterator[str]:
     data, weights, optimisation = trainer.data, recipe.weights, recipe.optimisation
     images = sum(len(part.items) for part in data.parts)
     yield f"data: {images:,} images, {data.epoch_size():,} an epoch; {len(data.validation):,} examples to validate on"
+    yield from warnings_of(data, trainer.start.tokenizer, recipe)
     if recipe.start == IMAGENET:
         yield f"vocabulary: {trainer.start.tokenizer.vocabulary_size:,} words and pieces, of the training texts"
     yield _weights(trainer.model)

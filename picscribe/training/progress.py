@@ -1,13 +1,18 @@
 """What a run says of itself: what it begins with, how fast it learns, and when it is time to say so."""
 
 import math
+import shlex
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from picscribe.model import Git
+from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.mixture import Data
 from picscribe.training.parameter_groups import count_parameters
+from picscribe.training.recipe import Recipe
 
+SEEN, LITTLE = 2000, 0.01
 MOST_SECONDS = 60.0
 """Between two lines, where steps are slow."""
 
@@ -52,7 +57,7 @@ def line_of(told: dict[str, float]) -> str:
     )
 
 
-def what_begins(model: Git, data: Data, steps: int) -> Iterator[str]:
+def what_begins(model: Git, data: Data, steps: int, tokenizer: Tokenizer, recipe: Recipe) -> Iterator[str]:
     """What a run says before its first step."""
     parameters, trained = count_parameters(model)
     seen = f"videos an epoch, {model.config.frames} frames of each" if data.has_videos else "images an epoch"
@@ -60,5 +65,30 @@ def what_begins(model: Git, data: Data, steps: int) -> Iterator[str]:
         f"{data.epoch_size():,} {seen}, {len(data.validation):,} examples to validate on, "
         f"{parameters:,} parameters, {trained:,} trained, {steps:,} steps"
     )
+    yield from warnings_of(data, tokenizer, recipe)
+
+
+def what_ends(data: Data, best: Path) -> str:
+    """What a run says at its end: where the best checkpoint is, and what to type to use it."""
+    commands = {"questions": 'ask PHOTO "QUESTION"', "labels": "classify PHOTO --labels LABELS"}
+    command = commands.get(data.task, "caption PHOTO")
+    return f"the best checkpoint is in {best}: picscribe {command} --model {shlex.quote(str(best))}"
+
+
+def warnings_of(data: Data, tokenizer: Tokenizer, recipe: Recipe) -> Iterator[str]:
+    """What of the data will not be learned, or not be told, as one would think; texts of at most `SEEN` images a part
+    are looked at.
+    """
     if both := data.learned_and_validated():
         yield f"warning: {both:,} of the examples to validate on are about photos that are learned from too"
+    texts = [pair for part in data.parts for item in part.items[:SEEN] for pair in item.texts]
+    given, learned = (tokenizer.encode_batch([pair[place] for pair in texts]) for place in (0, 1))
+    unknown = sum(ids.count(tokenizer.unk_id) for ids in learned) / max(1, sum(map(len, learned)))
+    if unknown > LITTLE:
+        yield (
+            f"warning: {unknown:.0%} of the words to learn are not in the vocabulary of {recipe.start}, and are "
+            "learned as [UNK], which is never written"
+        )
+    most = recipe.data.max_tokens
+    if cut := sum(len(question) + len(text) > most for question, text in zip(given, learned, strict=True)):
+        yield f"warning: {cut:,} of {len(texts):,} texts are longer than data.max_tokens ({most}) tokens, and are cut"

@@ -1,5 +1,6 @@
 """A training run as frozen dataclasses: everything that decides its result."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -34,6 +35,8 @@ class Source:
     def __post_init__(self) -> None:
         if not self.path:
             raise ConfigurationError("a data set needs a path: path=FOLDER or an annotation file")
+        for name in ("path", "images"):  # "~" as people write it, and no shell sees it in a file
+            object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))
         if not 0 < self.weight <= 1000:
             raise ConfigurationError(f"{self.path}: weight must be above 0 and at most 1000, not {self.weight!r}")
 
@@ -211,9 +214,11 @@ class SelfCriticalSettings:
 class ValidationSettings:
     """Scores of `images` of the validation data every so many steps (0: every epoch), the best checkpoint kept.
 
-    patience: stop after so many validations without a better score; 0 never.
+    before: score the start too, which is the best where nothing after it is better. patience: stop after so many
+    validations without a better score; 0 never.
     """
 
+    before: bool = False
     every_steps: int = 0
     images: int = 1000
     beams: int = 4

@@ -21,17 +21,24 @@ Config = TypeVar("Config")
 def _build(kind: type[Config], values: object, where: str) -> Config:
     """A dataclass from a mapping, nested dataclasses too; every key and every type is checked."""
     if not isinstance(values, Mapping):
-        raise ConfigurationError(f"{where or 'the recipe'} must hold settings (key: value), not {values!r}")
+        found = "nothing" if values is None else reprlib.repr(values)
+        raise ConfigurationError(f"{where or 'the recipe'} must hold settings (key: value), not {found}")
     hints = typing.get_type_hints(kind)
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{where}.{key}" if where else str(key)
         if key not in hints:
             near = difflib.get_close_matches(str(key), hints, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(hints)}"
+            deeper = [f"{part}.{key}" for part, kind in hints.items() if str(key) in _keys(kind)]
+            known = f"; did you mean {' or '.join(deeper)}?" if deeper else f"; known are {', '.join(hints)}"
+            hint = f"; did you mean {near[0]!r}?" if near else known
             raise ConfigurationError(f"unknown setting {name!r}{hint}")
         arguments[key] = _value(hints[key], value, name)
     return kind(**arguments)
+
+
+def _keys(kind: Any) -> set[str]:
+    return {one.name for one in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
 
 
 def _value(kind: Any, value: object, name: str) -> object:
@@ -39,7 +46,7 @@ def _value(kind: Any, value: object, name: str) -> object:
         return _build(typing.cast("type[Any]", kind), value, name)
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
-            raise ConfigurationError(f"{name} must be a list, not {reprlib.repr(value)}")
+            raise ConfigurationError(f"{name} must be a list, such as [{reprlib.repr(value)}]")
         return tuple(_value(typing.get_args(kind)[0], one, f"{name}[{place}]") for place, one in enumerate(value))
     if typing.get_origin(kind) is Literal:
         if value not in typing.get_args(kind):
@@ -63,9 +70,22 @@ def _value(kind: Any, value: object, name: str) -> object:
     raise ConfigurationError(f"{name} must be of type {getattr(kind, '__name__', kind)}, not {reprlib.repr(value)}")
 
 
+class _Loader(yaml.SafeLoader):
+    """As YAML is read safely, but for a key that is given twice, of which the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := next((key for number, key in enumerate(keys) if key in keys[:number]), None):
+            line = node.start_mark.line + 1
+            raise ConfigurationError(f"{twice!r} is given twice in what begins in line {line}: put both into one")
+        return super().construct_mapping(node, deep)
+
+
 def _parse(text: str, where: str) -> object:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{where}: not a YAML file: {' '.join(str(error).split())}") from error
 

@@ -54,13 +54,24 @@ class RunFolder:
             self.require_free()
             return
         if not (self._has_state() and self._recipe.exists()):
+            if self._recipe.exists():  # perhaps of a run that is at work, and has saved nothing yet
+                self._hold()
+                self.close()
             raise ConfigurationError(f"{self.path}: nothing to resume; run without --resume to start")
         before, given = self._recipe.read_text(encoding="utf-8"), dump_recipe(recipe)
         if before != given:
             raise ConfigurationError(
                 f"{self._recipe} differs from the recipe given{_first_difference(before, given)}: resume with the same "
-                "settings, or name another folder"
+                f"settings, or start another run from {self.best} in another folder"
             )
+
+    def require_apart(self, folders: Iterable[Path]) -> None:
+        """Raise ConfigurationError where this folder is in one of those, which then could not be read again."""
+        for folder in folders:
+            if self.path.resolve().is_relative_to(folder.resolve()):
+                raise ConfigurationError(
+                    f"{self.path} lies in {folder}, whose files are the data: name another folder with --output"
+                )
 
     def _hold(self) -> None:
         try:

@@ -72,8 +72,8 @@ def test_a_run_prints_its_figures_and_where_the_checkpoint_is(trained: Any) -> N
 def test_the_command_that_is_printed_last_works(trained: Any, photos: Path, runner: CliRunner) -> None:
     result, output = trained
     command = result.stdout.splitlines()[-1].partition(": picscribe ")[2].split()
-    assert command == ["caption", "--model", str(output / "best"), "PHOTO"]
-    captioned = runner.invoke(app, [*command[:-1], str(photos / "photo1.png")])
+    assert command == ["caption", "PHOTO", "--model", str(output / "best")]
+    captioned = runner.invoke(app, ["caption", str(photos / "photo1.png"), *command[2:]])
     assert captioned.exit_code == 0, captioned.output
     assert picscribe.load(output / "best").caption(photos / "photo1.png").text + "\n" == captioned.stdout
 
@@ -85,7 +85,7 @@ def test_a_run_is_not_overwritten_but_resumed(trained: Any, recipe: Path, runner
     assert "holds a run already: --resume goes on with it" in again.stderr
     resumed = runner.invoke(app, ["train", str(recipe), "--output", str(output), "--resume"])
     assert resumed.exit_code == 0, resumed.output
-    assert resumed.stdout.startswith("resumed after step 3\n")
+    assert resumed.stdout.startswith("resumed after step 3, the last: there is nothing left to learn\n")
     other = runner.invoke(app, ["train", str(recipe), "seed=2", "--output", str(output), "--resume"])
     assert other.exit_code == 2
     assert "differs from the recipe given" in other.stderr

@@ -69,3 +69,11 @@ def test_videos_with_texts_are_videos(tmp_path: Path) -> None:
     assert "no video" in problems["d.txt"]
     write(tmp_path, cover__txt=b"a cover")
     assert read_dataset(tmp_path).medium == "images"
+
+
+def test_old_cameras_and_spreadsheets_write_capitals(tmp_path: Path) -> None:
+    write(tmp_path / "Train", UP__JPG=b"", UP__TXT=b"a dog")
+    write(tmp_path / "VAL", b__JPG=b"", b__TXT=b"a cat")
+    dataset = read_dataset(tmp_path)
+    assert ([one.texts for one in dataset.examples], dataset.oddities) == ([("a dog",), ("a cat",)], ())
+    assert dataset.splits == {"train": 1, "val": 1}

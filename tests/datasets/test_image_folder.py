@@ -92,3 +92,20 @@ def test_videos_may_be_named_too_but_not_beside_photos(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("file_name,text\na.mp4,one\nb.jpg,two\n")
     with pytest.raises(InputError, match="names photos and videos"):
         read_dataset(tmp_path)
+
+
+def test_a_photo_may_be_asked_about_in_several_rows(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("file_name,question,answer\na.jpg,what?,a cat\na.jpg,where?,a mat\n")
+    dataset = read_dataset(tmp_path)
+    assert [(one.id, one.question, one.texts) for one in dataset.examples] == [
+        ("a.jpg", "what?", ("a cat",)),
+        ("a.jpg/2", "where?", ("a mat",)),
+    ]
+
+
+def test_headers_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_bytes(b"\xef\xbb\xbfFile Name,Text\r\na.jpg,a cat\r\n")
+    assert [one.texts for one in read_dataset(tmp_path).examples] == [("a cat",)]
+    (tmp_path / "metadata.csv").write_text("file_name;text\na.jpg;a cat\n")
+    with pytest.raises(InputError, match="separated by semicolons: save it with commas"):
+        read_dataset(tmp_path)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ from picscribe.evaluation.document_frequencies import DocumentFrequencies
 from picscribe.media.reading import READERS
 from picscribe.model import Git
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training import Recipe, load_recipe, precision, states, train
+from picscribe.training import Recipe, load_recipe, precision, scores, states, train
 from picscribe.training.items import Item, group_by_image
 from picscribe.training.loop import Trainer
 from picscribe.training.loss import smoothed_loss
@@ -43,6 +44,7 @@ from picscribe.training.mixture import read_data
 from picscribe.training.packing import pack, predicted_logits
 from picscribe.training.parameter_groups import depth_of, learning_rate_factor
 from picscribe.training.precision import NO_BFLOAT16
+from picscribe.training.preview import preview
 from picscribe.training.reading import Prepared, Reader
 from picscribe.training.recipe import (
     DataSettings,
@@ -1302,6 +1304,9 @@ def test_a_folder_of_photos_is_enough(folder: Path, tmp_path: Path) -> None:
     result = runner.invoke(app, ["train", *chosen, "--output", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
     assert "the best checkpoint is in" in result.output
+    rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
+    assert [float(row["step"]) for row in rows] == [0, 2], "what the start was worth, and what came of it"
+    assert (rows[0]["loss"], bool(rows[1]["loss"])) == ("", True)
     assert runner.invoke(app, ["train"]).exit_code == 2
     assert runner.invoke(app, ["train", "recipe.yaml", "--from", "nano"]).exit_code == 2
 
@@ -1322,3 +1327,64 @@ def test_a_folder_of_videos_is_enough(folder: Path, tmp_path: Path) -> None:
     assert trained.config.frames == 6
     assert trained.temporal_embedding is not None
     assert trained.temporal_embedding.any(), "the order of the frames is learned"
+
+
+def test_a_run_goes_on_by_its_folder_alone(whole_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(whole_run, tmp_path / "a run"))
+    (run / "states" / "step-00000009.pt").unlink()
+    for said in ("resumed after step 6\n", "resumed after step 9, the last: there is nothing left to learn\n"):
+        result = CliRunner().invoke(app, ["train", "--resume", "--output", str(run)])
+        assert result.exit_code == 0, result.output
+        assert said in result.output
+        assert f"picscribe caption PHOTO --model '{run / 'best'}'" in result.output
+    assert_same_state(weights(run), weights(whole_run))
+    result = CliRunner().invoke(app, ["caption", "photo.jpg", "--model", str(run)])
+    assert f"whose best checkpoint is {run / 'best'}" in result.output
+
+
+def test_the_start_may_be_the_best(
+    recipe: Recipe, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is scored before anything is learned, and kept where that was in vain."""
+    falling = iter([1.0, 0.5, 0.7, 0.9])
+    monkeypatch.setattr(scores, "score", lambda *_: {"CIDEr": SimpleNamespace(value=next(falling))})
+    before = replace(recipe, validation=replace(recipe.validation, before=True))
+    history = train(before, tmp_path / "run", report=silent)
+    assert [(row["step"], row["CIDEr"]) for row in history] == [(0, 1.0), (3, 0.5), (6, 0.7), (9, 0.9)]
+    start = picscribe.load(folder / "start").model.state_dict()
+    best = picscribe.load(tmp_path / "run" / "best").model.state_dict()
+    assert all(torch.equal(start[name], best[name]) for name in start)
+    assert train(before, tmp_path / "run", resume=True, report=silent) == history, "and only once"
+
+
+def test_a_home_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert Source("~/photos").path == "/home/somebody/photos"
+
+
+def test_what_is_meant_as_a_setting(folder: Path) -> None:
+    chosen = ["train", "--data", str(folder / "photos"), "optimisation.steps", "3"]
+    result = CliRunner().invoke(app, chosen)
+    assert result.exit_code == 2
+    assert "'optimisation.steps': a setting has the form section.key=value" in result.output
+
+
+def test_a_run_among_its_data_is_refused(recipe: Recipe, folder: Path) -> None:
+    for run in (folder / "photos", folder / "photos" / "deep" / "run"):
+        with pytest.raises(ConfigurationError, match="whose files are the data: name another folder"):
+            train(recipe, run, report=silent)
+        assert not (run / "recipe.yaml").exists()
+
+
+def test_words_that_are_lost_are_told_of(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "photos", tmp_path / "photos")
+    (tmp_path / "photos" / "03.txt").write_text("ein rotes Quadrat auf weissem Grund\n")
+    (tmp_path / "photos" / "04.txt").write_text("a red square " * 14)
+    data = DataSettings((Source(str(tmp_path / "photos")),), recipe.data.train)
+    lines = preview(replace(recipe, data=data), tmp_path / "run").splitlines()
+    said = [line for line in lines if line.startswith("warning")]
+    assert len(said) == 2, said
+    assert "% of the words to learn are not in the vocabulary" in said[0]
+    assert "1 of 30 texts are longer than data.max_tokens (40) tokens, and are cut" in said[1]
+    lines = preview(recipe, tmp_path / "run").splitlines()
+    assert not [line for line in lines if line.startswith("warning")]

@@ -66,6 +66,9 @@ def test_only_one_process_at_a_time_trains_in_a_folder(resume: bool, tmp_path: P
         folder, recipe = RunFolder(tmp_path), Recipe()
         if resume:
             save_state(tmp_path)
+        if not resume:
+            with pytest.raises(ConfigurationError, match="another process is training here: wait"):
+                folder.require(recipe, resume=True)
         before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
         with pytest.raises(ConfigurationError, match="another process is training here: wait"):
             folder.open(recipe, resume)
