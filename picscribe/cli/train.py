@@ -8,6 +8,8 @@ import typer
 from picscribe.cli.terminal import write_line
 from picscribe.errors import ConfigurationError
 
+RATES_OF_A_NEW_MODEL = {"learning_rate": 1e-3, "encoder_learning_rate": 2e-4}
+"""As in recipes/nano-flickr8k.yaml."""
 VALIDATION_SPLITS = ("val", "valid", "validation", "dev")
 
 
@@ -60,9 +62,10 @@ def train(
         overrides = [*([recipe] if recipe else []), *(overrides or [])]
         named = any(override.startswith("data.train=") for override in overrides)
         sources: dict[str, list[dict[str, str]]] = {} if named else _sources(data)
-        # To see what it gave, the start is scored too; a new one says nothing yet.
-        validation = {"before": start != "imagenet"}
-        settings = recipe_from({"start": start or "nano", "data": sources, "validation": validation}, overrides)
+        # To see what it gave, the start is scored too; a new model says nothing yet, and learns at other rates.
+        known = start != "imagenet"
+        chosen = {"validation": {"before": True}} if known else {"optimisation": dict(RATES_OF_A_NEW_MODEL)}
+        settings = recipe_from({"start": start or "nano", "data": sources, **chosen}, overrides)
         name = data.resolve().stem
     elif recipe is None and resume and output is not None and (output / "recipe.yaml").is_file():
         settings = load_recipe(output / "recipe.yaml")

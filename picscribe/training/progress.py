@@ -13,6 +13,7 @@ from picscribe.training.parameter_groups import count_parameters
 from picscribe.training.recipe import Recipe
 
 SEEN, LITTLE = 2000, 0.01
+"""Images whose texts are looked at, and the share of unknown words that is not worth a warning."""
 MOST_SECONDS = 60.0
 """Between two lines, where steps are slow."""
 
@@ -91,4 +92,4 @@ def warnings_of(data: Data, tokenizer: Tokenizer, recipe: Recipe) -> Iterator[st
         )
     most = recipe.data.max_tokens
     if cut := sum(len(question) + len(text) > most for question, text in zip(given, learned, strict=True)):
-        yield f"warning: {cut:,} of {len(texts):,} texts are longer than data.max_tokens ({most}) tokens, and are cut"
+        yield f"warning: {cut:,} of {len(texts):,} texts are longer than data.max_tokens, {most}, and are cut"

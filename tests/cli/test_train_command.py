@@ -160,6 +160,31 @@ def test_what_cannot_be_meant_says_what_can(
     assert said.format(**names) in result.stderr
 
 
+def test_a_new_model_learns_faster_than_one_that_knows(
+    runner: CliRunner, recipe: Path, photos: Path, tmp_path: Path, trained: Any
+) -> None:
+    rows = [{"file_name": f"photo{number}.png", "text": "a dog"} for number in range(1, 5)]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train = f"data.train=[{{path: {tmp_path}, images: {photos}}}]"
+    for start, rate, before in (("imagenet", 1e-3, False), ("nano", 5e-5, True)):
+        chosen = [
+            "train",
+            "--data",
+            str(tmp_path),
+            train,
+            "--from",
+            start,
+            "--dry-run",
+            "--output",
+            str(tmp_path / "r"),
+        ]
+        result = runner.invoke(app, chosen)
+        assert result.exit_code == 0, result.output
+        shown = yaml.safe_load(result.stdout.partition("\n\n")[0])
+        assert shown["optimisation"]["learning_rate"] == rate
+        assert shown["validation"]["before"] is before
+
+
 def test_a_split_that_is_named_is_learned_from(runner: CliRunner, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "val").mkdir()
     rows = [{"file_name": f"photo{number}.png", "text": "a dog"} for number in range(1, 5)]

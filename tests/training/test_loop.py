@@ -1385,6 +1385,6 @@ def test_words_that_are_lost_are_told_of(recipe: Recipe, folder: Path, tmp_path:
     said = [line for line in lines if line.startswith("warning")]
     assert len(said) == 2, said
     assert "% of the words to learn are not in the vocabulary" in said[0]
-    assert "1 of 30 texts are longer than data.max_tokens (40) tokens, and are cut" in said[1]
+    assert "1 of 30 texts are longer than data.max_tokens, 40, and are cut" in said[1]
     lines = preview(recipe, tmp_path / "run").splitlines()
     assert not [line for line in lines if line.startswith("warning")]
