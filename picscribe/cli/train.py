@@ -1,5 +1,6 @@
 """`picscribe train`: a recipe or a folder of photos with captions in, a run's folder with the best checkpoint out."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,7 @@ def train(
     """
     from picscribe.training import load_recipe, train
     from picscribe.training.preview import preview
+    from picscribe.training.recipe import IMAGENET
     from picscribe.training.recipe_file import recipe_from
 
     if dry_run and resume:
@@ -63,11 +65,11 @@ def train(
         named = any(override.startswith("data.train=") for override in overrides)
         sources: dict[str, list[dict[str, str]]] = {} if named else _sources(data)
         # To see what it gave, the start is scored too; a new model says nothing yet, and learns at other rates.
-        known = start != "imagenet"
+        known = start != IMAGENET
         chosen = {"validation": {"before": True}} if known else {"optimisation": dict(RATES_OF_A_NEW_MODEL)}
         settings = recipe_from({"start": start or "nano", "data": sources, **chosen}, overrides)
         name = data.resolve().stem
-    elif recipe is None and resume and output is not None and (output / "recipe.yaml").is_file():
+    elif recipe is None and start is None and resume and output is not None and (output / "recipe.yaml").is_file():
         settings = load_recipe(output / "recipe.yaml")
         name = settings.name
     elif recipe is None:
@@ -88,7 +90,9 @@ def train(
 
 def _require_no_setting(text: str) -> None:
     """Raise ConfigurationError for what was meant as a setting, such as "optimisation.steps" before " 3"."""
-    if "." in text and not Path(text).suffix.lower().startswith(".y") and not Path(text).exists():
+    from picscribe.training import Recipe
+
+    if text.partition(".")[0] in {field.name for field in fields(Recipe)}:
         raise ConfigurationError(f"{text!r}: a setting has the form section.key=value")
 
 

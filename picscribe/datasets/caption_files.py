@@ -12,6 +12,7 @@ from picscribe.datasets.values import caption
 from picscribe.errors import InputError
 
 TEXT_SUFFIXES = (".txt", ".caption")
+SPELLINGS = (*TEXT_SUFFIXES, *map(str.upper, TEXT_SUFFIXES))
 
 
 def fits(path: Path) -> bool:
@@ -56,8 +57,7 @@ def read(path: Path, images: Path | None) -> Dataset:
 
 
 def _texts_of(photo: Path, files: Iterable[Path]) -> list[Path]:
-    spellings = (*TEXT_SUFFIXES, *map(str.upper, TEXT_SUFFIXES))
-    return [text for suffix in spellings if (text := photo.with_suffix(suffix)) in files]
+    return [text for suffix in SPELLINGS if (text := photo.with_suffix(suffix)) in files]
 
 
 def _problem(photo: Path, found: list[Path]) -> str:

@@ -1,7 +1,7 @@
 """A data set as it was read: its examples, its splits, and the rows that cannot be used."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,16 +42,24 @@ class Dataset:
 
     def _wanted(self, split: str | None) -> set[str]:
         known = {*self.splits, *(oddity.split for oddity in self.oddities if oddity.split)}
-        listed = ", ".join(map(repr, sorted(known - {""})))
-        if split is None:
-            if len(known) > 1:
-                raise InputError(f"{self.path}: has the splits {listed}; name one")
-            return known
-        wanted = {name.strip() for name in split.split("+")}
-        if unknown := wanted - (known - {""}):
-            names = ", ".join(map(repr, sorted(unknown)))
-            raise InputError(f"{self.path}: no images of split {names}; it has {listed or 'no splits: name none'}")
-        return wanted
+        wanted = None if split is None else splits_named(split)
+        require_splits(self.path, wanted, known)
+        return known if wanted is None else wanted
+
+
+def splits_named(split: str) -> set[str]:
+    """Splits that are joined with "+"."""
+    return {name.strip() for name in split.split("+")}
+
+
+def require_splits(path: Path, wanted: Set[str] | None, known: Set[str]) -> None:
+    """Raise InputError for a split that is not there, and where none is wanted by name and there are several."""
+    listed = ", ".join(map(repr, sorted(known - {""})))
+    if wanted is None and len(known) > 1:
+        raise InputError(f"{path}: has the splits {listed}; name one")
+    if wanted and (unknown := wanted - (known - {""})):
+        names = ", ".join(map(repr, sorted(unknown)))
+        raise InputError(f"{path}: no images of split {names}; it has {listed or 'no splits: name none'}")
 
 
 def require_none(oddities: Sequence[Oddity], path: Path) -> None:

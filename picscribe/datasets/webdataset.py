@@ -23,8 +23,10 @@ CAPTIONS = ("txt", "caption")
 LABEL = "cls"
 RECORD = "json"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-BLOCK, CHUNK = 512, 1 << 20
+BLOCK = 512
 """Bytes that a tar is counted in; one of zeros says that it ends."""
+CHUNK = 1 << 20
+"""Bytes behind the end that are looked at at once."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ from picscribe.text.tokenizer import CLS, PAD, SEP, Tokenizer
 
 MAX_TOKENS = 40
 MAX_PROMPT = MAX_TOKENS - 2
+"""Tokens of a prompt that generation goes on from, without [CLS]."""
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str | None) -> list[int]:

@@ -6,7 +6,7 @@ from picscribe.checkpoints import Checkpoint
 from picscribe.checkpoints.imagenet import load_imagenet
 from picscribe.errors import ConfigurationError
 from picscribe.media.preprocessing import Preprocessing
-from picscribe.model import EfficientNetLiteConfig, Git, GitConfig, TextDecoderConfig
+from picscribe.model import Git, GitConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.mixture import Data
@@ -25,20 +25,13 @@ def from_imagenet(recipe: Recipe, data: Data) -> Checkpoint:
     """
     network = recipe.network
     tokenizer = Tokenizer.learn(_texts(data), network.vocabulary_size, network.min_frequency)
-    decoder = TextDecoderConfig(
+    decoder = network.text_decoder(
         vocabulary_size=tokenizer.vocabulary_size,
-        width=network.width,
-        layers=network.layers,
-        heads=network.heads,
-        mlp_width=network.mlp_width,
-        max_positions=network.max_positions,
-        attention_dropout=0.0,
-        tie_output=True,
         pad_id=tokenizer.pad_id,
         cls_id=tokenizer.cls_id,
         sep_id=tokenizer.sep_id,
     )
-    model = Git(GitConfig(EfficientNetLiteConfig(network.variant, network.image_size), decoder))
+    model = Git(GitConfig(network.image_encoder(), decoder))
     encoder = model.image_encoder
     assert isinstance(encoder, EfficientNetLite)
     load_imagenet(encoder)

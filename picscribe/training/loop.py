@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from picscribe.errors import CheckpointError, ConfigurationError, InputError, PicscribeError
+from picscribe.errors import CheckpointError, InputError, PicscribeError
 from picscribe.training.allocator import keep_freed_memory
 from picscribe.training.kept_views import keep_views
 from picscribe.training.mixture import Batches, read_data, steps_of
@@ -62,8 +62,6 @@ class Trainer:
         batches = Batches(self.data, recipe.seed, optimisation.batch_images, self.processes * optimisation.accumulate)
         self.total = steps_of(optimisation.epochs, optimisation.steps, batches.steps_an_epoch)
         torch.manual_seed(recipe.seed)
-        if recipe.image.frames and not self.data.has_videos:
-            raise ConfigurationError("image.frames is for videos, and the data are photos: leave it out")
         self.start = load_start(recipe, self.data)
         self.model = self.start.model
         weights = recipe.weights
@@ -200,7 +198,9 @@ class Trainer:
             row["reward"] = self._summed(sum(self.rewards.drawn)) / drawn
             self.rewards.drawn.clear()
         seconds = time.monotonic() - self.started
-        row |= {"learning_rate": self.optimiser.param_groups[-1]["lr"], "seconds": seconds} | self.validate()
+        if self.step:  # at the start none was learned at
+            row["learning_rate"] = self.optimiser.param_groups[-1]["lr"]
+        row |= {"seconds": seconds} | self.validate()
         self.losses.clear()
         self.due = False
         self.history.append(row)

@@ -62,7 +62,7 @@ def _said(recipe: Recipe, output: Path) -> Iterator[str]:
     yield FIRST_BATCH
     trainer.reader.kept = None  # which would take as long as an epoch
     prepared = trainer.reader.prepare(0)
-    yield from (f"  {name}: {problem}" for name, problem in prepared.skipped)
+    yield from (f"  {problem}" for _, problem in prepared.skipped)
     for part in prepared.parts:
         for item, texts in zip(part.items, part.texts, strict=True):
             yield from (f"  {item.id}: {_shown(trainer.start.tokenizer, text)}" for text in texts)

@@ -109,13 +109,24 @@ class NetworkSettings:
     def __post_init__(self) -> None:
         _at_least("network", self, vocabulary_size=1, min_frequency=1, image_size=16)
         # These check themselves; better here than after the data are read.
-        EfficientNetLiteConfig(self.variant, self.image_size)
-        TextDecoderConfig(
+        self.image_encoder()
+        self.text_decoder()
+
+    def image_encoder(self) -> EfficientNetLiteConfig:
+        """Sizes of the image encoder."""
+        return EfficientNetLiteConfig(self.variant, self.image_size)
+
+    def text_decoder(self, **of_vocabulary: int) -> TextDecoderConfig:
+        """Sizes of the text decoder, for a vocabulary that has been learned."""
+        return TextDecoderConfig(
             width=self.width,
             layers=self.layers,
             heads=self.heads,
             mlp_width=self.mlp_width,
             max_positions=self.max_positions,
+            attention_dropout=0.0,
+            tie_output=True,
+            **of_vocabulary,
         )
 
 

@@ -59,6 +59,8 @@ def load_start(recipe: Recipe, data: Data) -> Checkpoint:
 
     For videos it has temporal embeddings; where it came without them as many as `image.frames`, or the paper's.
     """
+    if recipe.image.frames and not data.has_videos:
+        raise ConfigurationError("image.frames is for videos, and the data are photos: leave it out")
     start = from_imagenet(recipe, data) if recipe.start == IMAGENET else checkpoints.load(recipe.start)
     if start.is_int8:
         raise ConfigurationError(f"{recipe.start} holds int8 weights, which cannot be trained: start from the original")

@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 
 from picscribe.datasets import read_dataset
+from picscribe.datasets.dataset import require_splits, splits_named
 from picscribe.datasets.fingerprint import hash_examples
 from picscribe.datasets.folder_tree import files_below, split_of_path
 from picscribe.datasets.webdataset import COMPRESSED, require_unpacked
@@ -40,23 +41,22 @@ class _Shard:
 class ShardItems(Sequence[Item]):
     """The images of many tars, by number; those of a few tars are held, the others read anew when asked for.
 
-    odd: samples that cannot be used, which are left out, by their place, and why. digest: tells these data from others.
+    odd: samples that cannot be used, which are left out, by their place, and why. splits: those that the tars hold,
+    wanted or not. digest: tells these data from others.
     """
 
-    def __init__(self, tars: Sequence[Tar], wanted: frozenset[str] = frozenset(), window: int = WINDOW) -> None:
-        """Of the tars, the samples of the splits `wanted`; where that is empty, they must be of one split.
-
-        Raises InputError for a tar of which nothing can be used, and where there is no sample of those splits.
-        """
+    def __init__(self, tars: Sequence[Tar], wanted: frozenset[str] | None = None, window: int = WINDOW) -> None:
+        """Of the tars, the samples of the splits `wanted`, or all. Raises InputError for a tar of which nothing can be
+        used."""
         self.window = window
         self._read = lru_cache(maxsize=2 * window)(_read)  # the window that ends, and the one read ahead
         self._wanted = wanted
         self.odd: dict[str, str] = {}
-        self.tars, self._ends, splits, digest = list[Tar](), list[int](), set[str](), hashlib.sha256()
+        self.tars, self._ends, self.splits, digest = list[Tar](), list[int](), set[str](), hashlib.sha256()
         ends = 0
         for tar in tars:
             read = _read(tar, wanted)
-            splits |= read.splits
+            self.splits |= read.splits
             self.odd |= read.odd
             if read.items:
                 ends += len(read.items)
@@ -64,7 +64,6 @@ class ShardItems(Sequence[Item]):
                 self._ends.append(ends)
                 digest.update(read.digest.encode())
         self.digest = digest.hexdigest()
-        _require_splits(tars[0].path.parent, wanted, splits)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -110,20 +109,13 @@ def stream(path: Path, split: str) -> ShardItems:
 
     Where `split` is "", they must be of one. Raises InputError as `tars_below` and `ShardItems`.
     """
-    wanted = frozenset(name.strip() for name in split.split("+")) if split else frozenset[str]()
-    return ShardItems(tars_below(path), wanted)
+    wanted = frozenset(splits_named(split)) if split else None
+    items = ShardItems(tars_below(path), wanted)
+    require_splits(path, wanted, items.splits)
+    return items
 
 
-def _require_splits(folder: Path, wanted: frozenset[str], known: set[str]) -> None:
-    listed = ", ".join(map(repr, sorted(known - {""})))
-    if not wanted and len(known) > 1:
-        raise InputError(f"{folder}: has the splits {listed}; name one")
-    if unknown := wanted - known:
-        names = ", ".join(map(repr, sorted(unknown)))
-        raise InputError(f"{folder}: no images of split {names}; it has {listed or 'no splits: name none'}")
-
-
-def _read(tar: Tar, wanted: frozenset[str]) -> _Shard:
+def _read(tar: Tar, wanted: frozenset[str] | None) -> _Shard:
     dataset = read_dataset(tar.path, None, format="webdataset")
     # Read alone, a tar does not know its folder's split; what a sample says of itself counts more than either.
     of_name = split_of_path(Path(tar.path.name))
@@ -134,7 +126,7 @@ def _read(tar: Tar, wanted: frozenset[str]) -> _Shard:
     speaking = [pair for pair in zip(dataset.examples, splits, strict=True) if any(map(str.strip, pair[0].texts))]
     if not speaking:
         raise InputError(f"{tar.path}: holds no sample that can be learned from{_such_as(odd)}")
-    chosen = [example for example, split in speaking if not wanted or split in wanted]
+    chosen = [example for example, split in speaking if wanted is None or split in wanted]
     return _Shard(group_by_image(chosen), odd, frozenset(split for _, split in speaking), hash_examples(chosen))
 
 

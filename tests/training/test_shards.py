@@ -63,7 +63,7 @@ def test_few_tars_are_known_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPa
     read = Counter[Path]()
     real = shards._read
 
-    def counted(tar: shards.Tar, wanted: frozenset[str]) -> object:
+    def counted(tar: shards.Tar, wanted: frozenset[str] | None) -> object:
         read[tar.path] += 1
         return real(tar, wanted)
 
