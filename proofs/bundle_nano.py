@@ -33,9 +33,10 @@ def resized(checkpoint: Checkpoint, size: int) -> Checkpoint:
     encoder = replace(config.image_encoder, image_size=size)
     model = Git(replace(config, image_encoder=encoder)).eval()
     weights: dict[str, Any] = checkpoint.model.state_dict()
-    name = "image_encoder.position_embedding"
     side = encoder.grid
-    weights[name] = resize_position_grid(weights[name], side, side)
+    for name in weights:
+        if name.startswith("image_encoder.") and name.endswith("position_embedding"):
+            weights[name] = resize_position_grid(weights[name], side, side)
     model.load_state_dict(weights)
     return replace(checkpoint, model=model, preprocessing=replace(checkpoint.preprocessing, size=size))
 

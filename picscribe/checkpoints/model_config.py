@@ -10,6 +10,7 @@ from picscribe.checkpoints.fields import Fields, shown
 from picscribe.checkpoints.weight_files import read_json_object
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.model import ClipVitConfig, EfficientNetLiteConfig, GitConfig, TextDecoderConfig
+from picscribe.model.config import LITE_VARIANTS
 
 FILE = "config.json"
 QUANTIZATION = "quantization_config"
@@ -94,7 +95,11 @@ def _read_git(fields: Fields) -> GitConfig:
 def _read_picscribe(fields: Fields) -> GitConfig:
     image, text = fields.section("image_encoder"), fields.section("text_decoder")
     image.choice("type", ("efficientnet_lite",))
-    variant, image_size = image.choice("variant", (0, 1, 2)), image.whole("image_size", most=MOST_PIXELS)
+    image_size = image.whole("image_size", most=MOST_PIXELS)
+    if "variants" in image.values:
+        variants = tuple(image.choice("variants", [list(some) for some in LITE_VARIANTS if len(some) > 1]))
+    else:
+        variants = (image.choice("variant", [one for one, *others in LITE_VARIANTS if not others]),)
     sizes = {name: text.whole(name) for name in ("vocabulary_size", "width", "heads", "mlp_width", "max_positions")}
     sizes["layers"] = text.whole("layers", most=MOST_LAYERS)
     ids = {name: text.whole(name, least=0) for name in ("pad_id", "cls_id", "sep_id")}
@@ -105,7 +110,7 @@ def _read_picscribe(fields: Fields) -> GitConfig:
     frames, projection_eps = fields.whole("frames", least=0, most=MOST_FRAMES), fields.number("projection_norm_eps")
     fields.finish()
     decoder = TextDecoderConfig(**sizes, **ids, **numbers, tie_output=tied)
-    return GitConfig(EfficientNetLiteConfig(variant, image_size), decoder, frames, projection_eps)
+    return GitConfig(EfficientNetLiteConfig(variants, image_size), decoder, frames, projection_eps)
 
 
 def write_model_config(config: GitConfig, dtype: torch.dtype) -> dict[str, Any]:
@@ -118,12 +123,19 @@ def write_model_config(config: GitConfig, dtype: torch.dtype) -> dict[str, Any]:
         return {
             "model_type": "picscribe",
             "dtype": stored,
-            "image_encoder": {"type": "efficientnet_lite", **asdict(config.image_encoder)},
+            "image_encoder": _write_lite(config.image_encoder),
             "text_decoder": asdict(config.text_decoder),
             "frames": config.frames,
             "projection_norm_eps": config.projection_norm_eps,
         }
     return _write_git(config, config.image_encoder, stored)
+
+
+def _write_lite(image: EfficientNetLiteConfig) -> dict[str, Any]:
+    """One is named "variant", as by versions of picscribe that know no more."""
+    variants = list(image.variants)
+    named = {"variants": variants} if len(variants) > 1 else {"variant": variants[0]}
+    return {"type": "efficientnet_lite", **named, "image_size": image.image_size}
 
 
 def _write_git(config: GitConfig, image: ClipVitConfig, stored: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ squeeze-and-excitation, stem and head not scaled, first and last stage not deepe
 """
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -75,10 +76,10 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite(nn.Module):
     """The small image encoder of picscribe's own models, with a learned position a cell."""
 
-    def __init__(self, config: EfficientNetLiteConfig) -> None:
+    def __init__(self, variant: int, cells: int) -> None:
         super().__init__()
-        self.config = config
-        width, depth = SCALES[config.variant]
+        self.variant = variant
+        width, depth = SCALES[variant]
         self.stem = Convolution(3, STEM_CHANNELS, 3, 2)
         self.blocks = nn.ModuleList()
         inputs = STEM_CHANNELS
@@ -88,8 +89,17 @@ class EfficientNetLite(nn.Module):
             for repeat in range(repeats if edge else math.ceil(repeats * depth)):
                 self.blocks.append(InvertedResidual(inputs, outputs, expansion, kernel, stride if repeat == 0 else 1))
                 inputs = outputs
-        self.head = Convolution(inputs, config.width, 1)
-        self.position_embedding = nn.Parameter(torch.zeros(config.tokens, config.width))
+        self.head = Convolution(inputs, EfficientNetLiteConfig.features, 1)
+        self.position_embedding = nn.Parameter(torch.zeros(cells, EfficientNetLiteConfig.features))
+
+    @property
+    def depth(self) -> int:
+        """How many blocks there are."""
+        return len(self.blocks)
+
+    def channels_after(self, blocks: int) -> int:
+        """Channels of what `lower` gives."""
+        return cast("InvertedResidual", self.blocks[blocks - 1]).project.out_channels if blocks else STEM_CHANNELS
 
     def lower(self, pixels: Tensor, blocks: int) -> Tensor:
         """The stem and the first `blocks` blocks: (B, 3, height, width) → (B, channels, rows, columns)."""
@@ -110,3 +120,37 @@ class EfficientNetLite(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, height, width) → (B, I, D), cells row by row."""
         return self.upper(self.lower(pixels, 0), 0)
+
+
+class EfficientNetLites(nn.Module):
+    """Several beside each other, each with weights of its own: of a cell, what all of them make of it in a row.
+
+    Networks that were trained apart err apart, so that together they see more than the best of them.
+    """
+
+    def __init__(self, config: EfficientNetLiteConfig) -> None:
+        super().__init__()
+        networks = [EfficientNetLite(variant, config.tokens) for variant in config.variants]
+        self.members = cast("list[EfficientNetLite]", nn.ModuleList(networks))
+
+    @property
+    def depth(self) -> int:
+        """How many blocks each of them has."""
+        return self.members[0].depth
+
+    def lower(self, pixels: Tensor, blocks: int) -> Tensor:
+        """Stems and first `blocks` blocks: (B, 3, height, width) → (B, all channels, rows, columns)."""
+        return torch.cat([member.lower(pixels, blocks) for member in self.members], dim=1)
+
+    def upper(self, features: Tensor, blocks: int) -> Tensor:
+        """What comes after the first `blocks` blocks: (B, all channels, rows, columns) → (B, I, D)."""
+        parts = torch.split(features, [member.channels_after(blocks) for member in self.members], dim=1)
+        seen = [
+            member.upper(part.contiguous(memory_format=torch.channels_last), blocks)
+            for member, part in zip(self.members, parts, strict=True)
+        ]
+        return torch.cat(seen, dim=2)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, height, width) → (B, I, D), cells row by row."""
+        return torch.cat([member(pixels) for member in self.members], dim=2)

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from picscribe.errors import InputError
 from picscribe.model.clip_vit import ClipVit
-from picscribe.model.config import ClipVitConfig, GitConfig
-from picscribe.model.efficientnet_lite import EfficientNetLite
+from picscribe.model.config import GitConfig
+from picscribe.model.image_encoder import make_image_encoder
 from picscribe.model.linear import Linear, pack, quantize
 from picscribe.model.text_decoder import ImagePrefix, TextCache, TextDecoder
 
@@ -18,9 +18,7 @@ class Git(nn.Module):
         super().__init__()
         self.config = config
         encoder, decoder = config.image_encoder, config.text_decoder
-        self.image_encoder: ClipVit | EfficientNetLite = (
-            ClipVit(encoder) if isinstance(encoder, ClipVitConfig) else EfficientNetLite(encoder)
-        )
+        self.image_encoder = make_image_encoder(encoder)
         self.temporal_embedding = nn.Parameter(torch.zeros(config.frames, encoder.width)) if config.frames else None
         self.projection = Linear(encoder.width, decoder.width)
         self.projection_norm = nn.LayerNorm(decoder.width, config.projection_norm_eps)
@@ -88,9 +86,9 @@ class Git(nn.Module):
 
         Takes as much memory again as the weights, which go back to the system where they are mapped from a file.
         """
-        for module in (self.image_encoder, self.text_decoder):
-            if not isinstance(module, EfficientNetLite):
-                module.pack()
+        if isinstance(self.image_encoder, ClipVit):
+            self.image_encoder.pack()
+        self.text_decoder.pack()
         pack(self.projection)
         return self
 
@@ -99,8 +97,8 @@ class Git(nn.Module):
 
         Embeddings and convolutions stay, the patches' and those of EfficientNet-Lite.
         """
-        for module in (self.image_encoder, self.text_decoder):
-            if not isinstance(module, EfficientNetLite):
-                module.quantize()
+        if isinstance(self.image_encoder, ClipVit):
+            self.image_encoder.quantize()
+        self.text_decoder.quantize()
         quantize(self, "projection")
         return self

@@ -7,7 +7,7 @@ from picscribe.checkpoints.imagenet import load_imagenet
 from picscribe.errors import ConfigurationError
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import Git, GitConfig
-from picscribe.model.efficientnet_lite import EfficientNetLite
+from picscribe.model.efficientnet_lite import EfficientNetLite, EfficientNetLites
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.mixture import Data
 from picscribe.training.parameter_groups import lowest_parameters
@@ -33,7 +33,7 @@ def from_imagenet(recipe: Recipe, data: Data) -> Checkpoint:
     )
     model = Git(GitConfig(network.image_encoder(), decoder))
     encoder = model.image_encoder
-    assert isinstance(encoder, EfficientNetLite)
+    assert isinstance(encoder, EfficientNetLite | EfficientNetLites)
     load_imagenet(encoder)
     # What stays as it is is what float16 files will hold: runs from them then share the views that are kept.
     for parameter in lowest_parameters(encoder, recipe.weights.frozen_blocks):

@@ -36,7 +36,7 @@ class Objective(nn.Module):
         self.kept_blocks: int | None = None
         if activation_checkpointing:
             for name, module in model.named_modules():
-                if name.rpartition(".")[0] in ("image_encoder.blocks", "text_decoder.layers"):
+                if name.rpartition(".")[0].endswith((".blocks", ".layers")):
                     _checkpoint_activations(module)
 
     def forward(

@@ -1,6 +1,7 @@
 """Which weights learn how fast: two learning rates, layers that slow towards the pixels, decay on matrices alone."""
 
 import math
+import re
 from collections.abc import Iterator
 
 import torch
@@ -11,13 +12,25 @@ from picscribe.model import Git
 from picscribe.model.clip_vit import ClipVit
 from picscribe.training.recipe import Recipe
 
+_MEMBER = re.compile(r"^members\.\d+\.")
+
 
 def depth_of(model: Git, name: str) -> int:
     """How many layers of the image encoder stand between a parameter of it and its output; 0 elsewhere."""
-    encoder, parts = model.image_encoder, name.split(".")
-    if parts[0] != "image_encoder" or _is_behind(encoder, parts[1]):
+    encoder, (owner, _, rest) = model.image_encoder, name.partition(".")
+    if owner != "image_encoder":
         return 0
-    return len(encoder.blocks) - (1 + int(parts[2]) if parts[1] == "blocks" else 0)
+    part, number = _place(rest)
+    if _is_behind(encoder, part):
+        return 0
+    return encoder.depth - (1 + number if part == "blocks" else 0)
+
+
+def _place(name: str) -> tuple[str, int]:
+    """In which part of an image encoder a parameter is, and the number that follows; of several beside each other as
+    in one of them."""
+    part, number, *_ = [*_MEMBER.sub("", name).split("."), ""]
+    return part, int(number) if number.isdecimal() else 0
 
 
 def _is_behind(encoder: nn.Module, part: str) -> bool:
@@ -40,8 +53,8 @@ def freeze_lowest(model: Git, blocks: int) -> None:
 def lowest_parameters(encoder: nn.Module, blocks: int) -> Iterator[nn.Parameter]:
     """Those of the image encoder's first `blocks` blocks, and of what is before them."""
     for name, parameter in encoder.named_parameters():
-        part, number, *_ = [*name.split("."), ""]
-        if int(number) < blocks if part == "blocks" else not _is_behind(encoder, part):
+        part, number = _place(name)
+        if number < blocks if part == "blocks" else not _is_behind(encoder, part):
             yield parameter
 
 

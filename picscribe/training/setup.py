@@ -12,7 +12,8 @@ from picscribe import checkpoints
 from picscribe.checkpoints import Checkpoint
 from picscribe.errors import ConfigurationError, MissingPackageError
 from picscribe.model import Git
-from picscribe.model.efficientnet_lite import EfficientNetLite
+from picscribe.model.clip_vit import ClipVit
+from picscribe.model.efficientnet_lite import InvertedResidual
 from picscribe.text.prompts import MAX_PROMPT
 from picscribe.training.from_imagenet import from_imagenet
 from picscribe.training.low_rank import add_low_rank
@@ -117,14 +118,15 @@ def choose_weights(model: Git, settings: WeightSettings) -> None:
     elif settings.train == "lora":
         add_low_rank(model, settings)
     elif settings.frozen_blocks:
-        blocks = len(model.image_encoder.blocks)
+        blocks = model.image_encoder.depth
         if settings.frozen_blocks > blocks:
             raise ConfigurationError(
                 f"weights.frozen_blocks is {settings.frozen_blocks}, but the image encoder has {blocks}"
             )
         freeze_lowest(model, settings.frozen_blocks)
     if settings.frozen_depthwise:
-        if not isinstance(model.image_encoder, EfficientNetLite):
+        if isinstance(model.image_encoder, ClipVit):
             raise ConfigurationError("weights.frozen_depthwise is for EfficientNet-Lite, not for a ViT: leave it out")
-        for block in model.image_encoder.blocks:
-            block.depthwise.requires_grad_(False)
+        for module in model.image_encoder.modules():
+            if isinstance(module, InvertedResidual):
+                module.depthwise.requires_grad_(False)

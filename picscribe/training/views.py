@@ -26,8 +26,7 @@ from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.media.reading import READERS
 from picscribe.model.arithmetic import multiplies_bfloat16
-from picscribe.model.clip_vit import ClipVit
-from picscribe.model.efficientnet_lite import EfficientNetLite
+from picscribe.model.image_encoder import ImageEncoder
 from picscribe.training.augmentation import Augmentation, View, draw_view
 from picscribe.training.parameter_groups import lowest_parameters
 
@@ -46,7 +45,7 @@ class FrozenFeatures:
 
     def __init__(
         self,
-        encoder: ClipVit | EfficientNetLite,
+        encoder: ImageEncoder,
         blocks: int,
         images: Sequence[Example],
         preprocessing: Preprocessing,

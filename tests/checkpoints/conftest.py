@@ -33,13 +33,13 @@ def make_checkpoint(tmp_path: Path) -> MakeCheckpoint:
         *,
         frames: int = 0,
         tied: bool = False,
-        lite: bool = False,
+        lite: tuple[int, ...] = (),
         preprocessing: Preprocessing | None = None,
         seed: int = 0,
     ) -> Checkpoint:
         torch.manual_seed(seed)
         encoder = (
-            EfficientNetLiteConfig(variant=0, image_size=64)
+            EfficientNetLiteConfig(lite, 64)
             if lite
             else ClipVitConfig(width=48, layers=2, heads=4, mlp_width=96, patch_size=8, image_size=32)
         )

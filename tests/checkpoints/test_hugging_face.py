@@ -24,7 +24,8 @@ def assert_equal_weights(one: Checkpoint, other: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"frames": 3}, {"frames": 1}, {"tied": True}, {"lite": True}, {"lite": True, "tied": True}]
+    "changes",
+    [{}, {"frames": 3}, {"frames": 1}, {"tied": True}, {"lite": (0,)}, {"lite": (2, 1)}, {"lite": (0,), "tied": True}],
 )
 def test_what_is_saved_is_loaded(changes: dict[str, object], make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
     saved = make_checkpoint(**changes)
@@ -42,8 +43,23 @@ def test_what_is_saved_is_loaded(changes: dict[str, object], make_checkpoint: Ma
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
 
 
+def test_image_encoders_beside_each_other_have_a_key_of_their_own(
+    make_checkpoint: MakeCheckpoint, tmp_path: Path
+) -> None:
+    """One is named as before there were several."""
+    for lite, key, value in (((0,), "variant", 0), ((2, 1), "variants", [2, 1])):
+        save(make_checkpoint(lite=lite), tmp_path / key)
+        file = tmp_path / key / "config.json"
+        config = json.loads(file.read_text(encoding="utf-8"))
+        assert config["image_encoder"] == {"type": "efficientnet_lite", key: value, "image_size": 64}
+        config["image_encoder"][key] = [2, 2]
+        file.write_text(json.dumps(config), encoding="utf-8")
+        with pytest.raises(CheckpointError, match=rf"key image_encoder\.{key} must be .*, not \[2, 2\]"):
+            load(tmp_path / key)
+
+
 def test_half_precision_on_disk_is_float32_in_memory(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
-    saved = make_checkpoint(lite=True)
+    saved = make_checkpoint(lite=(0,))
     save(saved, tmp_path / "half", dtype=torch.float16)
     save(saved, tmp_path / "whole")
     half, whole = (tmp_path / name / "model.safetensors" for name in ("half", "whole"))

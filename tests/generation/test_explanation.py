@@ -19,7 +19,7 @@ CASES: dict[str, tuple[GitConfig, tuple[int, ...], tuple[int, ...]]] = {
     "image": (GitConfig(VIT, DECODER), (3, 32, 32), (1, 4, 4)),
     "wide image": (GitConfig(VIT, DECODER), (3, 32, 48), (1, 4, 6)),
     "video": (GitConfig(VIT, DECODER, frames=3), (3, 3, 32, 32), (3, 4, 4)),
-    "convolutional": (GitConfig(EfficientNetLiteConfig(0, 64), DECODER), (3, 64, 64), (1, 2, 2)),
+    "convolutional": (GitConfig(EfficientNetLiteConfig((0,), 64), DECODER), (3, 64, 64), (1, 2, 2)),
 }
 
 

@@ -38,13 +38,17 @@ UNKNOWN = 1
 WATCHED = "image_encoder.position_embedding"
 
 
+def imagenet_or_skip(variant: int) -> None:
+    try:
+        imagenet_file(variant)
+    except MissingPackageError as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """Six training and two validation images, 64 pixels, two captions each; three steps an epoch."""
-    try:
-        imagenet_file(0)
-    except MissingPackageError as error:
-        pytest.skip(str(error))
+    imagenet_or_skip(0)
     folder = tmp_path_factory.mktemp("data")
     entries = []
     for number in range(8):
@@ -66,7 +70,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
         start="imagenet",
         name="tiny",
         data=DataSettings((learned,), (validated,)),
-        network=NetworkSettings(0, 64, 300, 1, width=32, layers=1, heads=2, mlp_width=64),
+        network=NetworkSettings((0,), 64, 300, 1, width=32, layers=1, heads=2, mlp_width=64),
         image=ImageSettings(
             views=2, features=str(folder / "features"), augmentation=Augmentation(0.6, 1.2, mirror=True)
         ),
@@ -141,7 +145,7 @@ def test_it_goes_on_from_where_it_stopped(
 
 
 def test_frozen_parts_are_imagenets_and_all_others_have_moved(whole: Any) -> None:
-    original = EfficientNetLite(EfficientNetLiteConfig(0, 64))
+    original = EfficientNetLite(0, 4)
     load_imagenet(original)
     start, end = original.state_dict(), state_of(whole[0])["model"]
     lower = ("stem.", *(f"blocks.{number}." for number in range(FROZEN)))
@@ -151,6 +155,29 @@ def test_frozen_parts_are_imagenets_and_all_others_have_moved(whole: Any) -> Non
         # as far as float16 files tell
         unchanged = torch.equal(end[f"model.image_encoder.{name}"], weight.half().float())
         assert unchanged == (name in frozen), name
+
+
+def test_two_image_encoders_beside_each_other_learn_from_the_same_block_on(recipe: Recipe, tmp_path: Path) -> None:
+    for variant in (1, 2):
+        imagenet_or_skip(variant)
+    both = replace(
+        recipe,
+        network=replace(recipe.network, variants=(2, 1)),
+        image=replace(recipe.image, views=1, features=str(tmp_path / "features")),
+        weights=replace(recipe.weights, frozen_blocks=21),
+        optimisation=replace(recipe.optimisation, steps=2),
+    )
+    train(both, tmp_path / "run", report=silent)
+    end = picscribe.load(tmp_path / "run" / "best")
+    assert end.model.config.image_encoder == EfficientNetLiteConfig((2, 1), 64)
+    assert end.caption([Image.new("RGB", (64, 64), COLOURS["red"])])
+    for member in end.model.image_encoder.members:
+        original = EfficientNetLite(member.variant, 4)
+        load_imagenet(original)
+        learned = member.state_dict()
+        for name, weight in original.state_dict().items():
+            kept = name.startswith(("stem.", *(f"blocks.{number}." for number in range(21))))
+            assert torch.equal(learned[name], weight.half().float()) == kept, name
 
 
 def test_the_vocabulary_is_that_of_the_training_texts(recipe: Recipe, tmp_path: Path) -> None:

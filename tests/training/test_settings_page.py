@@ -38,7 +38,7 @@ def test_every_setting_is_told_of_with_its_default() -> None:
         elif isinstance(default, float):
             assert float(told[name]) == default, name
         else:
-            assert yaml.safe_load(told[name]) == default, name
+            assert yaml.safe_load(told[name]) == (list(default) if isinstance(default, tuple) else default), name
 
 
 def test_what_a_data_set_may_say_is_told() -> None:

@@ -13,7 +13,6 @@ from picscribe.datasets import Example
 from picscribe.errors import InputError, PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
-from picscribe.model import EfficientNetLiteConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.training import views
 from picscribe.training.augmentation import Augmentation, draw_view
@@ -26,7 +25,7 @@ AUGMENTATION = Augmentation(min_area=0.5, max_stretch=1.25, mirror=True)
 @pytest.fixture(scope="module")
 def encoder() -> EfficientNetLite:
     torch.manual_seed(0)
-    return EfficientNetLite(EfficientNetLiteConfig(0, SIZE)).eval().requires_grad_(False)
+    return EfficientNetLite(0, (SIZE // 32) ** 2).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +137,7 @@ def test_a_full_disk_is_told_of_before_anything_is_computed(make: Any, monkeypat
 
 
 def changed_weights(encoder: EfficientNetLite, block: int) -> EfficientNetLite:
-    other = EfficientNetLite(encoder.config).requires_grad_(False)
+    other = EfficientNetLite(encoder.variant, len(encoder.position_embedding)).requires_grad_(False)
     other.load_state_dict(encoder.state_dict())
     other.blocks[block].project.bias[0] += 1e-3
     return other
