@@ -1,5 +1,6 @@
 """`picscribe train`: a recipe or a folder of photos with captions in, a run's folder with the best checkpoint out."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
@@ -23,8 +24,11 @@ def train(
         typer.Argument(metavar="[SECTION.KEY=VALUE]...", show_default=False, help="Settings that win over the file's."),
     ] = None,
     data: Annotated[
-        Path | None,
-        typer.Option(show_default=False, help="Instead of a recipe: photos with captions, in any form that is known."),
+        list[Path] | None,
+        typer.Option(
+            show_default=False,
+            help="Instead of a recipe: photos with captions, in any form that is known; several times for several.",
+        ),
     ] = None,
     start: Annotated[
         str | None,
@@ -56,10 +60,10 @@ def train(
 
     if dry_run and resume:
         raise ConfigurationError("--dry-run shows a run before it begins: leave out --resume")
-    if data is not None:
+    if data:
         if recipe is not None and "=" not in recipe:
             _require_no_setting(recipe)
-            raise ConfigurationError(f"give a recipe ({recipe}) or --data ({data}), not both")
+            raise ConfigurationError(f"give a recipe ({recipe}) or --data ({data[0]}), not both")
         # What stands where a recipe would is the first override.
         overrides = [*([recipe] if recipe else []), *(overrides or [])]
         named = any(override.startswith("data.train=") for override in overrides)
@@ -68,7 +72,7 @@ def train(
         known = start != IMAGENET
         chosen = {"validation": {"before": True}} if known else {"optimisation": dict(RATES_OF_A_NEW_MODEL)}
         settings = recipe_from({"start": start or "nano", "data": sources, **chosen}, overrides)
-        name = data.resolve().stem
+        name = data[0].resolve().stem
     elif recipe is None and start is None and resume and output is not None and (output / "recipe.yaml").is_file():
         settings = load_recipe(output / "recipe.yaml")
         name = settings.name
@@ -96,17 +100,20 @@ def _require_no_setting(text: str) -> None:
         raise ConfigurationError(f"{text!r}: a setting has the form section.key=value")
 
 
-def _sources(data: Path) -> dict[str, list[dict[str, str]]]:
-    """The training split of a data set that has one, or all of one that has no splits; its validation split, if any."""
+def _sources(folders: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
+    """The training split of each data set that has one, or all of one that has no splits; the validation splits there
+    are."""
     from picscribe.datasets import read_dataset
 
-    splits = set(read_dataset(data).splits) - {""}
-    if not splits:
-        return {"train": [{"path": str(data)}]}
-    if "train" not in splits:
-        listed = ", ".join(sorted(splits))
-        raise ConfigurationError(
-            f"{data}: has the splits {listed}; name one: 'data.train=[{{path: {data}, split: NAME}}]'"
-        )
-    validation = [{"path": str(data), "split": split} for split in VALIDATION_SPLITS if split in splits]
-    return {"train": [{"path": str(data), "split": "train"}], "validation": validation[:1]}
+    learned, validated = list[dict[str, str]](), list[dict[str, str]]()
+    for data in folders:
+        splits = set(read_dataset(data).splits) - {""}
+        if splits and "train" not in splits:
+            listed = ", ".join(sorted(splits))
+            raise ConfigurationError(
+                f"{data}: has the splits {listed}; name one: 'data.train=[{{path: {data}, split: NAME}}]'"
+            )
+        learned.append({"path": str(data), "split": "train"} if splits else {"path": str(data)})
+        named = [{"path": str(data), "split": split} for split in VALIDATION_SPLITS if split in splits]
+        validated += named[:1]
+    return {"train": learned, "validation": validated}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 import picscribe
@@ -194,3 +195,21 @@ def test_a_split_that_is_named_is_learned_from(runner: CliRunner, photos: Path, 
     assert result.exit_code == 0, result.output
     assert "data: 2 images" in result.stdout
     assert "photos in memory: at most " in result.stdout
+
+
+def test_several_data_sets_are_learned_together(runner: CliRunner, tmp_path: Path) -> None:
+    """Each by its training split where it has one; validated on the validation splits that there are."""
+    for folder in ("mine", "theirs/train", "theirs/val"):
+        (tmp_path / folder).mkdir(parents=True)
+        rows = [{"file_name": f"{number}.png", "text": "a dog"} for number in range(3)]
+        (tmp_path / folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        for number in range(3):
+            Image.new("RGB", (40, 40), (50 * number, 90, 90)).save(tmp_path / folder / f"{number}.png")
+    mine, theirs = str(tmp_path / "mine"), str(tmp_path / "theirs")
+    chosen = ["train", "--data", mine, "--data", theirs, "--dry-run", "--output", str(tmp_path / "run")]
+    result = runner.invoke(app, chosen)
+    assert result.exit_code == 0, result.output
+    shown = yaml.safe_load(result.stdout.partition("\n\n")[0])["data"]
+    assert [(one["path"], one["split"]) for one in shown["train"]] == [(mine, ""), (theirs, "train")]
+    assert [(one["path"], one["split"]) for one in shown["validation"]] == [(theirs, "val")]
+    assert "data: 6 images, 6 an epoch; 3 examples to validate on" in result.stdout
