@@ -387,6 +387,7 @@ def train(recipe: Recipe, output: Path, resume: bool = False, report: Report = p
     with closing(trainer.folder):
         if trainer.accelerator.is_main_process:
             trainer.folder.open(recipe, resume)
+            trainer.folder.write_held_out(trainer.data)
         trainer.accelerator.wait_for_everyone()
         if resume:
             trainer.restore()
@@ -395,5 +396,5 @@ def train(recipe: Recipe, output: Path, resume: bool = False, report: Report = p
         history = trainer.run()
     best = trainer.folder.best
     if best.is_dir():
-        trainer._say(what_ends(trainer.data, best))
+        trainer._say(what_ends(trainer.data, trainer.folder))
     return history

@@ -2,9 +2,11 @@
 
 import hashlib
 import math
+import os
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -45,6 +47,8 @@ class Data:
     has_videos: bool
     folders: tuple[Path, ...] = ()
     """Those in which every file is taken for data."""
+    held_out: Path | None = None
+    """The folder of the photos that are validated on because nobody named others; None too where files pack them."""
 
     def epoch_size(self) -> int:
         """Images an epoch."""
@@ -129,7 +133,16 @@ def read_data(settings: DataSettings, seed: int) -> Data:
     read = [*trained, *(one for one, _ in validated)]
     folders = tuple(one.path for one in read if one.format in (CAPTION_FILES.name, CLASS_FOLDERS.name))
     has_videos = trained[0].medium == "videos"
-    return Data(tuple(parts), _told_apart(validation), dataset.task, dataset.format, has_videos, folders)
+    held_out = None if validated else _folder_of(validation)
+    return Data(tuple(parts), _told_apart(validation), dataset.task, dataset.format, has_videos, folders, held_out)
+
+
+def _folder_of(examples: Sequence[Example]) -> Path | None:
+    """The folder that all their photos are below; None where a photo is no file of its own, or on another drive."""
+    places = [os.path.abspath(example.source) for example in examples if isinstance(example.source, Path)]
+    with suppress(ValueError):
+        return Path(os.path.commonpath(map(os.path.dirname, places))) if len(places) == len(examples) else None
+    return None
 
 
 def _require_alike(validated: Sequence[Dataset], trained: Dataset) -> None:

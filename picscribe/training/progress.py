@@ -4,13 +4,13 @@ import math
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from picscribe.model import Git
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.mixture import Data
 from picscribe.training.parameter_groups import count_parameters
 from picscribe.training.recipe import Recipe
+from picscribe.training.run_folder import RunFolder
 
 SEEN, LITTLE = 2000, 0.01
 """Images whose texts are looked at, and the share of unknown words that is not worth a warning."""
@@ -69,11 +69,15 @@ def what_begins(model: Git, data: Data, steps: int, tokenizer: Tokenizer, recipe
     yield from warnings_of(data, tokenizer, recipe)
 
 
-def what_ends(data: Data, best: Path) -> str:
-    """What a run says at its end: where the best checkpoint is, and what to type to use it."""
+def what_ends(data: Data, folder: RunFolder) -> str:
+    """What a run says at its end: where the best checkpoint is, and what to type to use it, and to score it again."""
     commands = {"questions": 'ask PHOTO "QUESTION"', "labels": "classify PHOTO --labels LABELS"}
-    command = commands.get(data.task, "caption PHOTO")
-    return f"the best checkpoint is in {best}: picscribe {command} --model {shlex.quote(str(best))}"
+    command, best = commands.get(data.task, "caption PHOTO"), shlex.quote(str(folder.best))
+    said = f"the best checkpoint is in {folder.best}: picscribe {command} --model {best}"
+    if data.held_out is None:
+        return said
+    scored = shlex.join([str(folder.held_out), "--images", str(data.held_out)])
+    return f"{said}\nscores of what it did not learn from: picscribe evaluate {best} {scored} --output SCORES"
 
 
 def warnings_of(data: Data, tokenizer: Tokenizer, recipe: Recipe) -> Iterator[str]:

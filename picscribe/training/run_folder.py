@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 from picscribe.datasets import Example
 from picscribe.errors import ConfigurationError, PicscribeError
 from picscribe.training.curves import draw_curves
+from picscribe.training.mixture import Data
 from picscribe.training.recipe import Recipe
 from picscribe.training.recipe_file import dump_recipe
 from picscribe.versions import versions
@@ -27,7 +29,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.best = path / "best"
+        self.best, self.held_out = path / "best", path / "held_out"
         self._recipe = path / "recipe.yaml"
         # The operating system's, which ends with the process, however it ends; within one it may be held twice.
         self._lock = FileLock(path / ".lock", is_singleton=True)
@@ -100,6 +102,15 @@ class RunFolder:
     def _has_state(self) -> bool:
         return any((self.path / "states").glob("step-*.pt"))
 
+    def write_held_out(self, data: Data) -> None:
+        """held_out/metadata.jsonl: what is validated on because nobody named other data, as a data set of its own."""
+        if data.held_out is None:
+            return
+        rows = [_row(example, data) for example in data.validation]
+        self.held_out.mkdir(exist_ok=True)
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_whole(self.held_out / "metadata.jsonl", lines)
+
     def write_history(self, history: list[dict[str, float]]) -> None:
         """history.csv, a row a validation, with the columns of all rows; and curves.png."""
         columns = list(dict.fromkeys(key for row in history for key in row))
@@ -130,6 +141,16 @@ class RunFolder:
                 stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         except OSError as error:
             raise PicscribeError(f"{file}: cannot be written ({error.strerror or error})") from error
+
+
+def _row(example: Example, data: Data) -> dict[str, object]:
+    """As Hugging Face's imagefolder has it, `file_name` below `data.held_out`."""
+    row = {"id": example.id, "file_name": Path(os.path.relpath(str(example.source), data.held_out)).as_posix()}
+    if data.task == "labels":
+        return {**row, "label": example.texts[0]}
+    if data.task == "questions":
+        return {**row, "question": example.question, "answers": list(example.texts)}
+    return {**row, "captions": list(example.texts)}
 
 
 def _first_difference(before: str, given: str) -> str:

@@ -5,10 +5,12 @@ import json
 import math
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +26,7 @@ from typer.testing import CliRunner
 import picscribe
 from picscribe import checkpoints
 from picscribe.cli.main import app
+from picscribe.datasets import load_examples
 from picscribe.errors import (
     CheckpointError,
     ConfigurationError,
@@ -57,6 +60,7 @@ from picscribe.training.recipe import (
     WeightSettings,
 )
 from picscribe.training.recipe_file import dump_recipe, recipe_from
+from picscribe.training.run_folder import RunFolder
 from picscribe.training.self_critical import END, Rewards
 from picscribe.training.setup import load_start
 from picscribe.training.states import States
@@ -148,7 +152,9 @@ def test_bfloat16_where_the_processor_has_it(
 
 def test_a_run_leaves_what_is_needed(whole_run: Path, recipe: Recipe) -> None:
     files = {file.name for file in whole_run.iterdir()} - {".lock"}  # which some versions of filelock leave
-    assert files == {"best", "curves.png", "history.csv", "recipe.yaml", "samples.jsonl", "states", "versions.json"}
+    assert files == {
+        "best", "curves.png", "held_out", "history.csv", "recipe.yaml", "samples.jsonl", "states", "versions.json"
+    }  # fmt: skip
     assert [file.name for file in sorted((whole_run / "states").iterdir())] == ["step-00000006.pt", "step-00000009.pt"]
     rows = list(csv.DictReader((whole_run / "history.csv").open()))
     assert [float(row["step"]) for row in rows] == [3, 6, 9]
@@ -1309,6 +1315,47 @@ def test_a_folder_of_photos_is_enough(folder: Path, tmp_path: Path) -> None:
     assert (rows[0]["loss"], bool(rows[1]["loss"])) == ("", True)
     assert runner.invoke(app, ["train"]).exit_code == 2
     assert runner.invoke(app, ["train", "recipe.yaml", "--from", "nano"]).exit_code == 2
+
+
+def test_what_was_held_out_is_a_data_set(folder: Path, tmp_path: Path) -> None:
+    """The command that a run ends with scores its best checkpoint on it; captions, questions and classes alike."""
+    photos, asked = folder / "photos", tmp_path / "asked"
+    asked.mkdir()
+    rows = [{"file_name": f"{n:02}.png", "question": "what is it?", "answer": a} for n in range(8) for a in ("a", "it")]
+    (asked / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for number in range(8):
+        place = tmp_path / "classes" / ("red" if number % 2 else "blue")
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / f"{number:02}.png", place)
+    sources = [Source(str(photos)), Source(str(asked), images=str(photos)), Source(str(tmp_path / "classes"))]
+    for number, source in enumerate(sources):
+        run = RunFolder(tmp_path / f"run {number}")
+        run.path.mkdir()
+        data = read_data(DataSettings((source,), held_out=0.3), 1)
+        run.write_held_out(data)
+        assert data.held_out is not None
+        read, examples = load_examples(run.held_out, data.held_out, None)
+        assert read.task == data.task
+        alike = [(e.id, e.question, e.texts, e.source.resolve()) for e in data.validation]
+        assert [(e.id, e.question, e.texts, e.source.resolve()) for e in examples] == alike
+    begun = ["train", "--data", str(photos), "--from", str(folder / "start"), "optimisation.steps=1"]
+    result = CliRunner().invoke(app, [*begun, "--output", str(tmp_path / "a run")])
+    command = shlex.split(result.output.rpartition("did not learn from: picscribe ")[2])
+    result = CliRunner().invoke(app, [*command[:-1], str(tmp_path / "scores")])
+    assert result.exit_code == 0, result.output
+    assert len(json.loads((tmp_path / "scores" / "items.json").read_text())) == 2
+
+
+def test_named_and_packed_validation_photos_are_not_listed(folder: Path, tmp_path: Path) -> None:
+    photos = Source(str(folder / "photos"))
+    assert read_data(DataSettings((photos,), (photos,)), 1).held_out is None
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        for file in sorted((folder / "photos").iterdir()):
+            tar.add(file, file.name)
+    packed = read_data(DataSettings((Source(str(tmp_path / "photos.tar")),)), 1)
+    assert packed.held_out is None
+    RunFolder(tmp_path).write_held_out(packed)
+    assert not (tmp_path / "held_out").exists()
 
 
 def test_a_folder_of_videos_is_enough(folder: Path, tmp_path: Path) -> None:
