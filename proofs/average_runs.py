@@ -24,7 +24,13 @@ def mean_of(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         shapes = {name: weight.shape for name, weight in other.items()}
         if shapes != {name: weight.shape for name, weight in weights[0].items()}:
             raise ValueError(f"network {number + 1} is of another shape than the first: only the same can be averaged")
-    return {name: torch.stack([w[name].double() for w in weights]).mean(0).float() for name in weights[0]}
+    return {name: _mean(torch.stack([w[name].double() for w in weights])).float() for name in weights[0]}
+
+
+def _mean(of_all: Tensor) -> Tensor:
+    """(networks, …) → (…). What is the same in all stays so to the bit: a sum of -0.0 is 0.0, and what is kept of
+    views under frozen weights would be computed again."""
+    return torch.where((of_all == of_all[0]).all(0), of_all[0], of_all.mean(0))
 
 
 def main() -> None:

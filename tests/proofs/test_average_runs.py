@@ -29,3 +29,9 @@ def test_the_mean_is_between_its_runs_and_keeps_their_records(tmp_path: Path, mo
 def test_networks_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="network 2 is of another shape"):
         average_runs.mean_of([{"a": torch.zeros(2)}, {"a": torch.zeros(3)}])
+
+
+def test_what_all_have_stays_to_the_bit() -> None:
+    mean = average_runs.mean_of([{"a": torch.tensor([-0.0, 0.1, 1.0])}, {"a": torch.tensor([-0.0, 0.1, 2.0])}])["a"]
+    assert mean.tolist() == torch.tensor([-0.0, 0.1, 1.5]).tolist()
+    assert mean[0].signbit()
