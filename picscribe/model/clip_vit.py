@@ -64,11 +64,6 @@ class ClipVit(nn.Module):
         self.blocks = cast("list[Block]", nn.ModuleList(Block(config) for _ in range(config.layers)))
         self.post_norm = nn.LayerNorm(config.width, config.norm_eps)
 
-    @property
-    def depth(self) -> int:
-        """How many blocks there are."""
-        return len(self.blocks)
-
     def positions(self, rows: int, columns: int) -> Tensor:
         """Positions of a grid of `rows` × `columns` patches, the class token's first: (1 + rows·columns, D)."""
         class_position, grid = self.position_embedding[:1], self.position_embedding[1:]

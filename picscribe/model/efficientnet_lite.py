@@ -92,11 +92,6 @@ class EfficientNetLite(nn.Module):
         self.head = Convolution(inputs, EfficientNetLiteConfig.features, 1)
         self.position_embedding = nn.Parameter(torch.zeros(cells, EfficientNetLiteConfig.features))
 
-    @property
-    def depth(self) -> int:
-        """How many blocks there are."""
-        return len(self.blocks)
-
     def channels_after(self, blocks: int) -> int:
         """Channels of what `lower` gives."""
         return cast("InvertedResidual", self.blocks[blocks - 1]).project.out_channels if blocks else STEM_CHANNELS
@@ -134,9 +129,9 @@ class EfficientNetLites(nn.Module):
         self.members = cast("list[EfficientNetLite]", nn.ModuleList(networks))
 
     @property
-    def depth(self) -> int:
-        """How many blocks each of them has."""
-        return self.members[0].depth
+    def blocks(self) -> nn.ModuleList:
+        """Those of the first; the others have as many."""
+        return self.members[0].blocks
 
     def lower(self, pixels: Tensor, blocks: int) -> Tensor:
         """Stems and first `blocks` blocks: (B, 3, height, width) → (B, all channels, rows, columns)."""

@@ -5,10 +5,20 @@ from torch import Tensor, nn
 
 from picscribe.errors import InputError
 from picscribe.model.clip_vit import ClipVit
-from picscribe.model.config import GitConfig
-from picscribe.model.image_encoder import make_image_encoder
+from picscribe.model.config import ClipVitConfig, GitConfig, ImageEncoderConfig
+from picscribe.model.efficientnet_lite import EfficientNetLite, EfficientNetLites
 from picscribe.model.linear import Linear, pack, quantize
 from picscribe.model.text_decoder import ImagePrefix, TextCache, TextDecoder
+
+ImageEncoder = ClipVit | EfficientNetLite | EfficientNetLites
+
+
+def make_image_encoder(config: ImageEncoderConfig) -> ImageEncoder:
+    """An image encoder of these sizes."""
+    if isinstance(config, ClipVitConfig):
+        return ClipVit(config)
+    only, *others = config.variants
+    return EfficientNetLites(config) if others else EfficientNetLite(only, config.tokens)
 
 
 class Git(nn.Module):

@@ -32,7 +32,7 @@ class KeptViews:
         self.numbers = {id(item): number for number, item in enumerate(items)}
         self.views, self.report = recipe.image.views, report
         encoder = start.model.image_encoder
-        self.blocks = recipe.weights.frozen_blocks or encoder.depth
+        self.blocks = recipe.weights.frozen_blocks or len(encoder.blocks)
         self.features = FrozenFeatures(
             encoder,
             self.blocks,

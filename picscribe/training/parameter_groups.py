@@ -23,7 +23,7 @@ def depth_of(model: Git, name: str) -> int:
     part, number = _place(rest)
     if _is_behind(encoder, part):
         return 0
-    return encoder.depth - (1 + number if part == "blocks" else 0)
+    return len(encoder.blocks) - (1 + number if part == "blocks" else 0)
 
 
 def _place(name: str) -> tuple[str, int]:

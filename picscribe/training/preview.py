@@ -50,7 +50,7 @@ def _said(recipe: Recipe, output: Path) -> Iterator[str]:
         images=optimisation.batch_images / optimisation.accumulate / trainer.processes,
         image_tokens=tokens,
         text_tokens=recipe.data.texts_an_image * recipe.data.max_tokens / 2,
-        encoder_layers=trainer.model.image_encoder.depth - weights.frozen_blocks if passed else 0,
+        encoder_layers=len(trainer.model.image_encoder.blocks) - weights.frozen_blocks if passed else 0,
         averaged=bool(optimisation.ema_decay),
         computed_again=weights.activation_checkpointing,
     )

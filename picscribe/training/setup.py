@@ -118,7 +118,7 @@ def choose_weights(model: Git, settings: WeightSettings) -> None:
     elif settings.train == "lora":
         add_low_rank(model, settings)
     elif settings.frozen_blocks:
-        blocks = model.image_encoder.depth
+        blocks = len(model.image_encoder.blocks)
         if settings.frozen_blocks > blocks:
             raise ConfigurationError(
                 f"weights.frozen_blocks is {settings.frozen_blocks}, but the image encoder has {blocks}"

@@ -26,7 +26,7 @@ from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.media.reading import READERS
 from picscribe.model.arithmetic import multiplies_bfloat16
-from picscribe.model.image_encoder import ImageEncoder
+from picscribe.model.git import ImageEncoder
 from picscribe.training.augmentation import Augmentation, View, draw_view
 from picscribe.training.parameter_groups import lowest_parameters
 

@@ -29,12 +29,12 @@ def test_every_column_of_the_history_has_a_chart(names: int, columns: int, rows:
 
 def test_a_rising_score_rises() -> None:
     chart = drawn(2).crop((0, HEIGHT, WIDTH, 2 * HEIGHT)).convert("RGB")
-    others = (
+    line = (
         ImageChops.difference(chart, Image.new("RGB", chart.size, LINE))
         .convert("L")
         .point(lambda v: 255 if not v else 0)
     )
-    left, right = (others.crop((x, 0, x + 60, HEIGHT)).getbbox() for x in (72, WIDTH - 76))
+    left, right = (line.crop((x, 0, x + 60, HEIGHT)).getbbox() for x in (72, WIDTH - 76))
     assert left is not None and right is not None
     assert right[1] < left[1], "higher on the sheet"
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from PIL import Image
 import picscribe
 from picscribe.checkpoints.imagenet import imagenet_file, load_imagenet
 from picscribe.errors import ConfigurationError, MissingPackageError
-from picscribe.model import EfficientNetLiteConfig, Git
+from picscribe.model import EfficientNetLiteConfig, Git, GitConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.training import Recipe, loop, train
 from picscribe.training.augmentation import Augmentation
 from picscribe.training.loop import Trainer
 from picscribe.training.moving_average import move_average
+from picscribe.training.objective import Objective
+from picscribe.training.parameter_groups import depth_of
 from picscribe.training.preview import preview
 from picscribe.training.recipe import (
     DataSettings,
@@ -29,6 +32,7 @@ from picscribe.training.recipe import (
     ValidationSettings,
     WeightSettings,
 )
+from picscribe.training.setup import choose_weights
 
 pytest.importorskip("accelerate")
 
@@ -164,7 +168,7 @@ def test_two_image_encoders_beside_each_other_learn_from_the_same_block_on(recip
         recipe,
         network=replace(recipe.network, variants=(2, 1)),
         image=replace(recipe.image, views=1, features=str(tmp_path / "features")),
-        weights=replace(recipe.weights, frozen_blocks=21),
+        weights=replace(recipe.weights, frozen_blocks=19),
         optimisation=replace(recipe.optimisation, steps=2),
     )
     train(both, tmp_path / "run", report=silent)
@@ -176,7 +180,7 @@ def test_two_image_encoders_beside_each_other_learn_from_the_same_block_on(recip
         load_imagenet(original)
         learned = member.state_dict()
         for name, weight in original.state_dict().items():
-            kept = name.startswith(("stem.", *(f"blocks.{number}." for number in range(21))))
+            kept = name.startswith(("stem.", *(f"blocks.{number}." for number in range(19))))
             assert torch.equal(learned[name], weight.half().float()) == kept, name
 
 
@@ -281,3 +285,22 @@ def test_a_dry_run_tells_of_the_vocabulary(recipe: Recipe, tmp_path: Path) -> No
     lines = preview(recipe, tmp_path / "run").splitlines()
     assert any(line.startswith("vocabulary: ") and line.endswith("of the training texts") for line in lines)
     assert f"steps: {EPOCHS * STEPS_AN_EPOCH}, {STEPS_AN_EPOCH} an epoch" in lines
+
+
+def test_each_of_two_image_encoders_is_frozen_slowed_and_computed_again_alike() -> None:
+    """By the same block, whichever of the two it is in."""
+    decoder = NetworkSettings().text_decoder(vocabulary_size=40, cls_id=2, sep_id=3)
+    model = Git(GitConfig(EfficientNetLiteConfig((2, 1), 64), decoder))
+    choose_weights(model, WeightSettings(frozen_blocks=16, frozen_depthwise=True))
+    for member in ("image_encoder.members.0.", "image_encoder.members.1."):
+        learns = {name.removeprefix(member): p.requires_grad for name, p in model.named_parameters() if member in name}
+        for name, parameter_learns in learns.items():
+            part, number, *_ = [*name.split("."), ""]
+            below = part == "stem" or (part == "blocks" and (int(number) < 16 or ".depthwise." in name))
+            assert parameter_learns is not below, name
+        depths = {"stem.weight": 21, "blocks.0.project.weight": 20, "blocks.20.project.weight": 0, "head.bias": 0}
+        assert {name: depth_of(model, member + name) for name in depths} == depths
+    Objective(model, 0.1, activation_checkpointing=True)
+    again = [name for name, module in model.named_modules() if isinstance(module.__dict__.get("forward"), partial)]
+    wanted = [f"image_encoder.members.{one}.blocks.{block}" for one in (0, 1) for block in range(21)]
+    assert again == wanted
