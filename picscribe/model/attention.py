@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from picscribe.model.linear import Linear, linear_tail, pack, quantize
+from picscribe.model.linear import Linear, linear_tail
 
 
 class Attention(nn.Module):
@@ -37,16 +37,6 @@ class Attention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
         return seen.transpose(1, 2).flatten(2)
-
-    def pack(self) -> None:
-        """Lay the weights out for inference on a CPU."""
-        pack(self.qkv)
-        pack(self.out)
-
-    def quantize(self) -> None:
-        """Make the weights int8."""
-        quantize(self, "qkv")
-        quantize(self, "out")
 
 
 PADDING_POSITION = torch.iinfo(torch.int32).max

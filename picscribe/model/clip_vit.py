@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from picscribe.model.attention import Attention
 from picscribe.model.config import ClipVitConfig
-from picscribe.model.linear import Linear, linear_plus, pack_quick_gelu, quantize_quick_gelu, quick_gelu_mlp
+from picscribe.model.linear import linear_plus, quick_gelu_layers, quick_gelu_mlp
 
 
 def resize_position_grid(grid: Tensor, height: int, width: int) -> Tensor:
@@ -29,24 +29,13 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(config.width, config.norm_eps)
         self.attention = Attention(config.width, config.heads)
         self.mlp_norm = nn.LayerNorm(config.width, config.norm_eps)
-        self.up = Linear(config.width, config.mlp_width)
-        self.down = Linear(config.mlp_width, config.width)
+        self.up, self.down = quick_gelu_layers(config.width, config.mlp_width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, I, D) → (B, I, D)."""
         attention = self.attention
         x = linear_plus(attention.out, attention.attend(*attention.project(self.attention_norm(x))), x)
         return quick_gelu_mlp(self.up, self.down, self.mlp_norm(x), x)
-
-    def pack(self) -> None:
-        """Lay the weights out for inference on a CPU."""
-        self.attention.pack()
-        pack_quick_gelu(self.up, self.down)
-
-    def quantize(self) -> None:
-        """Make the weights int8."""
-        self.attention.quantize()
-        quantize_quick_gelu(self)
 
 
 class ClipVit(nn.Module):
@@ -90,13 +79,3 @@ class ClipVit(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, height, width) → (B, I, D): the class token, then the patches row by row."""
         return self.upper(self.lower(pixels, 0), 0)
-
-    def pack(self) -> None:
-        """Lay the weights out for inference on a CPU."""
-        for block in self.blocks:
-            block.pack()
-
-    def quantize(self) -> None:
-        """Make the blocks' weights int8."""
-        for block in self.blocks:
-            block.quantize()

@@ -7,7 +7,7 @@ from picscribe.errors import InputError
 from picscribe.model.clip_vit import ClipVit
 from picscribe.model.config import ClipVitConfig, GitConfig, ImageEncoderConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite, EfficientNetLites
-from picscribe.model.linear import Linear, pack, quantize
+from picscribe.model.linear import Linear, pack_layers, quantize_layers
 from picscribe.model.text_decoder import ImagePrefix, TextCache, TextDecoder
 
 ImageEncoder = ClipVit | EfficientNetLite | EfficientNetLites
@@ -96,10 +96,7 @@ class Git(nn.Module):
 
         Takes as much memory again as the weights, which go back to the system where they are mapped from a file.
         """
-        if isinstance(self.image_encoder, ClipVit):
-            self.image_encoder.pack()
-        self.text_decoder.pack()
-        pack(self.projection)
+        pack_layers(self)
         return self
 
     def quantize(self) -> "Git":
@@ -107,8 +104,5 @@ class Git(nn.Module):
 
         Embeddings and convolutions stay, the patches' and those of EfficientNet-Lite.
         """
-        if isinstance(self.image_encoder, ClipVit):
-            self.image_encoder.quantize()
-        self.text_decoder.quantize()
-        quantize(self, "projection")
+        quantize_layers(self)
         return self

@@ -59,6 +59,7 @@ class Int8Linear(nn.Module):
         self.register_buffer("bias", bias)
         # Without VNNI a sum of two products may overflow 16 bits; activations of 7 bits keep it below.
         self.seven_bits = not torch.cpu._is_vnni_supported()
+        self.tail_start = 0
         self._packed: dict[int, tuple[tuple[int, ...], Any]] = {}
 
     @classmethod
@@ -81,10 +82,10 @@ class Int8Linear(nn.Module):
             return x.new_zeros((*x.shape[:-1], len(self.weight) - start))
         return cast(Tensor, torch.ops.quantized.linear_dynamic(x.contiguous(), self._rows(start), self.seven_bits))
 
-    def pack(self, tail: int = 0) -> None:
-        """Lay the rows out now instead of at the first product, those from `tail` on once more."""
+    def pack(self) -> None:
+        """Lay the rows out now instead of at the first product, those from `tail_start` on once more."""
         self._rows(0)
-        self._rows(tail)
+        self._rows(self.tail_start)
 
     def _rows(self, start: int) -> Any:
         """The rows from `start` on, packed once for as long as they stay what they are."""

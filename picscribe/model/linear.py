@@ -5,6 +5,7 @@ are multiplied, as in a step of a beam search. A packed weight is laid out once;
 residual happen while a result is still in the cache.
 """
 
+from collections import Counter
 from typing import Any, Literal, cast
 
 import torch
@@ -64,6 +65,11 @@ class Linear(nn.Linear):
 
     packed: PackedWeight | None = None
     packed_tail: PackedWeight | None = None
+    scale: float = 1.0
+    """What a packed or int8 weight is multiplied by, and below a bias; scaled ones serve `quick_gelu_mlp` alone."""
+    bias_scale: float = 1.0
+    tail_start: int = 0
+    """Rows from here on are laid out once more, for `linear_tail`; 0: none."""
 
     def can_pack(self) -> bool:
         """Whether oneDNN takes this layer: on a CPU, in a type that this machine computes in."""
@@ -74,16 +80,13 @@ class Linear(nn.Linear):
             return multiplies_bfloat16()
         return weight.dtype == torch.float32
 
-    def pack(self, scale: float = 1.0, bias_scale: float = 1.0, tail: int = 0, shared: bool = False) -> None:
-        """Lay the weight out for inference, where that is possible; a scaled one serves `quick_gelu_mlp` alone.
-
-        tail: lay out the rows from here on once more, for `linear_tail`. shared: another module has the same weight.
-        """
+    def pack(self, shared: bool = False) -> None:
+        """Lay the weight out for inference, where that is possible. shared: another module has the same weight."""
         self.unpack()
         if not self.can_pack():
             return
-        self.packed = PackedWeight(self, 0, scale, bias_scale)
-        self.packed_tail = PackedWeight(self, tail) if tail else None
+        self.packed = PackedWeight(self, 0, self.scale, self.bias_scale)
+        self.packed_tail = PackedWeight(self, self.tail_start) if self.tail_start else None
         if not self.weight._version and MappedPages().drop(self.weight):  # never written to since it was read
             return
         if not self.packed.scaled and not shared:
@@ -138,25 +141,36 @@ class Linear(nn.Linear):
         return state
 
 
-def pack(linear: nn.Module, tail: int = 0, shared: bool = False) -> None:
-    """Lay out a linear layer for inference, float or int8, as `Linear.pack`; other modules in its place stay."""
-    if isinstance(linear, Linear):
-        linear.pack(tail=tail, shared=shared)
-    elif isinstance(linear, Int8Linear):
-        linear.pack(tail)
+def quick_gelu_layers(width: int, hidden: int) -> tuple[Linear, Linear]:
+    """The two layers of an MLP around QuickGELU, for `quick_gelu_mlp`.
+
+    oneDNN and PyTorch have swish, x·sigmoid(x), which computes QuickGELU where packed and int8 weights are scaled:
+    swish(ax) / a.
+    """
+    up, down = Linear(width, hidden), Linear(hidden, width)
+    up.scale = up.bias_scale = QUICK_GELU
+    down.scale = 1 / QUICK_GELU
+    return up, down
 
 
-def quantize(parent: nn.Module, name: str, scale: float = 1.0, bias_scale: float = 1.0) -> None:
-    """Replace the linear layer `name` of `parent` by its int8 form."""
-    linear = getattr(parent, name)
-    if isinstance(linear, Linear):
-        setattr(parent, name, Int8Linear.of(linear, scale, bias_scale))
+def pack_layers(network: nn.Module) -> None:
+    """Lay out a network's linear layers for inference, float or int8."""
+    holders = Counter(id(weight) for module in network.modules() for weight in module.parameters(recurse=False))
+    for layer in network.modules():
+        if isinstance(layer, Linear):
+            layer.pack(shared=holders[id(layer.weight)] > 1)
+        elif isinstance(layer, Int8Linear):
+            layer.pack()
 
 
-def quantize_quick_gelu(parent: nn.Module) -> None:
-    """Replace the MLP `up`, `down` around QuickGELU by its int8 form, in which silu, x·sigmoid(x), computes it."""
-    quantize(parent, "up", QUICK_GELU, QUICK_GELU)
-    quantize(parent, "down", 1 / QUICK_GELU)
+def quantize_layers(network: nn.Module) -> None:
+    """Replace a network's linear layers by their int8 form, one by one."""
+    for parent in network.modules():
+        for name, layer in parent.named_children():
+            if isinstance(layer, Linear):
+                int8 = Int8Linear.of(layer, layer.scale, layer.bias_scale)
+                int8.tail_start = layer.tail_start
+                setattr(parent, name, int8)
 
 
 def linear_tail(linear: nn.Module, x: Tensor, start: int) -> Tensor:
@@ -184,16 +198,6 @@ def linear_plus(linear: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
     if isinstance(linear, Int8Linear):
         return linear(x).add_(residual)
     return residual + cast(Tensor, linear(x))
-
-
-def pack_quick_gelu(up: nn.Module, down: nn.Module) -> None:
-    """Pack an MLP so that swish, x·sigmoid(x), the one oneDNN has, computes QuickGELU: swish(ax) / a."""
-    if isinstance(up, Linear) and isinstance(down, Linear):
-        up.pack(QUICK_GELU, QUICK_GELU)
-        down.pack(1 / QUICK_GELU)
-    else:
-        pack(up)
-        pack(down)
 
 
 def quick_gelu_mlp(up: nn.Module, down: nn.Module, x: Tensor, residual: Tensor) -> Tensor:

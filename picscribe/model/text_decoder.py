@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from picscribe.model.attention import PADDING_POSITION, Attention, sees_image, visible_text
 from picscribe.model.config import TextDecoderConfig
-from picscribe.model.linear import Linear, linear_gelu, linear_plus, pack, quantize
+from picscribe.model.linear import Linear, linear_gelu, linear_plus
 
 
 def _with_room(x: Tensor, slots: int) -> Tensor:
@@ -136,18 +136,6 @@ class DecoderLayer(nn.Module):
     def _add(self, linear: Linear, x: Tensor, residual: Tensor) -> Tensor:
         return residual + self.dropout(linear(x)) if self.training else linear_plus(linear, x, residual)
 
-    def pack(self) -> None:
-        """Lay the weights out for inference on a CPU."""
-        self.attention.pack()
-        pack(self.up)
-        pack(self.down)
-
-    def quantize(self) -> None:
-        """Make the weights int8."""
-        self.attention.quantize()
-        quantize(self, "up")
-        quantize(self, "down")
-
 
 class TextDecoder(nn.Module):
     """Image embeddings → image prefix; tokens over that prefix → hidden states → logits."""
@@ -161,6 +149,7 @@ class TextDecoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         # Cast, since a ModuleList does not tell a type checker what it holds.
         self.layers = cast("list[DecoderLayer]", nn.ModuleList(DecoderLayer(config) for _ in range(config.layers)))
+        self.layers[-1].attention.qkv.tail_start = config.width  # of image tokens only keys and values are needed
         self.output = Linear(config.width, config.vocabulary_size)
         if config.tie_output:
             self.output.weight = self.word_embedding.weight
@@ -227,16 +216,3 @@ class TextDecoder(nn.Module):
                 key, value = torch.cat([image_key, key], dim=2), torch.cat([image_value, value], dim=2)
             x = layer.finish(x, layer.attention.attend(query, key, value, mask))
         return x.view(batch, length, texts, -1).transpose(1, 2)
-
-    def pack(self) -> None:
-        """Lay the weights out for inference on a CPU."""
-        for layer in self.layers:
-            layer.pack()
-        pack(self.layers[-1].attention.qkv, tail=self.config.width)
-        pack(self.output, shared=self.config.tie_output)
-
-    def quantize(self) -> None:
-        """Make the layers' and the output's weights int8; embeddings stay."""
-        for layer in self.layers:
-            layer.quantize()
-        quantize(self, "output")

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from picscribe.errors import ConfigurationError
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.model.int8_linear import Int8Linear
-from picscribe.model.linear import Linear, linear_gelu, linear_plus, linear_tail, quantize_quick_gelu, quick_gelu_mlp
+from picscribe.model.linear import (
+    Linear,
+    linear_gelu,
+    linear_plus,
+    linear_tail,
+    quantize_layers,
+    quick_gelu_layers,
+    quick_gelu_mlp,
+)
 
 
 def layer(inputs: int = 64, outputs: int = 48, seed: int = 0) -> Linear:
@@ -80,10 +88,11 @@ def test_tail_gelu_and_residual() -> None:
 @torch.no_grad()
 def test_quick_gelu() -> None:
     pair = nn.Module()
-    pair.up, pair.down = layer(64, 128), layer(128, 64, 1)
+    torch.manual_seed(0)
+    pair.up, pair.down = quick_gelu_layers(64, 128)
     x = torch.randn(9, 64)
     expected = quick_gelu_mlp(pair.up, pair.down, x, x)
-    quantize_quick_gelu(pair)
+    quantize_layers(pair)
     assert isinstance(pair.up, Int8Linear) and isinstance(pair.down, Int8Linear)
     found = quick_gelu_mlp(pair.up, pair.down, x, x)
     assert (found - expected).norm() < 0.02 * expected.norm()

@@ -14,7 +14,8 @@ from picscribe.model.linear import (
     linear_gelu,
     linear_plus,
     linear_tail,
-    pack_quick_gelu,
+    pack_layers,
+    quick_gelu_layers,
     quick_gelu_mlp,
 )
 
@@ -35,7 +36,8 @@ def layer(inputs: int = 20, outputs: int = 33, dtype: torch.dtype = torch.float3
 @pytest.mark.parametrize("shape", SHAPES)
 def test_packed_equals_plain(shape: tuple[int, ...]) -> None:
     plain, packed, x = layer(), layer(), torch.randn(*shape)
-    packed.pack(tail=11)
+    packed.tail_start = 11
+    packed.pack()
     assert packed.is_packed() and not plain.is_packed()
     expected, residual = F.linear(x, plain.weight, plain.bias), torch.randn(*shape[:-1], 33)
     for linear in (plain, packed):
@@ -64,9 +66,11 @@ def test_bfloat16_where_this_machine_has_it() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("pack", [False, True])
 def test_quick_gelu_mlp_is_its_definition(pack: bool) -> None:
-    up, down, x = layer(20, 50), layer(50, 20), torch.randn(3, 7, 20) * 4
+    up, down = quick_gelu_layers(20, 50)
+    x = torch.randn(3, 7, 20) * 4
     if pack:
-        pack_quick_gelu(up, down)
+        pack_layers(nn.ModuleList([up, down]))
+        assert up.is_packed(scaled=True) and down.is_packed(scaled=True)
     hidden = F.linear(x, up.weight, up.bias)
     expected = F.linear(hidden * torch.sigmoid(1.702 * hidden), down.weight, down.bias) + x
     torch.testing.assert_close(quick_gelu_mlp(up, down, x, x), expected)
