@@ -112,6 +112,8 @@ def _write(path: Path, found: "Inspection", opened: "OpenedSample", rows: int) -
         write_line(f"  {' '.join(str(oddity).splitlines())}")
     if len(problems) > rows:
         write_line(f"  and {len(problems) - rows:,} more: --rows {len(problems)} shows all")
+    for note in found.notes:
+        write_line(note)
 
 
 def _write_opened(opened: "OpenedSample", sources: int) -> None:

@@ -16,7 +16,9 @@ Medium = Literal["images", "videos"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """All splits of a data set, in its own order; `oddities` are the rows that are not among `examples`."""
+    """All splits of a data set, in its own order; `oddities` are the rows that are not among `examples`, and `notes`
+    what is no mistake, but may be news to its owner.
+    """
 
     path: Path
     format: str
@@ -24,6 +26,7 @@ class Dataset:
     examples: tuple[Example, ...]
     oddities: tuple[Oddity, ...] = ()
     medium: Medium = "images"
+    notes: tuple[str, ...] = ()
 
     @property
     def splits(self) -> dict[str, int]:

@@ -9,11 +9,12 @@ from typing import Any
 
 from picscribe.datasets.class_folders import class_names
 from picscribe.datasets.columns import Columns, find_columns
-from picscribe.datasets.dataset import Dataset
+from picscribe.datasets.dataset import Dataset, Medium
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import is_video, split_of_path, subfolders
+from picscribe.datasets.folder_tree import is_hidden, is_photo, is_video, split_of_path, subfolders
 from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import as_object
+from picscribe.datasets.media_folder import list_folder
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import inside, shown
 from picscribe.errors import InputError
@@ -43,7 +44,7 @@ def read(path: Path, images: Path | None) -> Dataset:
     questions; a split is the column `split`, else the folder's.
     """
     root = path if path.is_dir() else path.parent
-    rows, are_videos = Rows(), set[bool]()
+    rows, are_videos, named = Rows(), set[bool](), set[Path]()
     tables = [(file, list(_read_rows(file))) for file in _metadata_files(path)]
     columns = _columns([record for _, records in tables for record in records], path)
     for file, records in tables:
@@ -56,6 +57,7 @@ def read(path: Path, images: Path | None) -> Dataset:
                     raise record
                 name = inside(record.get("file_name"), "file_name")
                 source = (images or file.parent) / name
+                named.add(source)
                 texts, question = columns.texts_of(record, classes), columns.question_of(record)
                 identity = columns.id_of(record, (file.parent.relative_to(root) / name).as_posix())
                 split = split or split_of_path(name.parent)
@@ -64,7 +66,22 @@ def read(path: Path, images: Path | None) -> Dataset:
                 are_videos.add(is_video(name))
     if len(are_videos) > 1:
         raise InputError(f"{path}: its metadata names photos and videos: give each a folder and metadata of its own")
-    return rows.dataset(path, IMAGE_FOLDER.name, columns.task, "videos" if True in are_videos else "images")
+    dataset = rows.dataset(path, IMAGE_FOLDER.name, columns.task, "videos" if True in are_videos else "images")
+    return dataset if images else replace(dataset, notes=_not_named(named, dataset.medium))
+
+
+def _not_named(named: set[Path], medium: Medium) -> tuple[str, ...]:
+    """What to say of the photos, or videos, that no row names, though they lie beside some that are named."""
+    belongs = is_video if medium == "videos" else is_photo
+    others = [
+        path
+        for folder in {source.parent for source in named}
+        for name in list_folder(folder)
+        if not is_hidden(name) and belongs(path := folder / name) and path not in named
+    ]
+    if not others:
+        return ()
+    return (f"{medium} that the metadata does not name, left out: {len(others):,}, such as {min(others)}",)
 
 
 def _add(rows: Rows, example: Example, columns: Columns) -> None:

@@ -41,7 +41,7 @@ class Inspection:
 
     splits: by name, "" for what has none. frequent: texts and how often they are said, the most frequent first; texts
     that differ only in capitals and space count as one. odd: rows that cannot be used, files that are not there, and
-    captions that too many share.
+    captions that too many share. notes: what is no mistake, but may be news.
     """
 
     format: str
@@ -53,6 +53,7 @@ class Inspection:
     distinct_texts: int
     frequent: tuple[tuple[str, int], ...]
     odd: tuple[Oddity, ...]
+    notes: tuple[str, ...] = ()
 
 
 def inspect_dataset(dataset: Dataset, split: str | None = None) -> Inspection:
@@ -75,6 +76,7 @@ def inspect_dataset(dataset: Dataset, split: str | None = None) -> Inspection:
         len(said),
         tuple(said.most_common(FREQUENT)),
         tuple(odd),
+        dataset.notes,
     )
 
 

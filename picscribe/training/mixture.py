@@ -49,6 +49,8 @@ class Data:
     """Those in which every file is taken for data."""
     held_out: Path | None = None
     """The folder of the photos that are validated on because nobody named others; None too where files pack them."""
+    notes: tuple[str, ...] = ()
+    """What the data sets say of themselves."""
 
     def epoch_size(self) -> int:
         """Images an epoch."""
@@ -134,7 +136,9 @@ def read_data(settings: DataSettings, seed: int) -> Data:
     folders = tuple(one.path for one in read if one.format in (CAPTION_FILES.name, CLASS_FOLDERS.name))
     has_videos = trained[0].medium == "videos"
     held_out = None if validated else _folder_of(validation)
-    return Data(tuple(parts), _told_apart(validation), dataset.task, dataset.format, has_videos, folders, held_out)
+    notes = tuple(dict.fromkeys(note for one in read for note in one.notes))
+    told_apart = _told_apart(validation)
+    return Data(tuple(parts), told_apart, dataset.task, dataset.format, has_videos, folders, held_out, notes)
 
 
 def _folder_of(examples: Sequence[Example]) -> Path | None:

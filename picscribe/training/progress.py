@@ -84,6 +84,7 @@ def warnings_of(data: Data, tokenizer: Tokenizer, recipe: Recipe) -> Iterator[st
     """What of the data will not be learned, or not be told, as one would think; texts of at most `SEEN` images a part
     are looked at.
     """
+    yield from (f"warning: {note}" for note in data.notes)
     if both := data.learned_and_validated():
         yield f"warning: {both:,} of the examples to validate on are about photos that are learned from too"
     texts = [pair for part in data.parts for item in part.items[:SEEN] for pair in item.texts]

@@ -12,7 +12,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from picscribe.datasets import Example
-from picscribe.errors import ConfigurationError, PicscribeError
+from picscribe.errors import ConfigurationError
 from picscribe.training.curves import draw_curves
 from picscribe.training.mixture import Data
 from picscribe.training.recipe import Recipe
@@ -130,17 +130,26 @@ class RunFolder:
         return True
 
     def add_samples(self, step: int, examples: Iterable[Example], said: Mapping[str, str]) -> None:
-        """samples.jsonl: what is said of the first few images after every validation."""
+        """samples.jsonl: what is said of the first few images after every validation.
+
+        A run that was killed and goes on may validate once more after the same step: what that said before is dropped.
+        """
         shown = [example for example in examples if example.id in said][:SHOWN]
         rows = [
             {"step": step, "id": e.id, "question": e.question, "said": said[e.id], "people": e.texts[:1]} for e in shown
         ]
         file = self.path / "samples.jsonl"
-        try:
-            with file.open("a", encoding="utf-8") as stream:
-                stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        except OSError as error:
-            raise PicscribeError(f"{file}: cannot be written ({error.strerror or error})") from error
+        earlier = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
+        kept = [line + "\n" for line in earlier if _is_before(step, line)]
+        write_whole(file, "".join([*kept, *(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)]))
+
+
+def _is_before(step: int, line: str) -> bool:
+    """Whether a line of samples.jsonl was said before a step; not one that is cut off, or empty."""
+    try:
+        return bool(json.loads(line)["step"] < step)
+    except ValueError:
+        return False
 
 
 def _row(example: Example, data: Data) -> dict[str, object]:

@@ -110,10 +110,11 @@ def test_a_photo_that_is_missing_is_named_once(folder: Path, runner: CliRunner, 
     metadata = folder / "train" / "metadata.jsonl"
     metadata.write_text("\n".join(map(json.dumps, rows)))
     result = runner.invoke(app, ["data", "inspect", str(folder / "train")])
-    assert result.stdout.splitlines()[-3:] == [
+    assert result.stdout.splitlines()[-4:] == [
         "opened 1 of 2: 1 PNG; from 40×30 to 40×30 pixels",
         "odd rows: 1",
         f"  {metadata}: line 2: {folder / 'train' / 'gone.png'} is not there",
+        f"images that the metadata does not name, left out: 1, such as {folder / 'train' / 'b.png'}",
     ]
     (folder / "train" / "a.png").unlink()
     nothing = runner.invoke(app, ["data", "inspect", str(folder / "train")])

@@ -78,6 +78,19 @@ def test_photos_may_be_elsewhere(tmp_path: Path) -> None:
     assert missing_files(dataset.examples) == []
 
 
+def test_photos_that_no_row_names_are_told_of(tmp_path: Path) -> None:
+    jsonl(tmp_path, {"file_name": "a.jpg", "text": "A dog"}, {"file_name": "deep/b.jpg", "text": "B"})
+    for name in ("a.jpg", "deep/b.jpg", "deep/c.JPG", "d.png", "._d.png", "notes.txt", "else/e.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    left_out = f"images that the metadata does not name, left out: 2, such as {tmp_path / 'd.png'}"
+    assert read_dataset(tmp_path).notes == (left_out,)
+    assert read_dataset(tmp_path, tmp_path).notes == (), "photos that are elsewhere may be others' too"
+    (tmp_path / "d.png").unlink()
+    (tmp_path / "deep" / "c.JPG").unlink()
+    assert read_dataset(tmp_path).notes == ()
+
+
 def test_a_folder_without_metadata_is_something_else(tmp_path: Path) -> None:
     assert not IMAGE_FOLDER.fits(tmp_path)
     assert not IMAGE_FOLDER.fits(tmp_path / "nowhere")

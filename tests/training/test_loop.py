@@ -48,6 +48,7 @@ from picscribe.training.packing import pack, predicted_logits
 from picscribe.training.parameter_groups import depth_of, learning_rate_factor
 from picscribe.training.precision import NO_BFLOAT16
 from picscribe.training.preview import preview
+from picscribe.training.progress import warnings_of
 from picscribe.training.reading import Prepared, Reader
 from picscribe.training.recipe import (
     DataSettings,
@@ -1224,6 +1225,17 @@ def test_photos_that_are_learned_and_validated_on_are_told_of(recipe: Recipe, fo
     train(short, tmp_path / "run", report=lines.append)
     assert lines[0].startswith("16 images an epoch, 16 examples to validate on, ")
     assert lines[1] == "warning: 16 of the examples to validate on are about photos that are learned from too"
+
+
+def test_photos_that_nobody_named_are_told_of(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(folder / "photos", photos, ignore=shutil.ignore_patterns("*.txt"))
+    rows = [{"file_name": f"{number:02}.png", "text": f"number {number}"} for number in range(14)]
+    (photos / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = read_data(DataSettings((Source(str(photos)),)), 1)
+    start = load_start(recipe, data)
+    told = f"warning: images that the metadata does not name, left out: 2, such as {photos / '14.png'}"
+    assert next(warnings_of(data, start.tokenizer, recipe)) == told
 
 
 def test_what_comes_again_in_an_epoch_looks_another_way(recipe: Recipe, tmp_path: Path) -> None:

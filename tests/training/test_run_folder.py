@@ -12,6 +12,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from picscribe.datasets import Example
 from picscribe.errors import ConfigurationError, PicscribeError
 from picscribe.training.recipe import Recipe, SavingSettings
 from picscribe.training.recipe_file import load_recipe
@@ -129,6 +130,18 @@ def test_history_has_a_column_for_every_figure_of_any_epoch(tmp_path: Path) -> N
         rows = list(csv.DictReader(stream))
     assert rows == [{"step": "1", "loss": "2.5", "CIDEr": ""}, {"step": "2", "loss": "2.0", "CIDEr": "0.1"}]
     assert {path.name for path in tmp_path.iterdir()} == {"history.csv", "curves.png"}
+
+
+def test_samples_of_a_step_are_there_once_after_a_kill(tmp_path: Path) -> None:
+    folder, file = RunFolder(tmp_path), tmp_path / "samples.jsonl"
+    examples = [Example(str(number), Path(f"{number}.jpg"), ("a dog",)) for number in range(9)]
+    for step in (10, 20):
+        folder.add_samples(step, examples, {str(number): f"line\u2028{step}" for number in range(9)})
+    file.write_text(file.read_text(encoding="utf-8") + '{"step": 5, "sa', encoding="utf-8")  # as a kill left it once
+    folder.add_samples(20, examples, {"3": "again"})
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
+    assert [(row["step"], row["said"]) for row in rows] == [(10, "line\u202810")] * 8 + [(20, "again")]
+    assert rows[-1] == {"step": 20, "id": "3", "question": "", "said": "again", "people": ["a dog"]}
 
 
 def test_samples_that_cannot_be_written_are_an_error_of_ours(tmp_path: Path) -> None:
