@@ -120,11 +120,21 @@ def recipe_from(values: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe
             if not isinstance(section, dict):
                 raise ConfigurationError(f"{override!r}: {part!r} is a value, not a section")
         section[key] = _parse(text, repr(override))
+    _settle_length(values, {override.partition("=")[0] for override in overrides})
     if "start" not in values:
         raise ConfigurationError(
             f"a recipe says where it starts: add start=nano, another checkpoint, or start={IMAGENET}"
         )
     return _build(Recipe, values, "")
+
+
+def _settle_length(values: dict[str, Any], overridden: set[str]) -> None:
+    """Epochs on the command line count, though the recipe has steps, which would win."""
+    if "optimisation.epochs" not in overridden:
+        return
+    if "optimisation.steps" in overridden:
+        raise ConfigurationError("optimisation.epochs and optimisation.steps both say how long a run takes: name one")
+    values["optimisation"].pop("steps", None)
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -67,6 +67,16 @@ def test_wrong_recipes_are_named(text: str, words: str, tmp_path: Path) -> None:
         load_recipe(path)
 
 
+def test_epochs_on_the_command_line_count_though_the_recipe_has_steps(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("start: nano\noptimisation: {steps: 300, batch_images: 8}")
+    optimisation = load_recipe(path, ["optimisation.epochs=2"]).optimisation
+    assert (optimisation.epochs, optimisation.steps, optimisation.batch_images) == (2, 0, 8)
+    assert load_recipe(path).optimisation.steps == 300
+    with pytest.raises(ConfigurationError, match="both say how long a run takes: name one"):
+        load_recipe(path, ["optimisation.epochs=2", "optimisation.steps=9"])
+
+
 @pytest.mark.parametrize("override", ["epochs", "=3", "seed.deep=3", "name=[1,"])
 def test_wrong_overrides_are_named(override: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
