@@ -100,6 +100,7 @@ def _read_picscribe(fields: Fields) -> GitConfig:
         variants = tuple(image.choice("variants", [list(some) for some in LITE_VARIANTS if len(some) > 1]))
     else:
         variants = (image.choice("variant", [one for one, *others in LITE_VARIANTS if not others]),)
+    features = image.whole("features", EfficientNetLiteConfig.features)
     sizes = {name: text.whole(name) for name in ("vocabulary_size", "width", "heads", "mlp_width", "max_positions")}
     sizes["layers"] = text.whole("layers", most=MOST_LAYERS)
     ids = {name: text.whole(name, least=0) for name in ("pad_id", "cls_id", "sep_id")}
@@ -110,7 +111,7 @@ def _read_picscribe(fields: Fields) -> GitConfig:
     frames, projection_eps = fields.whole("frames", least=0, most=MOST_FRAMES), fields.number("projection_norm_eps")
     fields.finish()
     decoder = TextDecoderConfig(**sizes, **ids, **numbers, tie_output=tied)
-    return GitConfig(EfficientNetLiteConfig(variants, image_size), decoder, frames, projection_eps)
+    return GitConfig(EfficientNetLiteConfig(variants, image_size, features), decoder, frames, projection_eps)
 
 
 def write_model_config(config: GitConfig, dtype: torch.dtype) -> dict[str, Any]:
@@ -132,10 +133,11 @@ def write_model_config(config: GitConfig, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def _write_lite(image: EfficientNetLiteConfig) -> dict[str, Any]:
-    """One is named "variant", as by versions of picscribe that know no more."""
+    """One is named "variant", and 1,280 features are not, as by versions of picscribe that know no more."""
     variants = list(image.variants)
     named = {"variants": variants} if len(variants) > 1 else {"variant": variants[0]}
-    return {"type": "efficientnet_lite", **named, "image_size": image.image_size}
+    fewer = {} if image.features == EfficientNetLiteConfig.features else {"features": image.features}
+    return {"type": "efficientnet_lite", **named, "image_size": image.image_size, **fewer}
 
 
 def _write_git(config: GitConfig, image: ClipVitConfig, stored: str) -> dict[str, Any]:

@@ -60,13 +60,12 @@ LITE_VARIANTS = ((0,), (1,), (2,), (1, 2), (2, 1))
 @dataclass(frozen=True)
 class EfficientNetLiteConfig:
     """EfficientNet-Lite 0, 1 or 2 as a small convolutional image encoder, or 1 and 2 beside each other, which see more
-    than either."""
+    than either. `features` are the numbers that each of them makes of a cell."""
 
     variants: tuple[int, ...] = (2,)
     image_size: int = 256
+    features: int = 1280
 
-    features = 1280
-    """What each of them makes of a cell."""
     stride = 32
 
     def __post_init__(self) -> None:
@@ -75,7 +74,7 @@ class EfficientNetLiteConfig:
                 "EfficientNetLiteConfig.variants must be one of 0, 1 and 2, or 1 and 2 beside each other, "
                 f"not {self.variants!r}"
             )
-        _require_positive(self, "image_size")
+        _require_positive(self, "image_size", "features")
 
     @property
     def width(self) -> int:

@@ -76,7 +76,7 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite(nn.Module):
     """The small image encoder of picscribe's own models, with a learned position a cell."""
 
-    def __init__(self, variant: int, cells: int) -> None:
+    def __init__(self, variant: int, cells: int, features: int = EfficientNetLiteConfig.features) -> None:
         super().__init__()
         self.variant = variant
         width, depth = SCALES[variant]
@@ -89,8 +89,8 @@ class EfficientNetLite(nn.Module):
             for repeat in range(repeats if edge else math.ceil(repeats * depth)):
                 self.blocks.append(InvertedResidual(inputs, outputs, expansion, kernel, stride if repeat == 0 else 1))
                 inputs = outputs
-        self.head = Convolution(inputs, EfficientNetLiteConfig.features, 1)
-        self.position_embedding = nn.Parameter(torch.zeros(cells, EfficientNetLiteConfig.features))
+        self.head = Convolution(inputs, features, 1)
+        self.position_embedding = nn.Parameter(torch.zeros(cells, features))
 
     def channels_after(self, blocks: int) -> int:
         """Channels of what `lower` gives."""
@@ -125,7 +125,7 @@ class EfficientNetLites(nn.Module):
 
     def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__()
-        networks = [EfficientNetLite(variant, config.tokens) for variant in config.variants]
+        networks = [EfficientNetLite(variant, config.tokens, config.features) for variant in config.variants]
         self.members = cast("list[EfficientNetLite]", nn.ModuleList(networks))
 
     @property

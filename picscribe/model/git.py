@@ -18,7 +18,7 @@ def make_image_encoder(config: ImageEncoderConfig) -> ImageEncoder:
     if isinstance(config, ClipVitConfig):
         return ClipVit(config)
     only, *others = config.variants
-    return EfficientNetLites(config) if others else EfficientNetLite(only, config.tokens)
+    return EfficientNetLites(config) if others else EfficientNetLite(only, config.tokens, config.features)
 
 
 class Git(nn.Module):

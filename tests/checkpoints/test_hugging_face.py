@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from picscribe.checkpoints import Checkpoint, load, save
 from picscribe.checkpoints.preprocessor_config import read_preprocessing
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.media.preprocessing import Preprocessing
+from picscribe.model import Git
 
 MakeCheckpoint = Callable[..., Checkpoint]
 
@@ -56,6 +58,19 @@ def test_image_encoders_beside_each_other_have_a_key_of_their_own(
         file.write_text(json.dumps(config), encoding="utf-8")
         with pytest.raises(CheckpointError, match=rf"key image_encoder\.{key} must be .*, not \[2, 2\]"):
             load(tmp_path / key)
+
+
+def test_an_encoder_of_fewer_features_says_so(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
+    usual = make_checkpoint(lite=(2, 1))
+    few = Git(replace(usual.model.config, image_encoder=replace(usual.model.config.image_encoder, features=24))).eval()
+    save(replace(usual, model=few), tmp_path / "few")
+    config = json.loads((tmp_path / "few" / "config.json").read_text(encoding="utf-8"))
+    assert config["image_encoder"]["features"] == 24
+    loaded = load(tmp_path / "few").model
+    assert loaded.config == few.config
+    pixels, tokens = torch.randn(1, 3, 64, 64), torch.tensor([[[2, 5]]])
+    with torch.no_grad():
+        assert torch.equal(loaded(pixels, tokens), few(pixels, tokens))
 
 
 def test_half_precision_on_disk_is_float32_in_memory(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:

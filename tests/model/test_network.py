@@ -186,6 +186,7 @@ def test_two_beside_each_other_see_what_each_sees() -> None:
         (ClipVitConfig, {"image_size": 8}, "smaller than one patch"),
         (EfficientNetLiteConfig, {"variants": (4,)}, "variants must be one of 0, 1 and 2"),
         (EfficientNetLiteConfig, {"variants": (2, 2)}, r"not \(2, 2\)"),
+        (EfficientNetLiteConfig, {"features": 0}, "features"),
         (EfficientNetLiteConfig, {"variants": (0, 2)}, r"not \(0, 2\)"),
         (TextDecoderConfig, {"vocabulary_size": 50}, "outside the vocabulary"),
         (TextDecoderConfig, {"dropout": 1.0}, "dropout"),
