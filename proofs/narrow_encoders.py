@@ -71,19 +71,17 @@ def narrowed(model: Git, mean: Tensor, covariance: Tensor, features: int) -> tup
     """The model with so many features of each encoder, and what share of the projection's variance it misses."""
     config = model.config.image_encoder
     assert isinstance(config, EfficientNetLiteConfig), "a ViT has no head"
-    members = [module for module in model.modules() if isinstance(module, EfficientNetLite)]
+    members = [name for name, module in model.named_modules() if isinstance(module, EfficientNetLite)]
     weight = model.projection.weight.detach().double()
     kept = choose(weight, covariance, len(members), features)
     fitted, _ = fit(weight, covariance, kept)
     weights = model.state_dict()
     weights["projection.weight"] = fitted.float()
     weights["projection.bias"] = weights["projection.bias"] + (weight @ mean - fitted @ mean[kept]).float()
-    names = {id(module): f"{name}." for name, module in model.named_modules()}
-    for member, own in zip(members, kept.view(len(members), -1) % (len(mean) // len(members)), strict=True):
-        name = names[id(member)]
+    for name, own in zip(members, kept.view(len(members), -1) % (len(mean) // len(members)), strict=True):
         for part in ("head.weight", "head.bias"):
-            weights[name + part] = weights[name + part][own]
-        weights[name + "position_embedding"] = weights[name + "position_embedding"][:, own]
+            weights[f"{name}.{part}"] = weights[f"{name}.{part}"][own]
+        weights[f"{name}.position_embedding"] = weights[f"{name}.position_embedding"][:, own]
     narrow = Git(replace(model.config, image_encoder=replace(config, features=features))).eval()
     narrow.load_state_dict(weights)
     missed = ((fitted @ covariance[kept] - weight @ covariance) @ weight.T).trace().neg()

@@ -60,3 +60,17 @@ def test_a_narrow_model_says_nearly_the_same(model: Git) -> None:
     with torch.no_grad():
         expected, found = (m.projection(m.visual_features(batches[0])) for m in (model, narrow))
     assert (found - expected).norm() < 0.05 * (expected - expected.mean((0, 1))).norm()
+
+
+@torch.no_grad()
+def test_what_is_missed_is_what_the_projection_errs(model: Git) -> None:
+    model.projection.weight.normal_()
+    for member in model.image_encoder.members:
+        member.head.weight.normal_(std=0.1)
+        member.position_embedding.normal_()
+    batches = [torch.randn(8, 3, 64, 64) for _ in range(4)]
+    narrow, missed = narrowed(model, *moments(model, batches), 1)
+    expected, found = (torch.cat([m.projection(m.visual_features(b)) for b in batches]) for m in (model, narrow))
+    spread = expected - expected.mean((0, 1))
+    assert missed > 0.05
+    assert missed == pytest.approx(float((found - expected).square().sum() / spread.square().sum()), rel=0.05)
