@@ -136,4 +136,6 @@ def test_a_base_encoder_within_four_percent() -> None:
     quantised = model.quantize().pack().visual_features(pixels)
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     assert not linears, "every product is int8"
+    tails = {name: module.tail_start for name, module in model.named_modules() if isinstance(module, Int8Linear)}
+    assert {name for name, start in tails.items() if start} == {"text_decoder.layers.0.attention.qkv"}
     assert 0 < (quantised - exact).norm() / exact.norm() < 0.04

@@ -147,6 +147,20 @@ def test_a_weight_that_another_module_has_too_stays_its_own() -> None:
 
 
 @torch.no_grad()
+def test_an_output_that_is_the_word_embedding_too_stays_one_weight() -> None:
+    model = Git(
+        GitConfig(
+            ClipVitConfig(width=32, layers=1, heads=2, mlp_width=64, patch_size=8, image_size=32),
+            TextDecoderConfig(61, width=32, layers=1, heads=2, mlp_width=64, tie_output=True, cls_id=1, sep_id=2),
+        )
+    ).eval()
+    model.pack()
+    decoder = model.text_decoder
+    assert decoder.output.is_packed() and decoder.output.weight is decoder.word_embedding.weight
+    assert not decoder.output.weight.is_mkldnn and decoder.layers[0].up.weight.is_mkldnn
+
+
+@torch.no_grad()
 def test_double_precision_is_left_alone() -> None:
     linear, x = layer(dtype=torch.float64), torch.randn(3, 20).double()
     linear.pack()
@@ -191,6 +205,8 @@ def test_a_packed_model_says_the_same_and_saves_the_same() -> None:
     assert model.pack() is model
     packed = [module for module in model.modules() if isinstance(module, Linear) and module.packed is not None]
     assert len(packed) == 2 * 4 + 3 * 4 + 2, "every product of the network is packed"
+    tails = [name for name, module in model.named_modules() if getattr(module, "packed_tail", None) is not None]
+    assert tails == ["text_decoder.layers.2.attention.qkv"], "the only one whose keys and values are wanted alone"
     torch.testing.assert_close(model(pixels, tokens), expected, rtol=1e-4, atol=1e-5)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
