@@ -132,7 +132,7 @@ def _settle_length(values: dict[str, Any], overridden: set[str]) -> None:
     """Epochs on the command line count, though the recipe has steps, which would win."""
     if "optimisation.epochs" not in overridden:
         return
-    if "optimisation.steps" in overridden:
+    if "optimisation.steps" in overridden and values["optimisation"]["steps"] != 0:
         raise ConfigurationError("optimisation.epochs and optimisation.steps both say how long a run takes: name one")
     values["optimisation"].pop("steps", None)
 

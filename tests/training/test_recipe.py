@@ -73,6 +73,7 @@ def test_epochs_on_the_command_line_count_though_the_recipe_has_steps(tmp_path: 
     optimisation = load_recipe(path, ["optimisation.epochs=2"]).optimisation
     assert (optimisation.epochs, optimisation.steps, optimisation.batch_images) == (2, 0, 8)
     assert load_recipe(path).optimisation.steps == 300
+    assert load_recipe(path, ["optimisation.epochs=2", "optimisation.steps=0"]).optimisation == optimisation
     with pytest.raises(ConfigurationError, match="both say how long a run takes: name one"):
         load_recipe(path, ["optimisation.epochs=2", "optimisation.steps=9"])
 
