@@ -139,7 +139,7 @@ class RunFolder:
             {"step": step, "id": e.id, "question": e.question, "said": said[e.id], "people": e.texts[:1]} for e in shown
         ]
         file = self.path / "samples.jsonl"
-        earlier = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
+        earlier = file.read_text(encoding="utf-8", errors="replace").split("\n") if file.exists() else []
         kept = [line + "\n" for line in earlier if _is_before(step, line)]
         write_whole(file, "".join([*kept, *(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)]))
 

@@ -137,7 +137,7 @@ def test_samples_of_a_step_are_there_once_after_a_kill(tmp_path: Path) -> None:
     examples = [Example(str(number), Path(f"{number}.jpg"), ("a dog",)) for number in range(9)]
     for step in (10, 20):
         folder.add_samples(step, examples, {str(number): f"line\u2028{step}" for number in range(9)})
-    file.write_text(file.read_text(encoding="utf-8") + '{"step": 5, "sa', encoding="utf-8")  # as a kill left it once
+    file.write_bytes(file.read_bytes() + '{"step": 5, "said": "ä'.encode()[:-1])  # as a kill left it once
     folder.add_samples(20, examples, {"3": "again"})
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
     assert [(row["step"], row["said"]) for row in rows] == [(10, "line\u202810")] * 8 + [(20, "again")]
