@@ -53,7 +53,7 @@ class Inspection:
     distinct_texts: int
     frequent: tuple[tuple[str, int], ...]
     odd: tuple[Oddity, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
 
 
 def inspect_dataset(dataset: Dataset, split: str | None = None) -> Inspection:
