@@ -1,6 +1,7 @@
 """Questions about photos: what colour, how many, which animal, what is it doing, where, is there one.
 
     python -m proofs.photo_questions
+    python -m proofs.photo_questions --questions  # only makes the questions, for recipes that learn them otherwise
 
 The pairs are made by rules from Flickr8k's captions, in the spirit of COCO-QA (Ren, Kiros and Zemel, 2015, arXiv
 1505.02074): a word of a caption becomes the answer, and the caption the question. The captions of a photo must agree,
@@ -9,6 +10,7 @@ that it says itself of the photos, so that it goes on saying them; nano learned 
 captions, before and after, and each kind of question beside the training questions' most frequent answer.
 """
 
+import argparse
 import itertools
 import random
 import re
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import picscribe
 from picscribe.datasets import Example, load_examples, read_dataset
-from proofs.proving import evaluate, make_data, train, write_lines
+from proofs.proving import evaluate, make_data, make_folder, train, write_lines
 
 NAME = "photo-questions"
 CAPTIONS, PHOTOS = Path("../shared/data/flickr8k/dataset_flickr8k.json"), Path("../shared/data/flickr8k/images")
@@ -165,8 +167,8 @@ KINDS: dict[str, Callable[[list[list[str]], random.Random], Iterator[Pair]]] = {
 }
 
 
-def write(folder: Path) -> None:
-    """The questions of each kind in a folder of that name, and in `said` what nano says of the training photos."""
+def write_questions(folder: Path) -> None:
+    """The questions of each kind, in a folder of that name."""
     dataset = read_dataset(CAPTIONS, PHOTOS)
     for kind, ask in KINDS.items():
         rows = []
@@ -179,10 +181,14 @@ def write(folder: Path) -> None:
                 row = {"file_name": name_of(example), "question_id": identity, "question": question, "answer": answer}
                 rows.append({**row, "split": SPLITS[example.split]})
         write_lines(folder / kind / "metadata.jsonl", rows)
-    learned = dataset.select("train")
+
+
+def write_said(folder: Path) -> None:
+    """What the model that the training starts from says of the training photos."""
+    learned = read_dataset(CAPTIONS, PHOTOS).select("train")
     said = picscribe.load(START).captions([example.image() for example in learned], batch_size=32)
     rows = [{"file_name": name_of(e), "caption": c.text, "split": "train"} for e, c in zip(learned, said, strict=True)]
-    write_lines(folder / "said" / "metadata.jsonl", rows)
+    write_lines(folder / "metadata.jsonl", rows)
 
 
 def name_of(example: Example) -> str:
@@ -199,9 +205,16 @@ def baseline(data: Path, kind: str) -> float:
     return sum(example.texts[0] == answer for example in asked) / len(asked)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Make the questions, train, and report."""
-    data = make_data(NAME, write)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", action="store_true", help="make the questions and end")
+    only_questions = parser.parse_args(arguments).questions
+    data = make_data(NAME, write_questions)
+    if only_questions:
+        print(f"{', '.join(KINDS)}: in {data}")
+        return
+    make_folder(data / "said", write_said)
     best = train(NAME)
     for name, model in (("before", Path(START)), ("after", best)):
         evaluate(NAME, model, CAPTIONS, f"captions-{name}", "--images", str(PHOTOS), split="val")

@@ -20,9 +20,13 @@ AS_NANO_BEGAN = (
 
 def make_data(name: str, write: Callable[[Path], None]) -> Path:
     """The folder of a proof's data, written by `write` where it is not there as a whole."""
-    folder = RUNS / name / "data"
+    return make_folder(RUNS / name / "data", write)
+
+
+def make_folder(folder: Path, write: Callable[[Path], None]) -> Path:
+    """A folder, written by `write` where it is not there as a whole."""
     if not folder.exists():
-        half = folder.with_name("data-being-written")
+        half = folder.with_name(f"{folder.name}-being-written")
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir(parents=True)
         write(half)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from picscribe.datasets import load_examples
 from picscribe.media.video import read_frames
@@ -131,6 +132,29 @@ def test_there_is_what_most_name_and_not_what_nobody_names() -> None:
         assert (yes, no) == ("yes", "no")
         assert not any(word in question for word in ("dog", "snow", "ball"))
     assert next(iter(KINDS["whether"](captions, random.Random(1)))) == ("is there a dog?", "yes")
+
+
+def test_only_questions_are_made_where_no_more_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model is needed for them, and what a model says is made when it is missed."""
+    from proofs import photo_questions, proving
+
+    lines = [f'{{"file_name": "{n}.jpg", "captions": ["a dog runs", "the dog", "a dog"], "split": "{split}"}}\n'
+             for n, split in enumerate(("train", "val"))]  # fmt: skip
+    (tmp_path / "metadata.jsonl").write_text("".join(lines))
+    for number in range(2):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{number}.jpg")
+    monkeypatch.setattr(photo_questions, "CAPTIONS", tmp_path)
+    monkeypatch.setattr(photo_questions, "PHOTOS", None)
+    monkeypatch.setattr(photo_questions, "START", "nano")
+    monkeypatch.setattr(proving, "RUNS", tmp_path / "runs")
+    photo_questions.main(["--questions"])
+    made = tmp_path / "runs" / "photo-questions" / "data"
+    assert {folder.name for folder in made.iterdir()} == set(photo_questions.KINDS)
+    _, asked = load_examples(made / "animal", tmp_path, "test")
+    assert [(example.question, example.texts) for example in asked] == [("what animal is it?", ("dog",))]
+    proving.make_folder(made / "said", photo_questions.write_said)
+    _, said = load_examples(made / "said", tmp_path, "train")
+    assert [Path(str(example.source)).name for example in said] == ["0.jpg"]
 
 
 def test_what_is_spoilt_is_found() -> None:
