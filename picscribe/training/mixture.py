@@ -16,6 +16,7 @@ import numpy as np
 from picscribe.datasets import Dataset, Example, load_examples, read_dataset
 from picscribe.datasets.caption_files import CAPTION_FILES
 from picscribe.datasets.class_folders import CLASS_FOLDERS
+from picscribe.datasets.copies import copies_of
 from picscribe.datasets.fingerprint import hash_examples
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.training.items import Item, group_by_image
@@ -79,8 +80,7 @@ class Data:
 
     def learned_and_validated(self) -> int:
         """Validation examples about photos that are learned from too; photos in streamed tars are not known as such."""
-        known = [part.items for part in self.parts if not isinstance(part.items, ShardItems)]
-        learned = {item.example.source for items in known for item in items}
+        learned = {item.example.source for part in _whole(self.parts) for item in part.items}
         return sum(example.source in learned for example in self.validation)
 
     def fingerprint(self) -> str:
@@ -120,6 +120,7 @@ def read_data(settings: DataSettings, seed: int) -> Data:
     if len({one.medium for one in trained}) > 1:
         raise ConfigurationError("data.train mixes photos and videos: learn from one of them, then from the other")
     validated = [_read(source) for source in settings.validation]
+    copies = set[Path]()
     if validated:
         validation = tuple(example for _, examples in validated for example in examples)
         dataset = validated[0][0]
@@ -129,14 +130,20 @@ def read_data(settings: DataSettings, seed: int) -> Data:
     else:
         dataset = trained[0]
         parts[0], validation = _hold_out(parts[0], settings.held_out, seed, dataset.task == "questions")
-        parts[1:] = _without({example.source for example in validation}, parts[1:])
+        copies = copies_of(validation, (item.example for part in _whole(parts) for item in part.items))
+        parts = _without({example.source for example in validation} | copies, parts)
+        if not parts:
+            raise InputError(
+                f"{settings.train[0].path}: every photo is the same as one that is held out to validate on: give other "
+                "ones, or data.validation"
+            )
     if unanswered := next((example for example in validation if not any(map(str.strip, example.texts))), None):
         raise InputError(f"{unanswered.where or unanswered.id}: has no text to validate on: leave it out")
     read = [*trained, *(one for one, _ in validated)]
     folders = tuple(one.path for one in read if one.format in (CAPTION_FILES.name, CLASS_FOLDERS.name))
     has_videos = trained[0].medium == "videos"
     held_out = None if validated else _folder_of(validation)
-    notes = tuple(dict.fromkeys(note for one in read for note in one.notes))
+    notes = tuple(dict.fromkeys((*(note for one in read for note in one.notes), *_told_of(copies))))
     told_apart = _told_apart(validation)
     return Data(tuple(parts), told_apart, dataset.task, dataset.format, has_videos, folders, held_out, notes)
 
@@ -215,6 +222,17 @@ def _hold_out(part: MixturePart, share: float, seed: int, asks: bool) -> tuple[M
     return MixturePart(
         tuple(item for index, item in enumerate(part.items) if index not in held), part.weight
     ), validation
+
+
+def _whole(parts: Sequence[MixturePart]) -> Iterator[MixturePart]:
+    """Those that are not streamed."""
+    return (part for part in parts if not isinstance(part.items, ShardItems))
+
+
+def _told_of(copies: Set[Path]) -> Iterator[str]:
+    """What is said of photos that are not learned."""
+    if copies:
+        yield f"photos that are held out under another name too, left out: {len(copies):,}, such as {min(copies)}"
 
 
 def _without(held: Set[object], parts: Sequence[MixturePart]) -> list[MixturePart]:

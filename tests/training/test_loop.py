@@ -945,13 +945,37 @@ def test_of_equal_scores_the_later_is_kept(recipe: Recipe, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("count", [3, 8, 40])
-def test_more_than_one_photo_is_held_out(count: int, folder: Path, tmp_path: Path) -> None:
+def test_more_than_one_photo_is_held_out(count: int, tmp_path: Path) -> None:
     for number in range(count):
-        shutil.copy(folder / "photos" / "00.png", tmp_path / f"{number}.png")
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
         (tmp_path / f"{number}.txt").write_text("a red square\n")
     data = read_data(DataSettings((Source(str(tmp_path)),)), seed=1)
     assert len(data.validation) == max(2, count // 10)
     assert len(data.validation) + data.epoch_size() == count
+
+
+def test_copies_of_held_out_photos_are_not_learned(folder: Path, tmp_path: Path) -> None:
+    """Nor where they lie in another data set; other photos of the same size are learned."""
+    for number in range(10):
+        shutil.copy(folder / "photos" / f"{number:02}.png", tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text("a square\n")
+    sources = Source(str(tmp_path)), Source(str(folder / "photos"), weight=2.0)
+    data = read_data(DataSettings(sources), seed=1)
+    held = {Path(str(example.source)).stem for example in data.validation}
+    learned = [{Path(item.place).stem for item in part.items} for part in data.parts]
+    assert len(held) == 2
+    assert learned == [{str(n) for n in range(10)} - held, {f"{n:02}" for n in range(16)} - {f"0{n}" for n in held}]
+    assert data.notes == (
+        f"photos that are held out under another name too, left out: 2, such as {folder / 'photos'}/0{min(held)}.png",
+    )
+
+
+def test_nothing_is_left_to_learn_where_all_photos_are_one(folder: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        shutil.copy(folder / "photos" / "00.png", tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text("a square\n")
+    with pytest.raises(InputError, match=f"{tmp_path.name}: every photo is the same as one that is held out"):
+        read_data(DataSettings((Source(str(tmp_path)),)), seed=1)
 
 
 def test_ids_of_two_data_sets_are_told_apart(folder: Path) -> None:
