@@ -192,7 +192,7 @@ def test_the_vocabulary_is_that_of_the_training_texts(recipe: Recipe, tmp_path: 
 
 def test_questions_are_words_too(recipe: Recipe, tmp_path: Path) -> None:
     for number in range(4):
-        Image.new("RGB", (32, 32)).save(tmp_path / f"{number}.png")
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(tmp_path / f"{number}.png")
     rows = [{"file_name": f"{number}.png", "question": "which colour?", "answer": "black"} for number in range(4)]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     asked = replace(recipe, data=DataSettings((Source(str(tmp_path)),)))
