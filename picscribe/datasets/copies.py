@@ -31,7 +31,8 @@ def _look(file: Path, sizes: set[int] | None) -> tuple[int, bytes] | None:
     """Size and end of a file; None where it is of none of the `sizes`, or cannot be read."""
     try:
         size = file.stat().st_size
-        if sizes is not None and size not in sizes:
+        # A pipe would never end.
+        if (sizes is not None and size not in sizes) or not file.is_file():
             return None
         with file.open("rb") as stream:
             stream.seek(max(0, size - TAIL))

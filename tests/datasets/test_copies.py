@@ -1,5 +1,6 @@
 """Photos that are the same file again under another name."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,5 +35,7 @@ def test_only_the_same_bytes_are_copies(files: dict[str, Path]) -> None:
 
 
 def test_what_cannot_be_read_is_no_copy(files: dict[str, Path], tmp_path: Path) -> None:
-    missing, folder = tmp_path / "missing", tmp_path
-    assert copies_of(examples(files["a"], missing, folder), examples(missing, folder, b"packed")) == set()
+    """A pipe, which nobody writes to, does not hold up either."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    odd = (tmp_path / "missing", tmp_path, pipe)
+    assert copies_of(examples(files["a"], *odd), examples(*odd, b"packed")) == set()
