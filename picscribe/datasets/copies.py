@@ -1,6 +1,7 @@
-"""Which photos are the same file again under another name."""
+"""Which photos or videos are the same file again under another name."""
 
 import filecmp
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,8 +12,8 @@ TAIL = 4096
 
 
 def copies_of(known: Iterable[Example], others: Iterable[Example]) -> set[Path]:
-    """The files of `others` that hold, byte for byte, what a file of `known` holds; photos within larger files, and
-    files that cannot be read, are no copies of any."""
+    """The files of `others` that hold, byte for byte, what a file of `known` holds; what lies within larger
+    files, and files that cannot be read, are no copies of any."""
     alike: dict[tuple[int, bytes], list[Path]] = {}
     for example in known:
         if isinstance(example.source, Path) and (look := _look(example.source, None)):
@@ -30,9 +31,10 @@ def copies_of(known: Iterable[Example], others: Iterable[Example]) -> set[Path]:
 def _look(file: Path, sizes: set[int] | None) -> tuple[int, bytes] | None:
     """Size and end of a file; None where it is of none of the `sizes`, or cannot be read."""
     try:
-        size = file.stat().st_size
+        status = file.stat()
+        size = status.st_size
         # A pipe would never end.
-        if (sizes is not None and size not in sizes) or not file.is_file():
+        if not stat.S_ISREG(status.st_mode) or (sizes is not None and size not in sizes):
             return None
         with file.open("rb") as stream:
             stream.seek(max(0, size - TAIL))

@@ -120,7 +120,7 @@ def read_data(settings: DataSettings, seed: int) -> Data:
     if len({one.medium for one in trained}) > 1:
         raise ConfigurationError("data.train mixes photos and videos: learn from one of them, then from the other")
     validated = [_read(source) for source in settings.validation]
-    copies = set[Path]()
+    has_videos, copies = trained[0].medium == "videos", set[Path]()
     if validated:
         validation = tuple(example for _, examples in validated for example in examples)
         dataset = validated[0][0]
@@ -134,16 +134,15 @@ def read_data(settings: DataSettings, seed: int) -> Data:
         parts = _without({example.source for example in validation} | copies, parts)
         if not parts:
             raise InputError(
-                f"{settings.train[0].path}: every photo is the same as one that is held out to validate on: give other "
-                "ones, or data.validation"
+                f"{settings.train[0].path}: every {'video' if has_videos else 'photo'} is the same as one that is held "
+                "out to validate on: give other ones, or data.validation"
             )
     if unanswered := next((example for example in validation if not any(map(str.strip, example.texts))), None):
         raise InputError(f"{unanswered.where or unanswered.id}: has no text to validate on: leave it out")
     read = [*trained, *(one for one, _ in validated)]
     folders = tuple(one.path for one in read if one.format in (CAPTION_FILES.name, CLASS_FOLDERS.name))
-    has_videos = trained[0].medium == "videos"
     held_out = None if validated else _folder_of(validation)
-    notes = tuple(dict.fromkeys((*(note for one in read for note in one.notes), *_told_of(copies))))
+    notes = tuple(dict.fromkeys((*(note for one in read for note in one.notes), *_told_of(copies, has_videos))))
     told_apart = _told_apart(validation)
     return Data(tuple(parts), told_apart, dataset.task, dataset.format, has_videos, folders, held_out, notes)
 
@@ -229,14 +228,16 @@ def _whole(parts: Sequence[MixturePart]) -> Iterator[MixturePart]:
     return (part for part in parts if not isinstance(part.items, ShardItems))
 
 
-def _told_of(copies: Set[Path]) -> Iterator[str]:
-    """What is said of photos that are not learned."""
+def _told_of(copies: Set[Path], are_videos: bool) -> Iterator[str]:
+    """What is said of photos, or videos, that are not learned."""
     if copies:
-        yield f"photos that are held out under another name too, left out: {len(copies):,}, such as {min(copies)}"
+        what = "videos" if are_videos else "photos"
+        yield f"{what} that are held out under another name too, left out: {len(copies):,}, such as {min(copies)}"
 
 
 def _without(held: Set[object], parts: Sequence[MixturePart]) -> list[MixturePart]:
-    """The parts without the photos that are held out, which data sets of another weight may have as well."""
+    """The parts without the photos that are held out, which data sets of another weight may have as well, and those
+    that nothing is left of."""
     left = [
         part
         if isinstance(part.items, ShardItems)
