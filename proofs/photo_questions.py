@@ -1,6 +1,6 @@
 """Questions about photos: what colour, how many, which animal, what is it doing, where, is there one.
 
-    python -m proofs.photo_questions
+    python -m proofs.photo_questions  # goes on from runs/nano-cider/best
     python -m proofs.photo_questions --questions  # only makes the questions, for recipes that learn them otherwise
 
 The pairs are made by rules from Flickr8k's captions, in the spirit of COCO-QA (Ren, Kiros and Zemel, 2015, arXiv
@@ -214,6 +214,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if only_questions:
         print(f"{', '.join(KINDS)}: in {data}")
         return
+    if not Path(START).exists():
+        parser.error(f"{START} is not here: picscribe train recipes/nano-cider.yaml --output {Path(START).parent}")
     make_folder(data / "said", write_said)
     best = train(NAME)
     for name, model in (("before", Path(START)), ("after", best)):
