@@ -13,7 +13,7 @@ from picscribe.evaluation.plan import Evaluation
 from picscribe.evaluation.run import run
 from picscribe.generation import GenerationOptions
 from picscribe.media.images import open_image
-from proofs.photo_questions import ask_whether, words_of
+from proofs.photo_questions import FLICKR8K, ask_whether, words_of
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.jpg"))
 
@@ -53,7 +53,11 @@ def test_it_looks_at_the_photo(flickr8k: Path, tmp_path: Path) -> None:
 def test_it_answers_questions(nano: picscribe.Scribe, flickr8k: Path) -> None:
     """Whether something is there, right clearly more often than not."""
     _, examples = load_examples(flickr8k, None, "val")
-    asked = [(e, *pair) for e in examples[:60] for pair in ask_whether([*map(words_of, e.texts)], random.Random(e.id))]
+    asked = [
+        (e, *pair)
+        for e in examples[:60]
+        for pair in ask_whether(FLICKR8K, [*map(words_of, e.texts)], random.Random(e.id))
+    ]
     said = nano.answers([(open_image(example.image()), [question]) for example, question, _ in asked], beams=1)
     right = sum(one.text == answer for (one,), (_, _, answer) in zip(said, asked, strict=True))
     assert right > 0.65 * len(asked)

@@ -1,6 +1,8 @@
 """The data that the proofs make: what is said is what is drawn, and nothing to be tested on was learned."""
 
 import random
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,20 +120,31 @@ def test_words_to_read_were_not_learned(tmp_path: Path, monkeypatch: pytest.Monk
     ],
 )  # fmt: skip
 def test_questions_are_what_the_captions_agree_on(kind: str, captions: list[str], pairs: set[tuple[str, str]]) -> None:
-    from proofs.photo_questions import KINDS, words_of
+    from proofs.photo_questions import FLICKR8K, KINDS, words_of
 
-    assert set(KINDS[kind]([words_of(text) for text in captions], random.Random(0))) == pairs
+    assert set(KINDS[kind](FLICKR8K, [words_of(text) for text in captions], random.Random(0))) == pairs
+
+
+def test_photos_of_the_everyday_world_need_fewer_captions_that_agree() -> None:
+    from proofs.photo_questions import FLICKR8K, KINDS, WIDE, words_of
+
+    captions = [words_of(text) for text in ("a cat in a kitchen", "a kitten sits in a white kitchen")]
+    asked = {kind: [*KINDS[kind](WIDE, captions, random.Random(0))] for kind in ("animal", "where", "number")}
+    assert asked["animal"] == [("what animal is it?", "cat")]
+    assert asked["where"] == [("where was the photo taken?", "in a kitchen")]
+    assert asked["number"] == []
+    assert [*KINDS["animal"](FLICKR8K, captions, random.Random(0))] == []
 
 
 def test_there_is_what_most_name_and_not_what_nobody_names() -> None:
-    from proofs.photo_questions import KINDS, words_of
+    from proofs.photo_questions import FLICKR8K, KINDS, words_of
 
     captions = [words_of(text) for text in ("a dog in the snow", "the dog and a ball", "a puppy with snow on it")]
     for seed in range(50):
-        (_, yes), (question, no) = KINDS["whether"](captions, random.Random(seed))
+        (_, yes), (question, no) = KINDS["whether"](FLICKR8K, captions, random.Random(seed))
         assert (yes, no) == ("yes", "no")
         assert not any(word in question for word in ("dog", "snow", "ball"))
-    assert next(iter(KINDS["whether"](captions, random.Random(1)))) == ("is there a dog?", "yes")
+    assert next(iter(KINDS["whether"](FLICKR8K, captions, random.Random(1)))) == ("is there a dog?", "yes")
 
 
 def test_only_questions_are_made_where_no_more_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,8 +156,9 @@ def test_only_questions_are_made_where_no_more_is_asked_for(tmp_path: Path, monk
     (tmp_path / "metadata.jsonl").write_text("".join(lines))
     for number in range(2):
         Image.new("RGB", (32, 32)).save(tmp_path / f"{number}.jpg")
-    monkeypatch.setattr(photo_questions, "CAPTIONS", tmp_path)
-    monkeypatch.setattr(photo_questions, "PHOTOS", None)
+    world = replace(photo_questions.FLICKR8K, captions=tmp_path, photos=tmp_path)
+    monkeypatch.setattr(photo_questions, "FLICKR8K", world)
+    monkeypatch.setitem(photo_questions.WORLDS, "flickr8k", world)
     monkeypatch.setattr(photo_questions, "START", "nano")
     monkeypatch.setattr(proving, "RUNS", tmp_path / "runs")
     photo_questions.main(["--questions"])
@@ -152,7 +166,7 @@ def test_only_questions_are_made_where_no_more_is_asked_for(tmp_path: Path, monk
     assert {folder.name for folder in made.iterdir()} == set(photo_questions.KINDS)
     _, asked = load_examples(made / "animal", tmp_path, "test")
     assert [(example.question, example.texts) for example in asked] == [("what animal is it?", ("dog",))]
-    proving.make_folder(made / "said", photo_questions.write_said)
+    proving.make_folder(made / "said", partial(photo_questions.write_said, world))
     _, said = load_examples(made / "said", tmp_path, "train")
     assert [Path(str(example.source)).name for example in said] == ["0.jpg"]
 
