@@ -17,9 +17,9 @@ import torch
 import picscribe
 from benchmarks.generate import spread
 from picscribe.text.prompts import training_example
-from picscribe.training.allocator import keep_freed_memory
-from picscribe.training.objective import Objective
-from picscribe.training.packing import pack
+from picscribe.training.objectives.objective import Objective
+from picscribe.training.objectives.packing import pack
+from picscribe.training.setup.allocator import keep_freed_memory
 from picscribe.versions import versions
 
 

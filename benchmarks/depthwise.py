@@ -15,7 +15,7 @@ import torch
 import picscribe
 from benchmarks.generate import spread
 from picscribe.model import efficientnet_lite
-from picscribe.training.allocator import keep_freed_memory
+from picscribe.training.setup.allocator import keep_freed_memory
 from picscribe.versions import versions
 
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from benchmarks.generate import CLS, CONFIGS, SEP, pair, pixels_of, rounds, spread
 from picscribe.text.prompts import TrainingExample
-from picscribe.training.objective import Objective
-from picscribe.training.packing import pack
+from picscribe.training.objectives.objective import Objective
+from picscribe.training.objectives.packing import pack
 from picscribe.versions import versions
 
 TOKENS = 12

@@ -16,10 +16,10 @@ import torch
 from benchmarks.generate import CONFIGS, pixels_of, status_bytes
 from benchmarks.training import make_captions
 from picscribe.model import Git
-from picscribe.training.objective import Objective
-from picscribe.training.packing import pack
+from picscribe.training.objectives.objective import Objective
+from picscribe.training.objectives.packing import pack
 from picscribe.training.recipe import WeightSettings
-from picscribe.training.setup import choose_weights
+from picscribe.training.setup.start import choose_weights
 from picscribe.versions import versions
 
 ROWS = {

@@ -14,7 +14,7 @@ import torch
 
 from picscribe import checkpoints
 from picscribe.training.recipe import SavingSettings
-from picscribe.training.states import States
+from picscribe.training.run.states import States
 from proofs.proving import AS_NANO_BEGAN, RUNS, evaluate, train
 
 NAME = "nano-steps"

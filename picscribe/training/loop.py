@@ -12,23 +12,25 @@ import torch
 from torch import Tensor
 
 from picscribe.errors import CheckpointError, InputError, PicscribeError
-from picscribe.training.allocator import keep_freed_memory
-from picscribe.training.kept_views import keep_views
-from picscribe.training.mixture import Batches, read_data, steps_of
-from picscribe.training.moving_average import move_average
-from picscribe.training.objective import Objective
-from picscribe.training.packing import pack
-from picscribe.training.parameter_groups import learning_rate_factor, make_optimiser
-from picscribe.training.precision import NO_BFLOAT16, precision_here
-from picscribe.training.progress import Progress, line_of, what_begins, what_ends
-from picscribe.training.reading import Part, Prepared, Reader
+from picscribe.training.data.kept_views import keep_views
+from picscribe.training.data.mixture import Batches, read_data, steps_of
+from picscribe.training.data.reader import Part, Prepared, Reader
+from picscribe.training.objectives.objective import Objective
+from picscribe.training.objectives.packing import pack
+from picscribe.training.objectives.self_critical import Rewards, rewards_for
+from picscribe.training.objectives.work import Work, nothing_to_do
 from picscribe.training.recipe import Recipe
 from picscribe.training.recipe_file import dump_recipe
-from picscribe.training.run_folder import RunFolder
-from picscribe.training.scores import Scores
-from picscribe.training.self_critical import Rewards, rewards_for
-from picscribe.training.setup import load_start, make_accelerator
-from picscribe.training.sharding import (
+from picscribe.training.run.progress import Progress, line_of, what_begins, what_ends
+from picscribe.training.run.run_folder import RunFolder
+from picscribe.training.run.states import States, random_state, set_random_state
+from picscribe.training.run.stopping import Stopped, on_signals
+from picscribe.training.run.validation import Scores
+from picscribe.training.setup.allocator import keep_freed_memory
+from picscribe.training.setup.moving_average import move_average
+from picscribe.training.setup.parameter_groups import learning_rate_factor, make_optimiser
+from picscribe.training.setup.precision import NO_BFLOAT16, precision_here
+from picscribe.training.setup.sharding import (
     averages_of,
     gathered,
     load_averages,
@@ -37,9 +39,7 @@ from picscribe.training.sharding import (
     weights_of,
     whole_number,
 )
-from picscribe.training.states import States, random_state, set_random_state
-from picscribe.training.stopping import Stopped, on_signals
-from picscribe.training.work import Work, nothing_to_do
+from picscribe.training.setup.start import load_start, make_accelerator
 
 Report = Callable[[str], None]
 REPORT_EVERY = 20

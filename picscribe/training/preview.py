@@ -8,11 +8,11 @@ from picscribe.model import Git
 from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.loop import Trainer
-from picscribe.training.parameter_groups import count_parameters
-from picscribe.training.progress import warnings_of
 from picscribe.training.recipe import IMAGENET, Recipe
 from picscribe.training.recipe_file import dump_recipe
-from picscribe.training.run_folder import RunFolder
+from picscribe.training.run.progress import warnings_of
+from picscribe.training.run.run_folder import RunFolder
+from picscribe.training.setup.parameter_groups import count_parameters
 
 FLOAT = 4
 SAVED = 16

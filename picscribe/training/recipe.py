@@ -8,7 +8,7 @@ from typing import Literal
 from picscribe.errors import ConfigurationError
 from picscribe.generation import GenerationOptions
 from picscribe.model import EfficientNetLiteConfig, TextDecoderConfig
-from picscribe.training.augmentation import Augmentation
+from picscribe.training.data.augmentation import Augmentation
 
 TrainedPart = Literal["all", "decoder", "lora"]
 IMAGENET = "imagenet"

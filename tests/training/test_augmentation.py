@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
 from picscribe.errors import ConfigurationError
-from picscribe.training.augmentation import Augmentation, crop_box, draw_view
+from picscribe.training.data.augmentation import Augmentation, crop_box, draw_view
 
 sides = st.integers(1, 5000)
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image, ImageChops
 
-from picscribe.training.curves import HEIGHT, LINE, WIDTH, draw_curves
+from picscribe.training.run.curves import HEIGHT, LINE, WIDTH, draw_curves
 
 
 def drawn(names: int) -> Image.Image:

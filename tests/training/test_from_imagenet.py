@@ -17,11 +17,9 @@ from picscribe.errors import ConfigurationError, MissingPackageError
 from picscribe.model import EfficientNetLiteConfig, Git, GitConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.training import Recipe, loop, train
-from picscribe.training.augmentation import Augmentation
+from picscribe.training.data.augmentation import Augmentation
 from picscribe.training.loop import Trainer
-from picscribe.training.moving_average import move_average
-from picscribe.training.objective import Objective
-from picscribe.training.parameter_groups import depth_of
+from picscribe.training.objectives.objective import Objective
 from picscribe.training.preview import preview
 from picscribe.training.recipe import (
     DataSettings,
@@ -32,7 +30,9 @@ from picscribe.training.recipe import (
     ValidationSettings,
     WeightSettings,
 )
-from picscribe.training.setup import choose_weights
+from picscribe.training.setup.moving_average import move_average
+from picscribe.training.setup.parameter_groups import depth_of
+from picscribe.training.setup.start import choose_weights
 
 pytest.importorskip("accelerate")
 

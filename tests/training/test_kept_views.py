@@ -16,7 +16,7 @@ from torch import Tensor
 
 from picscribe.errors import ConfigurationError
 from picscribe.training import Recipe, train
-from picscribe.training.augmentation import Augmentation
+from picscribe.training.data.augmentation import Augmentation
 from picscribe.training.loop import Trainer
 from picscribe.training.preview import preview
 from picscribe.training.recipe import (

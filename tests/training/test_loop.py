@@ -38,18 +38,15 @@ from picscribe.evaluation.document_frequencies import DocumentFrequencies
 from picscribe.media.reading import READERS
 from picscribe.model import Git
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training import Recipe, load_recipe, precision, scores, states, train
-from picscribe.training.items import Item, group_by_image
+from picscribe.training import Recipe, load_recipe, train
+from picscribe.training.data.annotated_images import Item, group_by_image
+from picscribe.training.data.mixture import read_data
+from picscribe.training.data.reader import Prepared, Reader
 from picscribe.training.loop import Trainer
-from picscribe.training.loss import smoothed_loss
-from picscribe.training.low_rank import merged
-from picscribe.training.mixture import read_data
-from picscribe.training.packing import pack, predicted_logits
-from picscribe.training.parameter_groups import depth_of, learning_rate_factor
-from picscribe.training.precision import NO_BFLOAT16
+from picscribe.training.objectives.loss import smoothed_loss
+from picscribe.training.objectives.packing import pack, predicted_logits
+from picscribe.training.objectives.self_critical import END, Rewards
 from picscribe.training.preview import preview
-from picscribe.training.progress import warnings_of
-from picscribe.training.reading import Prepared, Reader
 from picscribe.training.recipe import (
     DataSettings,
     ImageSettings,
@@ -61,11 +58,17 @@ from picscribe.training.recipe import (
     WeightSettings,
 )
 from picscribe.training.recipe_file import dump_recipe, recipe_from
-from picscribe.training.run_folder import RunFolder
-from picscribe.training.self_critical import END, Rewards
-from picscribe.training.setup import load_start
-from picscribe.training.states import States
-from picscribe.training.stopping import on_signals
+from picscribe.training.run import states
+from picscribe.training.run import validation as scores
+from picscribe.training.run.progress import warnings_of
+from picscribe.training.run.run_folder import RunFolder
+from picscribe.training.run.states import States
+from picscribe.training.run.stopping import on_signals
+from picscribe.training.setup import precision
+from picscribe.training.setup.low_rank import merged
+from picscribe.training.setup.parameter_groups import depth_of, learning_rate_factor
+from picscribe.training.setup.precision import NO_BFLOAT16
+from picscribe.training.setup.start import load_start
 
 pytest.importorskip("accelerate")
 
@@ -280,7 +283,7 @@ def test_memory_that_is_freed_is_kept() -> None:
     """Where the C library is glibc: a block of 64 MiB, freed and asked for again, costs no new page."""
     program = (
         "import resource, sys, torch\n"
-        "from picscribe.training.allocator import keep_freed_memory\n"
+        "from picscribe.training.setup.allocator import keep_freed_memory\n"
         "kept = keep_freed_memory() if sys.argv[1] == 'keep' else True\n"
         "faults = []\n"
         "for _ in range(9):\n"
@@ -1310,7 +1313,7 @@ def test_validation_photos_that_cannot_be_read_are_listed(recipe: Recipe, folder
 
 
 def test_a_weight_says_how_often(recipe: Recipe, tmp_path: Path, folder: Path) -> None:
-    from picscribe.training.mixture import Data, MixturePart
+    from picscribe.training.data.mixture import Data, MixturePart
 
     trainer = Trainer(recipe, tmp_path, silent)
     items = trainer.data.parts[0].items

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from picscribe.training.loss import smoothed_loss
+from picscribe.training.objectives.loss import smoothed_loss
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])

@@ -8,8 +8,8 @@ import torch
 from picscribe.errors import InputError
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.text.prompts import TrainingExample
-from picscribe.training.loss import smoothed_loss
-from picscribe.training.packing import hide_words, pack, predicted_logits
+from picscribe.training.objectives.loss import smoothed_loss
+from picscribe.training.objectives.packing import hide_words, pack, predicted_logits
 
 DECODER = TextDecoderConfig(
     vocabulary_size=40, width=32, layers=2, heads=2, mlp_width=64, max_positions=32, cls_id=1, sep_id=2

@@ -16,8 +16,8 @@ from picscribe.datasets import Example
 from picscribe.errors import ConfigurationError, PicscribeError
 from picscribe.training.recipe import Recipe, SavingSettings
 from picscribe.training.recipe_file import load_recipe
-from picscribe.training.run_folder import RunFolder
-from picscribe.training.states import States
+from picscribe.training.run.run_folder import RunFolder
+from picscribe.training.run.states import States
 from picscribe.versions import versions
 
 STATE = "step-00000003.pt"
@@ -57,7 +57,7 @@ def test_only_one_process_at_a_time_trains_in_a_folder(resume: bool, tmp_path: P
     """Until it ends, even by kill -9, the other neither starts there nor goes on, and changes nothing."""
     code = (
         "import sys; from pathlib import Path; from picscribe.training import Recipe\n"
-        "from picscribe.training.run_folder import RunFolder\n"
+        "from picscribe.training.run.run_folder import RunFolder\n"
         "folder = RunFolder(Path(sys.argv[1]))\n"
         "folder.open(Recipe(), resume=False) or print('open', flush=True) or sys.stdin.read()"
     )

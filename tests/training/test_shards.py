@@ -12,8 +12,8 @@ from PIL import Image
 
 from picscribe.datasets import read_dataset
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.training import shards
-from picscribe.training.mixture import Batches, read_data, share_of
+from picscribe.training.data import shards
+from picscribe.training.data.mixture import Batches, read_data, share_of
 from picscribe.training.recipe import DataSettings, Source
 
 SIZES = [3, 5, 1, 4, 6, 2]

@@ -14,9 +14,9 @@ from picscribe.errors import InputError, PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model.efficientnet_lite import EfficientNetLite
-from picscribe.training import views
-from picscribe.training.augmentation import Augmentation, draw_view
-from picscribe.training.views import FrozenFeatures
+from picscribe.training.data import frozen_features as views
+from picscribe.training.data.augmentation import Augmentation, draw_view
+from picscribe.training.data.frozen_features import FrozenFeatures
 
 SIZE, BLOCKS = 64, 4
 AUGMENTATION = Augmentation(min_area=0.5, max_stretch=1.25, mirror=True)

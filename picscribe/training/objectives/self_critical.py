@@ -20,8 +20,8 @@ from picscribe.generation.decoding import room_for
 from picscribe.model import Git
 from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.items import Item
-from picscribe.training.mixture import Data
+from picscribe.training.data.annotated_images import Item
+from picscribe.training.data.mixture import Data
 from picscribe.training.recipe import SelfCriticalSettings
 
 Tokens = tuple[int, ...]

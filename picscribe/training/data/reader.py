@@ -15,11 +15,11 @@ from picscribe.media.preprocessing import stacked
 from picscribe.media.reading import READERS, read_ahead
 from picscribe.media.video import read_frames
 from picscribe.text.prompts import TrainingExample
-from picscribe.training.items import Item, draw_texts
-from picscribe.training.kept_views import KeptViews, view_of
-from picscribe.training.mixture import Batches, share_of
+from picscribe.training.data.annotated_images import Item, draw_texts
+from picscribe.training.data.frozen_features import may_mirror
+from picscribe.training.data.kept_views import KeptViews, view_of
+from picscribe.training.data.mixture import Batches, share_of
 from picscribe.training.recipe import Recipe
-from picscribe.training.views import may_mirror
 
 AHEAD = 2
 """Parts of steps that are read and wait, beside those that are being read; a whole step's where it has more."""

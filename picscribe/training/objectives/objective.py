@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from picscribe.model import Git
-from picscribe.training.loss import smoothed_loss
-from picscribe.training.packing import PackedTexts, hide_words, predicted_logits
+from picscribe.training.objectives.loss import smoothed_loss
+from picscribe.training.objectives.packing import PackedTexts, hide_words, predicted_logits
 
 
 class Objective(nn.Module):

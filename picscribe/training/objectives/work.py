@@ -7,7 +7,7 @@ from torch import Tensor
 
 from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.packing import PackedTexts, pack
+from picscribe.training.objectives.packing import PackedTexts, pack
 
 
 @dataclass(frozen=True)

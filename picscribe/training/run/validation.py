@@ -16,10 +16,10 @@ from picscribe.evaluation.results import Item
 from picscribe.evaluation.warning_signs import warning_signs
 from picscribe.model import Git
 from picscribe.scribe import Scribe
-from picscribe.training.low_rank import has_low_rank, merged
-from picscribe.training.mixture import Data
+from picscribe.training.data.mixture import Data
 from picscribe.training.recipe import Recipe
-from picscribe.training.run_folder import RunFolder
+from picscribe.training.run.run_folder import RunFolder
+from picscribe.training.setup.low_rank import has_low_rank, merged
 from picscribe.versions import versions
 
 

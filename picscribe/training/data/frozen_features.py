@@ -27,8 +27,8 @@ from picscribe.media.preprocessing import Preprocessing
 from picscribe.media.reading import READERS
 from picscribe.model.arithmetic import multiplies_bfloat16
 from picscribe.model.git import ImageEncoder
-from picscribe.training.augmentation import Augmentation, View, draw_view
-from picscribe.training.parameter_groups import lowest_parameters
+from picscribe.training.data.augmentation import Augmentation, View, draw_view
+from picscribe.training.setup.parameter_groups import lowest_parameters
 
 SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 BATCH = 32

@@ -19,9 +19,9 @@ from picscribe.datasets.class_folders import CLASS_FOLDERS
 from picscribe.datasets.copies import copies_of
 from picscribe.datasets.fingerprint import hash_examples
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.training.items import Item, group_by_image
+from picscribe.training.data.annotated_images import Item, group_by_image
+from picscribe.training.data.shards import ShardItems, stream
 from picscribe.training.recipe import DataSettings, Source
-from picscribe.training.shards import ShardItems, stream
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from picscribe.checkpoints import Checkpoint
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.training.augmentation import View, draw_square, draw_view
-from picscribe.training.items import Item
-from picscribe.training.mixture import Data
+from picscribe.training.data.annotated_images import Item
+from picscribe.training.data.augmentation import View, draw_square, draw_view
+from picscribe.training.data.frozen_features import FrozenFeatures
+from picscribe.training.data.mixture import Data
+from picscribe.training.data.shards import ShardItems
 from picscribe.training.recipe import Recipe
-from picscribe.training.shards import ShardItems
-from picscribe.training.stopping import Stopped
-from picscribe.training.views import FrozenFeatures
+from picscribe.training.run.stopping import Stopped
 
 REPORT_EVERY = 1600
 

@@ -16,7 +16,7 @@ from picscribe.datasets.fingerprint import hash_examples
 from picscribe.datasets.folder_tree import files_below, split_of_path
 from picscribe.datasets.webdataset import COMPRESSED, require_unpacked
 from picscribe.errors import InputError
-from picscribe.training.items import Item, group_by_image
+from picscribe.training.data.annotated_images import Item, group_by_image
 
 WINDOW = 8
 """Tars whose images are shuffled among each other."""

@@ -9,10 +9,10 @@ from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import Git, GitConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite, EfficientNetLites
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.mixture import Data
-from picscribe.training.parameter_groups import lowest_parameters
+from picscribe.training.data.mixture import Data
+from picscribe.training.data.shards import ShardItems
 from picscribe.training.recipe import IMAGENET, Recipe
-from picscribe.training.shards import ShardItems
+from picscribe.training.setup.parameter_groups import lowest_parameters
 
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 """Of the pixels that EfficientNet-Lite's weights were trained on, in TensorFlow."""

@@ -13,10 +13,10 @@ from filelock import FileLock, Timeout
 
 from picscribe.datasets import Example
 from picscribe.errors import ConfigurationError
-from picscribe.training.curves import draw_curves
-from picscribe.training.mixture import Data
+from picscribe.training.data.mixture import Data
 from picscribe.training.recipe import Recipe
 from picscribe.training.recipe_file import dump_recipe
+from picscribe.training.run.curves import draw_curves
 from picscribe.versions import versions
 from picscribe.whole_files import write_whole
 

@@ -15,12 +15,12 @@ from picscribe.model import Git
 from picscribe.model.clip_vit import ClipVit
 from picscribe.model.efficientnet_lite import InvertedResidual
 from picscribe.text.prompts import MAX_PROMPT
-from picscribe.training.from_imagenet import from_imagenet
-from picscribe.training.low_rank import add_low_rank
-from picscribe.training.mixture import Data
-from picscribe.training.parameter_groups import freeze_lowest
-from picscribe.training.precision import precision_here
+from picscribe.training.data.mixture import Data
 from picscribe.training.recipe import IMAGENET, Recipe, WeightSettings
+from picscribe.training.setup.from_imagenet import from_imagenet
+from picscribe.training.setup.low_rank import add_low_rank
+from picscribe.training.setup.parameter_groups import freeze_lowest
+from picscribe.training.setup.precision import precision_here
 
 PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # accelerate's names
 LONGEST_WAIT = timedelta(hours=12)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from picscribe.model import Git
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.mixture import Data
-from picscribe.training.parameter_groups import count_parameters
+from picscribe.training.data.mixture import Data
 from picscribe.training.recipe import Recipe
-from picscribe.training.run_folder import RunFolder
+from picscribe.training.run.run_folder import RunFolder
+from picscribe.training.setup.parameter_groups import count_parameters
 
 SEEN, LITTLE = 2000, 0.01
 """Images whose texts are looked at, and the share of unknown words that is not worth a warning."""

@@ -1,0 +1,1 @@
+"""What a run learns from: data sets, drawn views and texts, batches."""

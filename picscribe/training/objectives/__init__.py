@@ -1,0 +1,1 @@
+"""What is minimised: the loss of people's words, and the rewards of sampled captions."""

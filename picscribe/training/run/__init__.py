@@ -1,0 +1,1 @@
+"""What a run keeps and tells: its folder, states, validation, progress."""
