@@ -8,16 +8,7 @@ from itertools import islice
 from pathlib import Path, PurePath
 
 from picscribe.errors import InputError
-
-# fmt: off
-PHOTO_SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".jp2",
-))
-# fmt: on
-"""A photo in a data set is known by its suffix; whether it opens shows later."""
-
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov")
-"""And so is a video."""
+from picscribe.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 LONGEST_TEXT = 1 << 20
 """Bytes of a text file beside a photo, or of a text in a tar: more is no caption."""
@@ -68,8 +59,8 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def is_photo(path: PurePath) -> bool:
-    """Whether the suffix is a photo's."""
-    return path.suffix.lower() in PHOTO_SUFFIXES
+    """Whether the suffix is a photo's: a photo in a data set is known by that, and whether it opens shows later."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def is_video(path: PurePath) -> bool:

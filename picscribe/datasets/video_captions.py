@@ -6,7 +6,7 @@ from typing import Any
 from picscribe.datasets.coco import captions_by_id
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import VIDEO_SUFFIXES, read_text
+from picscribe.datasets.folder_tree import read_text
 from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import (
     as_object,
@@ -22,6 +22,7 @@ from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption, identity, inside, kind_of, shown, text
 from picscribe.datasets.vqa import known_answers
 from picscribe.errors import InputError
+from picscribe.media.suffixes import VIDEO_SUFFIXES
 
 FOLDERS = ("videos", "video", "all", "TrainValVideo", "TestVideo", "YouTubeClips")
 """Folders in which the videos come."""

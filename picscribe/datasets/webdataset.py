@@ -17,8 +17,9 @@ from picscribe.datasets.json_files import as_object
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption, inside
 from picscribe.errors import InputError
+from picscribe.media.suffixes import IMAGE_SUFFIXES
 
-IMAGES = frozenset(("jpg", "jpeg", "png", "webp"))
+IMAGES = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
 CAPTIONS = ("txt", "caption")
 LABEL = "cls"
 RECORD = "json"
@@ -80,7 +81,7 @@ def _example(sample: Sample, name: str, classes: dict[str, str], split: str, whe
     if len(sample.images) != 1:
         endings = ", ".join([*sample.texts, *sample.others])
         found = f"{len(sample.images)} images" if sample.images else f"no image, only {endings}"
-        raise InputError(f"has {found}; expected one of {', '.join(sorted(IMAGES))}")
+        raise InputError(f"has {found}; expected one, such as a jpg, png or webp")
     image = sample.images[0]
     record = _record(sample.texts[RECORD]) if RECORD in sample.texts else {}
     texts = next((sample.texts[ending] for ending in CAPTIONS if ending in sample.texts), None)

@@ -3,6 +3,15 @@
 `picscribe.media.preprocessing` stands apart, as it imports torch and opening images does not.
 """
 
-from picscribe.media.images import IMAGE_SUFFIXES, FolderContent, ImageLimits, ImageSource, find_images, open_image
+from picscribe.media.images import FolderContent, ImageLimits, ImageSource, find_images, open_image
+from picscribe.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
-__all__ = ["IMAGE_SUFFIXES", "FolderContent", "ImageLimits", "ImageSource", "find_images", "open_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "FolderContent",
+    "ImageLimits",
+    "ImageSource",
+    "find_images",
+    "open_image",
+]

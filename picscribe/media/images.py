@@ -28,17 +28,7 @@ READABLE_FORMATS = (
     "PPM", "TGA", "PCX", "DCX", "PSD", "QOI", "SGI", "SUN", "DDS", "BLP", "FTEX", "GBR", "IMT", "IPTC", "FLI",
     "MSP", "PCD", "PIXAR", "SPIDER", "XBM", "XPM", "XVTHUMB", "MCIDAS",
 )
-
-IMAGE_SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dib", ".avif",
-    ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".ico", ".icns", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx", ".psd",
-    ".qoi", ".sgi", ".dds",
-))
 # fmt: on
-"""Usual suffixes of image files, those of HEIF and JXL too, so that such a photo is told of where no plug-in reads it.
-
-For a first guess only: `open_image` goes by what a file holds, never by its name.
-"""
 
 PILLOW_IMAGES = threading.Lock()
 """Held while pixels of an image that the caller made are read: Pillow reads them at first use, in one thread only."""

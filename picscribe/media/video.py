@@ -13,7 +13,8 @@ from PIL import Image
 
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.media.animation import Animation, is_animation
-from picscribe.media.images import IMAGE_SUFFIXES, ImageLimits, ImageSource, describe, find_images, open_image
+from picscribe.media.images import ImageLimits, ImageSource, describe, find_images, open_image
+from picscribe.media.suffixes import IMAGE_SUFFIXES
 from picscribe.media.video_file import VideoFile, container_format
 
 VideoSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Sequence[ImageSource]

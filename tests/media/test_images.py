@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, features
 
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.media import IMAGE_SUFFIXES, FolderContent, ImageLimits, find_images, open_image
+from picscribe.media import FolderContent, ImageLimits, find_images, open_image
 
 WIDTH, HEIGHT = 40, 24
 Image.init()  # so that Image.SAVE knows every format
@@ -451,9 +451,3 @@ def test_a_folder_within_that_cannot_be_read_does_not_hide_the_others(
     assert re.search(r"closed cannot be read \(Permission denied\)", str(found.unreadable[tmp_path / "closed"]))
     with pytest.raises(InputError, match="closed cannot be read"):
         find_images(tmp_path / "closed")
-
-
-def test_suffixes_are_lower_case_with_a_dot() -> None:
-    assert {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tiff", ".avif", ".bmp"} <= IMAGE_SUFFIXES
-    assert {".heic", ".heif", ".jxl"} <= IMAGE_SUFFIXES
-    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)
