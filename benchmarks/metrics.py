@@ -42,10 +42,10 @@ def read_captions(path: Path, count: int) -> tuple[Predictions, References]:
 
 def picscribe() -> Score:
     """Imports ours."""
-    from picscribe.evaluation.bleu import bleu_counts, bleu_from_counts
-    from picscribe.evaluation.caption_pairs import pair_captions
-    from picscribe.evaluation.cider import cider_of_pairs
-    from picscribe.evaluation.rouge import rouge_of_pairs
+    from picscribe.metrics.bleu import bleu_counts, bleu_from_counts
+    from picscribe.metrics.cider import cider_of_pairs
+    from picscribe.metrics.pairs import pair_captions
+    from picscribe.metrics.rouge import rouge_of_pairs
 
     def score(predictions: Predictions, references: References) -> list[float]:
         pairs = pair_captions(predictions, references)

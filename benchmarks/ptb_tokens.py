@@ -1,4 +1,4 @@
-"""How many odd strings `picscribe.evaluation.tokenize` splits as Stanford's tokenizer does, and how fast each is.
+"""How many odd strings `picscribe.metrics.tokenize` splits as Stanford's tokenizer does, and how fast each is.
 
     python -m benchmarks.ptb_tokens [--strings 20000] [--seed 0] [--show 20]
 
@@ -11,8 +11,8 @@ import time
 
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-from picscribe.evaluation import tokenize
-from tests.evaluation.odd_strings import odd_strings
+from picscribe.metrics import tokenize
+from tests.metrics.odd_strings import odd_strings
 
 
 def stanford_tokens(captions: list[str]) -> list[list[str]]:

@@ -54,9 +54,9 @@ def compare(
     equal (paired bootstrap).
     """
     from picscribe.datasets import read_dataset
-    from picscribe.evaluation.bootstrap import Resampling
     from picscribe.evaluation.comparison import compare as compare_runs
     from picscribe.evaluation.comparison import read_side
+    from picscribe.metrics.bootstrap import Resampling
 
     if output and output.suffix not in (".html", ".json"):
         raise ConfigurationError(f"--output {output}: name a file that ends in .html or .json")

@@ -80,7 +80,7 @@ def frequencies(
 ) -> None:
     """Count in how many images' captions each run of words comes, for CIDEr with a corpus's document frequencies."""
     from picscribe.datasets import read_dataset
-    from picscribe.evaluation.document_frequencies import DocumentFrequencies
+    from picscribe.metrics.document_frequencies import DocumentFrequencies
 
     examples = read_dataset(path, format=format).select(split)
     counted = DocumentFrequencies.of_references({example.id: example.texts for example in examples})

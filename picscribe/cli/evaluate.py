@@ -67,10 +67,10 @@ def evaluate(
     Questions: VQA accuracy, or exact match. Classes: equal and in. Each with a 95 % confidence interval.
     """
     from picscribe.datasets import load_examples
-    from picscribe.evaluation.bootstrap import Resampling
     from picscribe.evaluation.plan import Evaluation
     from picscribe.evaluation.run import run
     from picscribe.generation.options import GenerationOptions
+    from picscribe.metrics.bootstrap import Resampling
     from picscribe.text.labels import read_labels
 
     options = GenerationOptions(beams=beams, length_penalty=length_penalty, max_new_tokens=max_words)

@@ -41,10 +41,10 @@ def score_answers(
     The photos are not needed. Every question of the split needs an answer.
     """
     from picscribe.datasets import read_dataset
-    from picscribe.evaluation.bootstrap import Resampling, intervals
-    from picscribe.evaluation.classification import top_k
-    from picscribe.evaluation.metric_choice import choose_metric, score
     from picscribe.evaluation.results import read_predictions, read_rankings
+    from picscribe.metrics.bootstrap import Resampling, intervals
+    from picscribe.metrics.classification import top_k
+    from picscribe.metrics.scores import choose_metric, score
 
     resampling = Resampling(samples=samples, seed=seed)
     dataset = read_dataset(references, format=data_format)

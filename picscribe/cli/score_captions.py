@@ -39,11 +39,11 @@ def score_captions(
     The photos are not needed. Every image of the split needs a caption, and every caption references.
     """
     from picscribe.datasets import read_dataset
-    from picscribe.evaluation import java_metrics
-    from picscribe.evaluation.bootstrap import Resampling, intervals
-    from picscribe.evaluation.caption_scores import score_captions
-    from picscribe.evaluation.document_frequencies import DocumentFrequencies
     from picscribe.evaluation.results import read_predictions
+    from picscribe.metrics import java_metrics
+    from picscribe.metrics.bootstrap import Resampling, intervals
+    from picscribe.metrics.document_frequencies import DocumentFrequencies
+    from picscribe.metrics.scores import score_captions
 
     resampling = Resampling(samples=samples, seed=seed)
     predictions = read_predictions(results, "captions")

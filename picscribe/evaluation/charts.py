@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from picscribe.evaluation.markup import Markup, element, join
+from picscribe.markup import Markup, element, join
 
 LONGEST = 40
 """Words; longer texts are counted with these, so that one of a thousand words does not flatten the others."""

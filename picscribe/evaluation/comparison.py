@@ -7,12 +7,11 @@ from typing import get_args
 
 from picscribe.datasets.dataset import Dataset
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.evaluation.answer_scores import AnswerMetric
-from picscribe.evaluation.bootstrap import Resampling, compare_paired
-from picscribe.evaluation.metric import Metric
-from picscribe.evaluation.metric_choice import MetricName, choose_metric, score
 from picscribe.evaluation.provenance import differences
 from picscribe.evaluation.results import REPORT, RESULT_FORMS, Item, Report, read_results, read_run
+from picscribe.metrics.bootstrap import Resampling, compare_paired
+from picscribe.metrics.metric import Metric
+from picscribe.metrics.scores import AnswerMetric, MetricName, choose_metric, score
 
 MOST_NAMED = 5
 USUAL_RESAMPLING = Resampling()

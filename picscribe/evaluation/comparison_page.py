@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from picscribe.evaluation.cards import card_list, quoted, written_scores
+from picscribe.evaluation.cards import card_list, written_scores
 from picscribe.evaluation.comparison import Change, Comparison, Difference
-from picscribe.evaluation.markup import Markup, document, element, section, table
+from picscribe.markup import Markup, document, element, quoted, section, table
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from picscribe.evaluation.cards import card_list, quoted, written_scores
+from picscribe.evaluation.cards import card_list, written_scores
 from picscribe.evaluation.charts import length_histogram
-from picscribe.evaluation.markup import Markup, document, element, join, section, shorten, table, warnings
 from picscribe.evaluation.provenance import command, provenance
-from picscribe.evaluation.ptb_tokenizer import tokenize
 from picscribe.evaluation.results import Item, Report
 from picscribe.evaluation.warning_signs import most_frequent, warning_signs
+from picscribe.markup import Markup, document, element, join, quoted, section, shorten, table, warnings
+from picscribe.metrics.ptb_tokenizer import tokenize
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,10 +11,10 @@ from picscribe.datasets import Dataset, Example
 from picscribe.datasets.fingerprint import hash_examples
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.evaluation.answering import Batch, plan_batches
-from picscribe.evaluation.bootstrap import Resampling
-from picscribe.evaluation.metric_choice import MetricName, choose_metric
 from picscribe.evaluation.processes import MOST_PROCESSES, rank
 from picscribe.generation import GenerationOptions
+from picscribe.metrics.bootstrap import Resampling
+from picscribe.metrics.scores import MetricName, choose_metric
 from picscribe.scribe import Scribe, load
 from picscribe.versions import versions
 

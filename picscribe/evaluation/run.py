@@ -13,15 +13,15 @@ from picscribe.checkpoints.tensor_names import count_parameters
 from picscribe.datasets import Example
 from picscribe.errors import InputError, PicscribeError
 from picscribe.evaluation.answering import answer_batch
-from picscribe.evaluation.bootstrap import intervals
 from picscribe.evaluation.journal import Answer, AnsweredBatch, Journal
-from picscribe.evaluation.metric import Metric
-from picscribe.evaluation.metric_choice import score
 from picscribe.evaluation.page import report_page
 from picscribe.evaluation.plan import Evaluation
 from picscribe.evaluation.processes import rank, run_in_processes
 from picscribe.evaluation.results import Item, Report, write_run
 from picscribe.media.images import open_image
+from picscribe.metrics.bootstrap import intervals
+from picscribe.metrics.metric import Metric
+from picscribe.metrics.scores import score
 from picscribe.scribe import Scribe
 from picscribe.text.labels import Labels
 from picscribe.versions import versions

@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 import picscribe
 from picscribe.cli.main import app
 from picscribe.datasets import load_examples
-from picscribe.evaluation.caption_scores import score_captions
-from picscribe.evaluation.vqa_accuracy import vqa_accuracy
+from picscribe.metrics.scores import score_captions
+from picscribe.metrics.vqa_accuracy import vqa_accuracy
 
 METRICS = ["CIDEr", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "distinct", "vocabulary", "CIDEr shuffled"]
 

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from picscribe.cli.main import app
-from picscribe.evaluation import DocumentFrequencies, cider
-from picscribe.evaluation.caption_scores import score_captions
+from picscribe.metrics import DocumentFrequencies, cider
+from picscribe.metrics.scores import score_captions
 
 CAPTIONS = {
     1: ["A dog runs on the grass.", "A brown dog."],

@@ -12,11 +12,11 @@ import pytest
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.evaluation.bleu import bleu
-from picscribe.evaluation.bootstrap import Resampling
-from picscribe.evaluation.cider import cider
 from picscribe.evaluation.comparison import Comparison, Run, compare, read_side
 from picscribe.evaluation.results import Item, Report, results_text, write_run
+from picscribe.metrics.bleu import bleu
+from picscribe.metrics.bootstrap import Resampling
+from picscribe.metrics.cider import cider
 
 REFERENCES = {
     "1": ("a brown dog runs", "the dog is running"),

@@ -16,17 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from picscribe.evaluation.answer_scores import AnswerMetric, score_answers
-from picscribe.evaluation.bootstrap import Resampling
-from picscribe.evaluation.caption_scores import score_captions
-from picscribe.evaluation.cards import thumbnail
 from picscribe.evaluation.charts import length_histogram
 from picscribe.evaluation.comparison import Change, Comparison, Difference
 from picscribe.evaluation.comparison_page import comparison_page
-from picscribe.evaluation.markup import element, escape
 from picscribe.evaluation.page import MEANINGS, report_page
 from picscribe.evaluation.results import Item, Report
 from picscribe.evaluation.warning_signs import most_frequent, warning_signs
+from picscribe.markup import element, escape, thumbnail
+from picscribe.metrics.bootstrap import Resampling
+from picscribe.metrics.scores import AnswerMetric, score_answers, score_captions
 
 VOID = {"img", "meta"}
 KNOWN = {

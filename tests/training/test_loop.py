@@ -34,8 +34,8 @@ from picscribe.errors import (
     MissingPackageError,
     PicscribeError,
 )
-from picscribe.evaluation.document_frequencies import DocumentFrequencies
 from picscribe.media.reading import READERS
+from picscribe.metrics.document_frequencies import DocumentFrequencies
 from picscribe.model import Git
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training import Recipe, load_recipe, train

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from picscribe.errors import ConfigurationError
-from picscribe.evaluation.cider import CiderScorer
-from picscribe.evaluation.document_frequencies import DocumentFrequencies
 from picscribe.generation import GenerationOptions, Wording, generate
 from picscribe.generation.decoding import room_for
+from picscribe.metrics.cider import CiderScorer
+from picscribe.metrics.document_frequencies import DocumentFrequencies
 from picscribe.model import Git
 from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer

@@ -11,9 +11,9 @@ from picscribe.checkpoints import Checkpoint, save
 from picscribe.datasets import Example
 from picscribe.errors import InputError
 from picscribe.evaluation.answering import answer_batches, plan_batches
-from picscribe.evaluation.metric_choice import choose_metric, score
 from picscribe.evaluation.results import Item
 from picscribe.evaluation.warning_signs import warning_signs
+from picscribe.metrics.scores import choose_metric, score
 from picscribe.model import Git
 from picscribe.scribe import Scribe
 from picscribe.training.data.mixture import Data
