@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from picscribe.checkpoints.fields import Fields, shown
-from picscribe.checkpoints.weight_files import read_json_object
+from picscribe.checkpoints.weight_files import read_configuration
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.model import ClipVitConfig, EfficientNetLiteConfig, GitConfig, TextDecoderConfig
 from picscribe.model.config import LITE_VARIANTS
@@ -24,7 +24,7 @@ MOST_LAYERS, MOST_PIXELS, MOST_FRAMES = 1000, 1 << 16, 1 << 16
 def read_model_config(folder: Path) -> GitConfig:
     """The sizes in a folder's config.json. Raises CheckpointError that lists every key that is missing or wrong."""
     file = folder / FILE
-    content = read_json_object(file)
+    content = read_configuration(file)
     _require_known_quantization(content, file)
     fields = Fields(content, file)
     kind = fields.choice("model_type", MODEL_TYPES)

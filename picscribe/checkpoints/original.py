@@ -21,6 +21,7 @@ from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.model.clip_vit import resize_position_grid
 from picscribe.text.tokenizer import Tokenizer
+from picscribe.text_files import read_text
 
 WEIGHTS, PARAMETERS = "model.pt", "parameter.yaml"
 ENCODER_TYPES = {"CLIPViT_B_16": (768, 16), "CLIPViT_L_14": (1024, 14)}  # visual width, patch size
@@ -169,13 +170,9 @@ def read_parameters(folder: Path) -> Fields:
     if not file.exists():
         return Fields({}, file)
     try:
-        if file.stat().st_size > LARGEST_PARAMETERS:
-            raise CheckpointError(f"{file} has {file.stat().st_size} bytes, far too many for a configuration file")
-        content = yaml.load(file.read_text(encoding="utf-8"), _PlainLoader)
+        content = yaml.load(read_text(file, LARGEST_PARAMETERS, CheckpointError), _PlainLoader)
     except CheckpointError:
         raise
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
     except Exception as error:  # a tag on a value that is none of its kind raises whatever reading it raises
         raise CheckpointError(f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
     content = {} if content is None else content

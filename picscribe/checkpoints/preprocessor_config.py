@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from picscribe.checkpoints.fields import Fields
-from picscribe.checkpoints.weight_files import read_json_object
+from picscribe.checkpoints.weight_files import read_configuration
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.media.preprocessing import Preprocessing
 
@@ -20,7 +20,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
     Raises CheckpointError that lists every key that is missing, wrong, or asks for what picscribe does not do.
     """
     file = folder / FILE
-    fields = Fields(read_json_object(file), file)
+    fields = Fields(read_configuration(file), file)
     for step in ("do_resize", "do_rescale", "do_normalize"):
         fields.choice(step, (True,), True)
     # transformers' converter left VideoMAE's default, bilinear, in the video checkpoints' files; the original code,

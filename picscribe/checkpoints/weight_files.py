@@ -1,6 +1,5 @@
 """Weight files in and out: safetensors, whole or sharded, and PyTorch pickles read without running their code."""
 
-import json
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -14,27 +13,18 @@ from torch import Tensor
 
 from picscribe.checkpoints.fields import shown
 from picscribe.errors import CheckpointError
+from picscribe.text_files import read_json_object, require_own_content
 
 SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
 LARGEST_JSON = 16 << 20  # bytes; a real index has less than 1 MB
 
 
-def read_json_object(file: Path) -> dict[str, Any]:
-    """The object of a JSON file. Raises CheckpointError for a missing, unreadable or other file."""
-    try:
-        if file.stat().st_size > LARGEST_JSON:
-            raise CheckpointError(f"{file} has {file.stat().st_size} bytes, far too many for a configuration file")
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{file.name} is missing in {file.parent}: fetch the checkpoint again") from None
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no JSON
-        raise CheckpointError(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{file} must hold a JSON object, not a {type(content).__name__}")
-    return content
+def read_configuration(file: Path) -> dict[str, Any]:
+    """The object of a JSON file of a checkpoint. Raises CheckpointError for a missing, unreadable or other file."""
+    if not file.exists():
+        raise CheckpointError(f"{file.name} is missing in {file.parent}: download the checkpoint again")
+    return read_json_object(file, LARGEST_JSON, CheckpointError)
 
 
 def find_weights(folder: Path) -> list[Path]:
@@ -52,7 +42,7 @@ def find_weights(folder: Path) -> list[Path]:
 
 def _read_index(index: Path) -> dict[str, Path]:
     """Name of each tensor → the shard that holds it, a plain file beside the index."""
-    weight_map = read_json_object(index).get("weight_map")
+    weight_map = read_configuration(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index}: `weight_map` must be an object of tensor names and shard files")
     shards = {}
@@ -101,6 +91,7 @@ def _check_against_index(index: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def read_safetensors(file: Path) -> dict[str, Tensor]:
     """The tensors of one safetensors file, memory-mapped. Raises CheckpointError for a damaged one."""
+    require_own_content(file, CheckpointError)
     try:
         return dict(safetensors.torch.load_file(file))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -109,6 +100,8 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
 
 def read_pickle(file: Path) -> dict[str, Tensor]:
     """The tensors of one PyTorch file, whole or under the key "model", read without running what a pickle may carry."""
+    if not zipfile.is_zipfile(file):  # which torch.save writes
+        require_own_content(file, CheckpointError)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # on pickle protocols: what cannot be read is an error below

@@ -104,10 +104,10 @@ def _is_git(file: Path) -> bool:
     """Whether `file` is the configuration of a GIT model."""
     if file.name != "config.json":
         return False
-    from picscribe.checkpoints.weight_files import read_json_object
+    from picscribe.checkpoints.weight_files import read_configuration
 
     try:
-        return read_json_object(file).get("model_type") == "git"
+        return read_configuration(file).get("model_type") == "git"
     except CheckpointError:  # one broken file does not hide the other models
         return False
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import files_below, first_files, is_photo, is_video, read_text, split_of_path
+from picscribe.datasets.folder_tree import files_below, first_files, is_photo, is_video, read_short_text, split_of_path
 from picscribe.datasets.format import Format
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption
 from picscribe.errors import InputError
+from picscribe.text_files import split_lines
 
 TEXT_SUFFIXES = (".txt", ".caption")
 SPELLINGS = (*TEXT_SUFFIXES, *map(str.upper, TEXT_SUFFIXES))
@@ -42,7 +43,7 @@ def read(path: Path, images: Path | None) -> Dataset:
             if len(found) != 1:
                 raise InputError(_problem(photo, found))
             captions = tuple(
-                caption(line, "a line") for line in read_text(path / found[0]).splitlines() if line.strip()
+                caption(line, "a line") for line in split_lines(read_short_text(path / found[0])) if line.strip()
             )
             if not captions:
                 raise InputError("is empty; it needs at least one line of words")

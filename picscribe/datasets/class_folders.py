@@ -5,12 +5,19 @@ from pathlib import Path
 from picscribe.datasets.caption_files import CAPTION_FILES
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import files_below, first_files, is_photo, read_text, split_of_name, subfolders
+from picscribe.datasets.folder_tree import (
+    files_below,
+    first_files,
+    is_photo,
+    read_short_text,
+    split_of_name,
+    subfolders,
+)
 from picscribe.datasets.format import Format
-from picscribe.datasets.json_files import read_object
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption
 from picscribe.errors import InputError
+from picscribe.text_files import read_json_object, split_lines
 
 NAMES_JSON = "labels.json"
 NAMES_TEXT = "classes.txt"
@@ -62,9 +69,9 @@ def class_names(folder: Path) -> dict[str, str]:
     if table is None:
         return {}
     if table.name == NAMES_JSON:
-        return {key: caption(name, f"{table}: {key!r}") for key, name in read_object(table).items()}
+        return {key: caption(name, f"{table}: {key!r}") for key, name in read_json_object(table).items()}
     names = {}
-    for number, line in enumerate(read_text(table).splitlines(), 1):
+    for number, line in enumerate(split_lines(read_short_text(table)), 1):
         key, _, name = line.strip().partition("\t" if "\t" in line else " ")
         if key:
             names[key] = caption(name, f"{table}: line {number}: the name of {key}")

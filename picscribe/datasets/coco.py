@@ -7,11 +7,12 @@ from typing import Any
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
 from picscribe.datasets.format import Format
-from picscribe.datasets.json_files import as_object, read_object, sample_json, top_list, usable, value_of
+from picscribe.datasets.json_files import as_object, sample_json, top_list, usable, value_of
 from picscribe.datasets.media_folder import find_folder
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption, identity, inside, shown
 from picscribe.errors import InputError
+from picscribe.text_files import read_json_object
 
 COCO_FOLDERS = ("val2014", "train2014", "val2017", "train2017", "test2014", "test2015", "test2017")
 """Folders in which COCO's photos come."""
@@ -34,7 +35,7 @@ def read(path: Path, images: Path | None) -> Dataset:
     a caption of an image that is not listed. The images are looked for as `find_folder` says, in val2014/ and the like
     too.
     """
-    document = read_object(path)
+    document = read_json_object(path)
     entries = top_list(document, "images", path)
     rows = Rows()
     splits = dict.fromkeys(usable(entries, _id), "")

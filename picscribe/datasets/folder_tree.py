@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 from picscribe.errors import InputError
 from picscribe.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from picscribe.text_files import decode
 
 LONGEST_TEXT = 1 << 20
 """Bytes of a text file beside a photo, or of a text in a tar: more is no caption."""
@@ -79,21 +80,18 @@ def split_of_path(path: PurePath) -> str:
     return next(filter(None, map(split_of_name, path.parts)), "")
 
 
-def read_text(path: Path) -> str:
-    """A short text file, without byte order mark. Raises InputError that names it where it is none."""
+def read_short_text(path: Path) -> str:
+    """A text file of a caption's size. Raises InputError that names it where it is none."""
     try:
         with path.open("rb") as stream:
             content = stream.read(LONGEST_TEXT + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return decode(content, str(path))
+    return decode_short(content, str(path))
 
 
-def decode(content: bytes, name: str) -> str:
+def decode_short(content: bytes, name: str) -> str:
     """The UTF-8 text, without byte order mark. Raises InputError that names it where it is none or is giant."""
     if len(content) > LONGEST_TEXT:
         raise InputError(f"{name}: is over {LONGEST_TEXT >> 20} MiB long, which is no caption")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    return decode(content, name)

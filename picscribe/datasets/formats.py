@@ -12,7 +12,6 @@ from picscribe.datasets.examples import Example
 from picscribe.datasets.folder_tree import is_hidden, is_photo, is_video, subfolders
 from picscribe.datasets.format import Format
 from picscribe.datasets.image_folder import IMAGE_FOLDER
-from picscribe.datasets.json_files import GZIP, read_json
 from picscribe.datasets.karpathy import KARPATHY
 from picscribe.datasets.media_folder import list_folder
 from picscribe.datasets.parquet import PARQUET
@@ -24,6 +23,7 @@ from picscribe.datasets.video_captions import VIDEO_CAPTIONS, VIDEO_QUESTIONS
 from picscribe.datasets.vqa import VQA
 from picscribe.datasets.webdataset import WEBDATASET
 from picscribe.errors import ConfigurationError, InputError
+from picscribe.text_files import LONGEST_POINTER, find_other_content, read_json, what_instead
 
 ANNOTATION_FILES = (KARPATHY, COCO, VQA, TEXTVQA, TEXTCAPS, VIDEO_CAPTIONS, VIDEO_QUESTIONS, TOKENS, TABLE)
 """Forms that are one file; a folder that holds one such file, or else a folder in it, is read as that."""
@@ -139,16 +139,19 @@ def _unknown(path: Path) -> InputError:
 def _describe(path: Path) -> str:
     """What was seen instead of a known form. Raises InputError for a JSON file that is broken as such."""
     if path.is_dir():
+        for file in _annotation_files(path):
+            if problem := find_other_content(file):
+                raise InputError(f"{file}: {problem}")
         names = sorted(list_folder(path))
         listed = ", ".join(map(shown, names[:8])) or "nothing"
         return f"a folder that holds {listed}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     if path.suffix.lower() != ".json":
         try:
             with path.open("rb") as stream:
-                start = stream.read(40)
-            if start.startswith(GZIP):
-                return "a file packed with gzip, to unpack first"
-            return f"a file that begins with {start!r}" if start else "an empty file"
+                start = stream.read(LONGEST_POINTER)
+            if problem := what_instead(start):
+                return f"a file that {problem}"
+            return f"a file that begins with {start[:40]!r}" if start else "an empty file"
         except OSError as error:
             return f"cannot be read ({error.strerror or error})"
     document = read_json(path)

@@ -1,7 +1,6 @@
 """Reads Hugging Face's imagefolder: photos, or videos, and a metadata.jsonl or .csv that says what belongs to which."""
 
 import csv
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from picscribe.datasets.media_folder import list_folder
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import inside, shown
 from picscribe.errors import InputError
+from picscribe.text_files import parse_json, require_own_content
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 
@@ -132,6 +132,7 @@ def _read_rows(file: Path) -> Iterator[Record]:
 
 
 def _read_jsonl(file: Path) -> Iterator[Record]:
+    require_own_content(file)
     with file.open("rb") as stream:
         number = 0
         while line := stream.readline(LONGEST_LINE + 1):
@@ -142,16 +143,13 @@ def _read_jsonl(file: Path) -> Iterator[Record]:
             if not line.strip():
                 continue
             try:
-                yield where, as_object(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
+                yield where, as_object(parse_json(line, where))
             except InputError as error:
                 yield where, error
-            except UnicodeDecodeError as error:
-                yield where, InputError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8")
-            except (ValueError, RecursionError) as error:
-                yield where, InputError(f"is not valid JSON ({error})")
 
 
 def _read_csv(file: Path) -> Iterator[Record]:
+    require_own_content(file)
     with file.open(encoding="utf-8-sig", newline="") as stream:
         lines = csv.reader(stream, strict=True)
         try:

@@ -1,10 +1,10 @@
 """Texts about images in JSON Lines, an image and a question, or any other text, a line."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from picscribe.errors import InputError
+from picscribe.text_files import parse_json, read_text, split_lines
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,7 @@ def read_image_texts(file: Path, name: str) -> list[ImageText]:
     A missing `id` (or `question_id`) is the line's number. Raises InputError, naming the line, for what is not such a
     file, holds an id twice or no line at all.
     """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as UTF-8 text: {error}") from error
+    lines = split_lines(read_text(file))
     found, seen = [], dict[int | str, int]()
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -42,10 +39,7 @@ def read_image_texts(file: Path, name: str) -> list[ImageText]:
 
 def _read_line(file: Path, number: int, line: str, name: str) -> ImageText:
     where = f"{file}, line {number}"
-    try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: is not JSON ({error}): write one object a line") from None
+    fields = parse_json(line, where)
     if not isinstance(fields, dict):
         raise InputError(f'{where}: must be an object such as {{"image": "a.jpg", "{name}": "…"}}')
     for key in ("image", name):

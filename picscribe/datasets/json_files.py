@@ -1,6 +1,5 @@
-"""Reads JSON annotation files: a cheap look at what one holds, the whole document, and its keys, checked."""
+"""JSON annotation files: a cheap look at what one holds, and its keys, checked."""
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -10,12 +9,10 @@ from typing import Any, TypeVar
 
 from picscribe.datasets.values import kind_of, shown
 from picscribe.errors import InputError
+from picscribe.text_files import BYTE_ORDER_MARK
 
 SAMPLE = 1 << 16
 """Bytes read from each end of a file to know its form: annotation files may be hundreds of megabytes."""
-
-GZIP = b"\x1f\x8b"
-"""How a file packed with gzip begins."""
 
 _KEY = re.compile(rb'"([^"\\]{1,40})"\s*:')
 
@@ -42,43 +39,11 @@ def sample_json(path: Path) -> JsonSample | None:
             tail = stream.read(SAMPLE)
     except OSError:
         return None
-    first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    first = head.removeprefix(BYTE_ORDER_MARK).lstrip()[:1]
     if first not in (b"[", b"{"):
         return None
     keys = frozenset(key.decode("utf-8", "replace") for key in [*_KEY.findall(head), *_KEY.findall(tail)])
     return JsonSample(first == b"[", keys)
-
-
-def read_json(path: Path) -> Any:
-    """The document; a byte order mark and Windows line ends do no harm.
-
-    Raises InputError that names the file, and line and column where it has them, where it cannot be read, is empty or
-    packed, is not UTF-8 or is not JSON.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not content.strip():
-        raise InputError(f"{path}: is empty: get it anew")
-    if content.startswith(GZIP):
-        raise InputError(f"{path}: is packed with gzip: unpack it")
-    try:
-        return json.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    except RecursionError as error:
-        raise InputError(f"{path}: is nested too deeply for an annotation file") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not valid JSON ({error})") from error
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The document, which must be a JSON object; InputError as `read_json`."""
-    document = read_json(path)
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: expected a JSON object, found {kind_of(document)}")
-    return document
 
 
 def top_list(document: dict[str, Any], key: str, path: Path) -> list[Any]:

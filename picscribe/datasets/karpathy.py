@@ -9,7 +9,6 @@ from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import (
     as_object,
     field,
-    read_object,
     sample_json,
     split_of,
     top_list,
@@ -20,6 +19,7 @@ from picscribe.datasets.media_folder import find_folder
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption, identity, inside
 from picscribe.errors import InputError
+from picscribe.text_files import read_json_object
 
 FLICKR_FOLDERS = ("Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k_images", "flickr30k-images")
 """Folders in which Flickr8k and Flickr30k come."""
@@ -43,7 +43,7 @@ def read(path: Path, images: Path | None) -> Dataset:
     it has one, else its file name. The images are looked for as `find_folder` says, in the folders of Flickr8k and
     Flickr30k too.
     """
-    entries = top_list(read_object(path), "images", path)
+    entries = top_list(read_json_object(path), "images", path)
     folder = find_folder(path, images, usable(entries, _file), FLICKR_FOLDERS)
     rows = Rows()
     for index, entry in enumerate(entries):

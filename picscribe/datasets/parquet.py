@@ -16,6 +16,7 @@ from picscribe.datasets.format import Format
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import inside
 from picscribe.errors import InputError, MissingPackageError
+from picscribe.text_files import require_own_content
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -52,7 +53,7 @@ class TableCell:
 
 
 class _Column:
-    """A column of a row group, read forwards in small batches; going back begins it anew."""
+    """A column of a row group, read forwards in small batches; going back starts it again."""
 
     def __init__(self, path: Path, group: int, column: str) -> None:
         self.key = (path, group, column)
@@ -77,7 +78,9 @@ class _Column:
                 self._first += len(self._values)
                 self._values = next(self._batches).column(0)
         except (ArrowException, OSError, StopIteration) as error:
-            raise InputError(f"{self.key[0]}: row group {self.key[1]} cannot be read ({error}): get it anew") from error
+            raise InputError(
+                f"{self.key[0]}: row group {self.key[1]} cannot be read ({error}): download it again"
+            ) from error
         return self._values[row - self._first].as_py()
 
 
@@ -161,7 +164,7 @@ def _records(table: "ParquetFile", columns: list[str], file: Path) -> Iterator[t
                     row += 1
                     number += 1
     except (ArrowException, OSError) as error:
-        raise InputError(f"{file}: cannot be read after row {number} ({error}): get it anew") from error
+        raise InputError(f"{file}: cannot be read after row {number} ({error}): download it again") from error
 
 
 def _label_names(schema: Any, columns: Columns) -> dict[str, str]:
@@ -182,10 +185,11 @@ def _open(file: Path) -> "ParquetFile":
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise MissingPackageError('Parquet needs pyarrow: pip install "picscribe[data]"') from error
+    require_own_content(file)
     try:
         return ParquetFile(file, memory_map=True, pre_buffer=False, buffer_size=1 << 20)
     except (ArrowException, OSError) as error:
-        raise InputError(f"{file}: is not a Parquet table that can be read ({error}): get it anew") from error
+        raise InputError(f"{file}: is not a Parquet table that can be read ({error}): download it again") from error
 
 
 PARQUET = Format("parquet", "Parquet tables with an image column, as Hugging Face's datasets writes them", fits, read)

@@ -9,7 +9,6 @@ from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import (
     as_object,
     field,
-    read_object,
     sample_json,
     split_of,
     top_list,
@@ -21,6 +20,7 @@ from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption, identity, inside, text
 from picscribe.datasets.vqa import known_answers
 from picscribe.errors import InputError
+from picscribe.text_files import read_json_object
 
 FOLDERS = ("train_images", "test_images", "train_val_images")
 """Folders in which the photos come (https://textvqa.org/dataset/)."""
@@ -44,7 +44,7 @@ def read_questions(path: Path, images: Path | None) -> Dataset:
 
     The photos are looked for as `find_folder` says, in train_images/ and test_images/ too.
     """
-    entries = top_list(read_object(path), "data", path)
+    entries = top_list(read_json_object(path), "data", path)
     folder = find_folder(path, images, usable(entries, _file), FOLDERS)
     rows = Rows()
     for index, entry in enumerate(entries):
@@ -63,7 +63,7 @@ def read_captions(path: Path, images: Path | None) -> Dataset:
     An example is a photo, its id `image_id`; the test split has no captions. The photos are looked for as
     `find_folder` says, in train_images/ and test_images/ too.
     """
-    entries = top_list(read_object(path), "data", path)
+    entries = top_list(read_json_object(path), "data", path)
     folder = find_folder(path, images, usable(entries, _file), FOLDERS)
     rows = Rows()
     for index, entry in enumerate(entries):

@@ -13,6 +13,7 @@ from picscribe.datasets.media_folder import find_folder
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import LONGEST_CAPTION, caption, inside, shown
 from picscribe.errors import InputError
+from picscribe.text_files import read_text, split_lines
 
 SUFFIXES = (".txt", ".token", ".csv")
 IMAGE_COLUMNS = ("image", "image_name", "filename")
@@ -145,14 +146,7 @@ def _splits(path: Path, rows: Rows) -> dict[str, str]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        content = path.read_bytes()
-        return content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}: line {line} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    return split_lines(read_text(path)) or [""]
 
 
 def _first_line(path: Path) -> str:

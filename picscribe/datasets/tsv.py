@@ -1,6 +1,5 @@
 """Reads the TSV files of the original GIT code: images as base64 text, and their captions or questions, by key."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from picscribe.datasets.rows import Rows
 from picscribe.datasets.tsv_images import read_images
 from picscribe.datasets.values import identity, kind_of, shown
 from picscribe.errors import InputError
+from picscribe.text_files import BYTE_ORDER_MARK, decode, parse_json
 
 LONGEST_ROW = 16 << 20
 """Bytes of a row of captions or questions: one longer holds something else."""
@@ -88,13 +88,7 @@ def _row(line: bytes) -> tuple[str, list[Any]]:
     key, tab, cell = line.partition(b"\t")
     if not tab:
         raise InputError(f"has no tab: expected a key, a tab and a JSON list, found {line[:40]!r}")
-    try:
-        entries = json.loads(cell.decode())
-        name = key.decode().strip()
-    except UnicodeDecodeError as error:
-        raise InputError("is not UTF-8 text; save it as UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"its second column is not valid JSON ({error})") from error
+    name, entries = decode(key, "the key").strip(), parse_json(cell, "its second column")
     if not isinstance(entries, list):
         raise InputError(f"its second column must be a JSON list, found {kind_of(entries)}")
     return identity(name, "the key"), entries
@@ -110,7 +104,7 @@ def _lines(texts: Path) -> Iterator[tuple[int, bytes]]:
                 if len(line) > LONGEST_ROW:
                     raise InputError(f"{texts}: line {number} is over {LONGEST_ROW >> 20} MiB long: not a row of texts")
                 if line.strip():
-                    yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                    yield number, line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
     except OSError as error:
         raise InputError(f"{texts}: cannot be read ({error.strerror or error})") from error
 
@@ -169,7 +163,7 @@ def _kind(path: Path) -> Literal["image", "texts"] | None:
     """What a TSV holds by its first row; never raises."""
     try:
         with path.open("rb") as stream:
-            start = stream.read(1024).removeprefix(b"\xef\xbb\xbf")
+            start = stream.read(1024).removeprefix(BYTE_ORDER_MARK)
     except OSError:
         return None
     if _ROW_OF_TEXTS.match(start):

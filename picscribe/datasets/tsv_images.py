@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from picscribe.datasets.examples import FileSlice
 from picscribe.errors import InputError
+from picscribe.text_files import require_own_content
 
 BLOCK = 1 << 20
 LONGEST_KEY = 1024
@@ -21,6 +22,7 @@ def read_images(path: Path) -> Iterator[tuple[str, FileSlice | InputError]]:
     as text, one a line) beside test.img.tsv, and checked against the file; else the file is read through in blocks.
     Raises InputError where the file cannot be read or the index is another file's.
     """
+    require_own_content(path)
     try:
         with path.open("rb", buffering=0) as stream:
             size = stream.seek(0, 2)
@@ -89,7 +91,7 @@ def _index(path: Path, stream: BinaryIO, size: int) -> "array[int] | None":
     else:
         return None
     starts = _binary_offsets(file) if suffix.endswith("8b") else _text_offsets(file)
-    remedy = f"it belongs to another file: make it anew, or delete it and {path.name} is read through"
+    remedy = f"it belongs to another file: make it again, or delete it and {path.name} is read through"
     if not starts or starts[0] != 0:
         raise InputError(f"{file}: its first offset is {starts[0] if starts else 'missing'}, not 0; {remedy}")
     for row, (earlier, start) in enumerate(pairwise(starts), 2):
@@ -101,7 +103,7 @@ def _index(path: Path, stream: BinaryIO, size: int) -> "array[int] | None":
 def _binary_offsets(file: Path) -> "array[int]":
     content = file.read_bytes()
     if len(content) % 8:
-        raise InputError(f"{file}: has {len(content)} bytes, not 8 a row: make it anew, or delete it")
+        raise InputError(f"{file}: has {len(content)} bytes, not 8 a row: make it again, or delete it")
     starts = array("q")
     for at in range(0, len(content), 8):
         starts.append(int.from_bytes(content[at : at + 8], "little", signed=True))
@@ -112,6 +114,6 @@ def _text_offsets(file: Path) -> "array[int]":
     starts = array("q")
     for number, line in enumerate(file.read_bytes().split(), 1):
         if not line.isdigit() or len(line) > 18:
-            raise InputError(f"{file}: line {number} is {line[:20]!r}, not an offset: make it anew, or delete it")
+            raise InputError(f"{file}: line {number} is {line[:20]!r}, not an offset: make it again, or delete it")
         starts.append(int(line))
     return starts

@@ -6,11 +6,10 @@ from typing import Any
 from picscribe.datasets.coco import captions_by_id
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import read_text
+from picscribe.datasets.folder_tree import read_short_text
 from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import (
     as_object,
-    read_json,
     sample_json,
     split_of,
     top_list,
@@ -23,6 +22,7 @@ from picscribe.datasets.values import caption, identity, inside, kind_of, shown,
 from picscribe.datasets.vqa import known_answers
 from picscribe.errors import InputError
 from picscribe.media.suffixes import VIDEO_SUFFIXES
+from picscribe.text_files import read_json, split_lines
 
 FOLDERS = ("videos", "video", "all", "TrainValVideo", "TestVideo", "YouTubeClips")
 """Folders in which the videos come."""
@@ -140,7 +140,7 @@ def _read_mapping(path: Path) -> dict[str, str]:
     """MSVD's names of its numbered videos: lines such as "-4wsuPCjDBc_5_15 vid1"; empty where there is no such file."""
     if not path.is_file():
         return {}
-    pairs = [line.split() for line in read_text(path).splitlines() if line.strip()]
+    pairs = [line.split() for line in split_lines(read_short_text(path)) if line.strip()]
     if broken := [number for number, pair in enumerate(pairs, 1) if len(pair) != 2]:
         raise InputError(f"{path}: line {broken[0]} must be a video's name and its number, such as vid1")
     return {number: name for name, number in pairs}

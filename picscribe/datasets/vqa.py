@@ -9,11 +9,12 @@ from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example, Oddity
 from picscribe.datasets.folder_tree import subfolders
 from picscribe.datasets.format import Format
-from picscribe.datasets.json_files import as_object, field, read_object, sample_json, top_list, usable, value_of
+from picscribe.datasets.json_files import as_object, field, sample_json, top_list, usable, value_of
 from picscribe.datasets.media_folder import MediaFolder, find_folder
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption, identity, inside, shown, text
 from picscribe.errors import InputError
+from picscribe.text_files import read_json_object
 
 Answers = dict[str, tuple[str, ...]]
 
@@ -36,7 +37,7 @@ def read(path: Path, images: Path | None) -> Dataset:
     them later. They are looked for as `find_folder` says, in val2014/ and the like too. A question that the file of
     answers lacks is an oddity; answers to questions that are not asked are left alone.
     """
-    document = read_object(path)
+    document = read_json_object(path)
     entries = top_list(document, "questions", path)
     try:
         split = caption(value_of(document, "data_subtype"), "data_subtype")
@@ -110,13 +111,13 @@ def _answers_fit(path: Path) -> bool:
 
 
 def _answers(path: Path, question: str) -> bool:
-    annotations = top_list(read_object(path), "annotations", path)
+    annotations = top_list(read_json_object(path), "annotations", path)
     return any(name == question for name in usable(annotations, _question_id))
 
 
 def _read_answers(path: Path, split: str, rows: Rows) -> Answers:
     answers: Answers = {}
-    for index, annotation in enumerate(top_list(read_object(path), "annotations", path)):
+    for index, annotation in enumerate(top_list(read_json_object(path), "annotations", path)):
         with rows.reading(f"{path}: annotations[{index}]", split):
             name = _question_id(as_object(annotation))
             if name in answers:

@@ -1,6 +1,5 @@
 """Reads WebDataset tars: the members that share a name up to its first dot are one photo and what was said of it."""
 
-import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,13 +10,14 @@ from picscribe.datasets.class_folders import class_names
 from picscribe.datasets.columns import find_columns
 from picscribe.datasets.dataset import Dataset, Task
 from picscribe.datasets.examples import Example, FileSlice
-from picscribe.datasets.folder_tree import LONGEST_TEXT, decode, files_below, first_files, split_of_path
+from picscribe.datasets.folder_tree import LONGEST_TEXT, decode_short, files_below, first_files, split_of_path
 from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import as_object
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption, inside
 from picscribe.errors import InputError
 from picscribe.media.suffixes import IMAGE_SUFFIXES
+from picscribe.text_files import parse_json, require_own_content, split_lines
 
 IMAGES = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
 CAPTIONS = ("txt", "caption")
@@ -86,13 +86,13 @@ def _example(sample: Sample, name: str, classes: dict[str, str], split: str, whe
     record = _record(sample.texts[RECORD]) if RECORD in sample.texts else {}
     texts = next((sample.texts[ending] for ending in CAPTIONS if ending in sample.texts), None)
     if "question" not in record and texts is not None:
-        lines = [line for line in decode(texts, "its text").splitlines() if line.strip()]
+        lines = [line for line in split_lines(decode_short(texts, "its text")) if line.strip()]
         if not lines:
             raise InputError("its text is empty; it needs at least one line of words")
         captions = tuple(caption(line, "a line of its text") for line in lines)
         return "captions", Example(name, image, captions, split=split, where=where)
     if LABEL in sample.texts and "question" not in record:
-        label = decode(sample.texts[LABEL], "its .cls").strip()
+        label = decode_short(sample.texts[LABEL], "its .cls").strip()
         columns, record = find_columns(["label"], where), {"label": label}
     elif record:
         columns = find_columns(record, "its .json")
@@ -109,10 +109,7 @@ def _example(sample: Sample, name: str, classes: dict[str, str], split: str, whe
 
 
 def _record(content: bytes) -> dict[str, Any]:
-    try:
-        return as_object(json.loads(decode(content, "its .json")), "its .json")
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"its .json is not valid JSON ({error})") from error
+    return as_object(parse_json(decode_short(content, "its .json"), "its .json"), "its .json")
 
 
 def require_unpacked(shard: Path) -> None:
@@ -151,6 +148,7 @@ def _samples(shard: Path, rows: Rows, split: str) -> Iterator[tuple[str, Sample]
 
 def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
     """Each member of a tar, and its content where it is a text. Raises InputError where the tar is broken."""
+    require_own_content(shard)
     try:
         size = shard.stat().st_size
         with shard.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
@@ -158,7 +156,7 @@ def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
             for member in archive:
                 name = member.name
                 if member.offset_data + member.size > size:
-                    raise InputError(f"is cut short within {name}: get it anew")
+                    raise InputError(f"is cut short within {name}: download it again")
                 text = member.isreg() and member.name.rpartition(".")[2].lower() in (*CAPTIONS, LABEL, RECORD)
                 content = archive.extractfile(member) if text else None
                 yield member, content.read(LONGEST_TEXT + 1) if content else None
@@ -168,12 +166,12 @@ def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
                 problem = (
                     "goes on with something that is no member" if end else "has no end, so that more may be missing"
                 )
-                raise InputError(f"{problem} after {name}: get it anew")
+                raise InputError(f"{problem} after {name}: download it again")
             # A hole in a download looks like the end, and so does where two tars were put one behind the other.
             if any(any(block) for block in iter(lambda: stream.read(CHUNK), b"")):
-                raise InputError(f"goes on after its end, which is behind {name}: get it anew, or pack it as one")
+                raise InputError(f"goes on after its end, which is behind {name}: download it again, or pack it as one")
     except (tarfile.TarError, OSError, ValueError) as error:
-        raise InputError(f"is not a tar that can be read ({error}): get it anew") from error
+        raise InputError(f"is not a tar that can be read ({error}): download it again") from error
 
 
 def _is_tar(path: Path) -> bool:

@@ -8,9 +8,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from picscribe.datasets.json_files import read_json
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.evaluation.results import REPORT
+from picscribe.text_files import read_json
 from picscribe.whole_files import write_whole
 
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from picscribe.datasets.json_files import read_json
 from picscribe.errors import InputError
+from picscribe.text_files import read_json
 from picscribe.whole_files import write_whole
 
 REPORT, ITEMS, PREDICTIONS = "report.json", "items.json", "predictions.json"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from picscribe.errors import InputError
 from picscribe.metrics.ngrams import LONGEST, Ints, NumberedCaptions, Tokens
 from picscribe.metrics.pairs import read_references
+from picscribe.text_files import read_json
 from picscribe.whole_files import write_whole
 
 MOST_DOCUMENTS = 2**53
@@ -81,12 +82,7 @@ class DocumentFrequencies:
     @classmethod
     def load(cls, path: Path) -> "DocumentFrequencies":
         """Read what `save` wrote; InputError where the file is anything else."""
-        try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: is not a JSON file of document frequencies ({error})") from error
+        content = read_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("counts"), dict) or "documents" not in content:
             raise InputError(
                 f"{path}: expected an object with 'documents' and 'counts', as DocumentFrequencies.save writes it"

@@ -6,14 +6,19 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from picscribe.errors import CheckpointError, ConfigurationError, InputError
 from picscribe.text.vocabulary import CONTINUATION, SPECIAL_TOKENS, learn_vocabulary
+from picscribe.text_files import read_json_object, read_text, split_lines
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS
+LARGEST_JSON = 64 << 20
+"""Bytes; BERT's tokenizer.json has less than 1 MB."""
+
 UNUSED = re.compile(r"\[unused\d+\]")
 UNCASED = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "lowercase": True}
 
@@ -67,8 +72,6 @@ class Tokenizer:
         try:
             words = _words_of_json(path) if path.suffix == ".json" else _words_of_text(path)
             return cls(words)
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}") from error
         except ConfigurationError as error:
             raise CheckpointError(f"{path}: {error}") from error
 
@@ -178,19 +181,21 @@ def _check_vocabulary(words: Sequence[str]) -> None:
 
 
 def _words_of_text(path: Path) -> list[str]:
-    with path.open(encoding="utf-8") as lines:
-        words = [line.rstrip("\n") for line in lines]
+    words = split_lines(read_text(path, LARGEST_JSON, CheckpointError))
     while words and not words[-1]:
         words.pop()
     configuration = path.with_name("tokenizer_config.json")
-    if configuration.is_file() and _read_json(configuration).get("do_lower_case") is False:
+    if (
+        configuration.is_file()
+        and read_json_object(configuration, LARGEST_JSON, CheckpointError).get("do_lower_case") is False
+    ):
         raise CheckpointError(f"{configuration} says do_lower_case false, but GIT uses BERT's uncased tokenizer")
     return words
 
 
 def _words_of_json(path: Path) -> list[str]:
     """The vocabulary of a tokenizer.json that is BERT's uncased tokenizer; any other is an error."""
-    content = _read_json(path)
+    content = _read_configuration(path)
     model, normalizer, added = (content.get(key) for key in ("model", "normalizer", "added_tokens"))
     vocabulary = model.get("vocab") if isinstance(model, dict) and model.get("type") in (None, "WordPiece") else None
     if not isinstance(vocabulary, dict) or not all(type(index) is int for index in vocabulary.values()):
@@ -207,11 +212,5 @@ def _words_of_json(path: Path) -> list[str]:
     return words
 
 
-def _read_json(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, not a {type(content).__name__}")
-    return content
+def _read_configuration(path: Path) -> dict[str, Any]:
+    return read_json_object(path, LARGEST_JSON, CheckpointError)

@@ -64,7 +64,7 @@ BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
     "key that is no text": (tsv(ROW + b"\xff\tAAAA\n"), r"test\.img\.tsv: line 2: the key .* is not UTF-8"),
     "text row without a tab": (tsv(texts=CAPTION + b"2 [x]\n"), r"test\.caption\.tsv: line 2: has no tab.*'2 \[x\]"),
     "texts an object": (tsv(texts=CAPTION + b'1\t{"a": 1}\n'), r"line 2: its second column must be a JSON list"),
-    "texts not JSON": (tsv(texts=CAPTION + b'1\t[{"capt\n'), r"line 2: its second column is not valid JSON"),
+    "texts not JSON": (tsv(texts=CAPTION + b'1\t[{"capt\n'), r"line 2: its second column: is not valid JSON"),
     "caption twice": (tsv(texts=CAPTION + CAPTION), r"line 2: the id '1' was there before \(.*line 1\)"),
     "caption without the key": (tsv(texts=b'1\t[{"x": 1}]\n'), r"test\.caption\.tsv: line 1: has no column"),
     "caption a number": (tsv(texts=b'1\t[{"caption": 3}]\n'), r"line 1: caption\[0\] must be a text, found a number"),
@@ -102,7 +102,7 @@ BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
     "a caption of 1 MB": (jsonl(GOOD | {"text": "x" * 1_000_000}), r"line 1.*(1,000,000 characters|over 1 MiB)"),
     "labels.json not an object": (
         {"metadata.jsonl": b'{"file_name": "a.jpg", "label": 1}', "labels.json": b"[]"} | PHOTO,
-        r"labels\.json: expected a JSON object",
+        r"labels\.json: must hold a JSON object",
     ),
     # WebDataset
     "tar cut within a member": ({"x.tar": TAR[:4000]}, r"x\.tar: is cut short within b\.jpg"),

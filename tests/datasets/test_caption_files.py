@@ -77,3 +77,11 @@ def test_old_cameras_and_spreadsheets_write_capitals(tmp_path: Path) -> None:
     dataset = read_dataset(tmp_path)
     assert ([one.texts for one in dataset.examples], dataset.oddities) == ([("a dog",), ("a cat",)], ())
     assert dataset.splits == {"train": 1, "val": 1}
+
+
+def test_a_caption_keeps_the_marks_at_which_python_parts_lines(tmp_path: Path) -> None:
+    """Copied from a web page or a PDF, a caption holds U+2028, U+0085, a form feed."""
+    marks = ("\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e")
+    for number, mark in enumerate(marks):
+        write(tmp_path, **{f"{number}__jpg": b"", f"{number}__txt": f"one{mark}dog\r\ntwo dogs\n".encode()})
+    assert [one.texts for one in read_dataset(tmp_path).examples] == [(f"one{mark}dog", "two dogs") for mark in marks]

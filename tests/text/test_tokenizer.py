@@ -195,7 +195,7 @@ def change(content: dict, *keys: str, value: object) -> str:
     ("break_it", "complaint"),
     [
         (lambda c: "{", "is not valid JSON"),
-        (lambda c: "[]", "must hold a JSON object, not a list"),
+        (lambda c: "[]", "must hold a JSON object, found a list"),
         (lambda c: "[" * 100_000, "is not valid JSON"),
         (lambda c: "{}", "no WordPiece vocabulary"),
         (lambda c: change(c, "model", "type", value="BPE"), "no WordPiece vocabulary"),
@@ -218,7 +218,7 @@ def test_unusable_vocab_txt(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"neither tokenizer\.json nor vocab\.txt"):
         Tokenizer.from_folder(tmp_path)
     (tmp_path / "vocab.txt").write_bytes(b"\xff\xfe[PAD]\n")
-    with pytest.raises(CheckpointError, match=r"vocab\.txt cannot be read"):
+    with pytest.raises(CheckpointError, match=r"vocab\.txt: is UTF-16 text"):
         Tokenizer.from_folder(tmp_path)
     (tmp_path / "vocab.txt").write_text("")
     with pytest.raises(CheckpointError, match=r"vocab\.txt: the vocabulary of 0 words lacks"):
