@@ -1,57 +1,69 @@
-"""Batches of images that are read ahead: what can be used goes through the network, errors keep their places."""
+"""The one loop of every job: tasks are read ahead in threads and computed in batches; results keep their places."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 
 import torch
 
-from picscribe.errors import InputError, PicscribeError
+from picscribe.errors import Cancelled, InputError, PicscribeError
+from picscribe.jobs import JobResult, Jobs, Prepared
 from picscribe.media.images import in_memory
 from picscribe.media.reading import read_ahead
+from picscribe.media.video import Video
+from picscribe.tasks import Task
 
 PATIENCE = 8
 """A batch is computed before it is full where it takes more than so many times its size to find enough good images."""
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-Read = tuple[Task, torch.Tensor | PicscribeError]
+Finished = Callable[[int, JobResult], None]
 
 
-class Batches(Generic[Task, Result]):
-    """Runs `compute` over batches of tasks, each of which is about one image."""
+class Batches:
+    """Runs tasks of any kinds in batches of at most `size` images.
+
+    cancelled: asked with a task's place before its image is read and before it is computed; where it says True the
+    task's result is a `Cancelled` error. It is called from reading threads too.
+    finished: told a task's place and result as soon as the result is known, which may be before its turn comes.
+    """
 
     def __init__(
         self,
-        read: Callable[[Any], torch.Tensor],
-        compute: Callable[[torch.Tensor, Sequence[Task]], Sequence[Result | PicscribeError]],
+        jobs: Jobs,
         size: int,
+        cancelled: Callable[[int], bool] | None = None,
+        finished: Finished | None = None,
     ) -> None:
-        """`read` turns an image into pixels; `compute` gets those of one shape, stacked, and their tasks."""
-        self.read, self.compute, self.size = read, compute, size
+        self.jobs, self.size = jobs, size
+        self.cancelled, self.finished = cancelled, finished
 
-    def run(self, images: Iterable[tuple[object, Task]]) -> Iterator[Result | PicscribeError]:
-        """A result for each image and its task, in order; the next images are read meanwhile.
+    def run(self, tasks: Iterable[Task[object]]) -> Iterator[JobResult]:
+        """A result for each task, in order; the next images are read meanwhile.
 
-        Images are drawn by the caller's thread; an error among them stands for an image that could not be got.
+        Tasks are drawn by the caller's thread.
         """
-        read = read_ahead(((_held(image), task) for image, task in images), self._read, ahead=self.size)
+        drawn = ((place, task, _held(task.image)) for place, task in enumerate(tasks))
+        read = read_ahead(drawn, self._prepare, ahead=self.size)
+        first = count()
         with contextlib.closing(read):
             while batch := self._next(read):
-                yield from self._results(batch)
+                yield from self._results({place: item for item, place in zip(batch, first, strict=False)})
 
-    def _read(self, item: tuple[object, Task]) -> Read[Task]:
-        image, task = item
-        if isinstance(image, PicscribeError):
-            raise image
-        return task, self.read(image)
+    def _prepare(self, drawn: tuple[int, Task[object], object]) -> Prepared:
+        place, task, image = drawn
+        self._check_wanted(place)
+        return self.jobs.prepare(task, image)
 
-    def _next(self, read: Iterator[Read[Task] | PicscribeError]) -> list[Read[Task] | PicscribeError]:
-        """Results up to the `size`th image's pixels, the errors among them included; [] at the end.
+    def _check_wanted(self, place: int) -> None:
+        if self.cancelled is not None and self.cancelled(place):
+            raise Cancelled("this task was cancelled before it was computed")
+
+    def _next(self, read: Iterator[Prepared | PicscribeError]) -> list[Prepared | PicscribeError]:
+        """Tasks up to the `size`th one that is ready, the errors among them included; [] at the end.
 
         Errors that no image goes before need not wait for one: each is a batch of its own.
         """
-        batch: list[Read[Task] | PicscribeError] = []
+        batch: list[Prepared | PicscribeError] = []
         missing = self.size
         for result in read:
             batch.append(result)
@@ -60,54 +72,53 @@ class Batches(Generic[Task, Result]):
                 break
         return batch
 
-    def _results(self, batch: Sequence[Read[Task] | PicscribeError]) -> Iterator[Result | PicscribeError]:
-        """A result for each of a batch; errors stay in their places."""
-        results: dict[int, Result | PicscribeError] = {}
-        good: dict[int, torch.Tensor] = {}
-        tasks: dict[int, Task] = {}
-        for place, item in enumerate(batch):
+    def _results(self, batch: dict[int, Prepared | PicscribeError]) -> Iterator[JobResult]:
+        """A result for each of a batch, by place."""
+        results: dict[int, JobResult] = {}
+        by_shape: dict[torch.Size, dict[int, Prepared]] = {}
+        for place, item in batch.items():
             if isinstance(item, PicscribeError):
-                results[place] = item
+                self._settle(results, place, item)
             else:
-                tasks[place], pixels = item
-                assert isinstance(pixels, torch.Tensor)
-                good[place] = pixels
-        for places in _equal_shapes(good):
-            found = self._within_memory(torch.stack([good[p] for p in places]), [tasks[p] for p in places])
-            results.update(zip(places, found, strict=True))
-        for place in range(len(batch)):
+                by_shape.setdefault(item.pixels.shape, {})[place] = item
+        for items in by_shape.values():
+            for place in list(items):
+                try:
+                    self._check_wanted(place)
+                except Cancelled as error:
+                    del items[place]
+                    self._settle(results, place, error)
+            found = self._within_memory(list(items.values()))
+            for place, result in zip(items, found, strict=True):
+                self._settle(results, place, result)
+        for place in batch:
             yield results[place]
 
-    def _within_memory(self, pixels: torch.Tensor, tasks: Sequence[Task]) -> Sequence[Result | PicscribeError]:
-        """What `compute` gives, in two halves where a GPU's memory does not hold the batch."""
+    def _settle(self, results: dict[int, JobResult], place: int, result: JobResult) -> None:
+        results[place] = result
+        if self.finished is not None:
+            self.finished(place, result)
+
+    def _within_memory(self, items: Sequence[Prepared]) -> list[JobResult]:
+        """What the jobs give, in two halves where a GPU's memory does not hold the batch."""
         try:
-            return self.compute(pixels, tasks)
+            return self.jobs.compute(items)
         except torch.cuda.OutOfMemoryError:
-            if len(tasks) == 1:
-                error = InputError("one image is more than the GPU's memory holds: ask for fewer beams, or use dtype")
-                return [error]
+            if len(items) == 1:
+                return [InputError("one image is more than the GPU's memory holds: ask for fewer beams, or use dtype")]
         torch.cuda.empty_cache()
-        half = len(tasks) // 2
-        parts = (slice(half), slice(half, None))
-        return [result for part in parts for result in self._within_memory(pixels[part], tasks[part])]
+        half = len(items) // 2
+        return [result for part in (items[:half], items[half:]) for result in self._within_memory(part)]
 
 
 def _held(image: object) -> object:
     """The image, without a stream behind it that a thread could wait for beyond Ctrl-C, or share with another."""
-    if isinstance(image, torch.Tensor | PicscribeError):
+    if isinstance(image, torch.Tensor | Video | PicscribeError):
         return image
     try:
         return in_memory(image)  # type: ignore[arg-type]
     except InputError as error:
         return error
-
-
-def _equal_shapes(pixels: Mapping[int, torch.Tensor]) -> list[list[int]]:
-    """The places of images that can go through the network together; one group unless aspects or frames differ."""
-    groups: dict[torch.Size, list[int]] = {}
-    for place, image in pixels.items():
-        groups.setdefault(image.shape, []).append(place)
-    return list(groups.values())
 
 
 def fitting_batch_size(peak: Callable[[int], int], free: int, most: int = 256, share: float = 0.8) -> int:

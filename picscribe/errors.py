@@ -19,3 +19,7 @@ class InputError(PicscribeError):
 
 class MissingPackageError(PicscribeError):
     """An optional package that this job needs; the text says what to install."""
+
+
+class Cancelled(PicscribeError):
+    """A task that its caller called off before it was done."""

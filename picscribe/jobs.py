@@ -1,10 +1,10 @@
-"""The network's part of every job: pixels of images of one shape in, captions, classes and scores out."""
+"""The network's part of every job: tasks are prepared one by one, and computed together where shapes agree."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 
@@ -16,57 +16,287 @@ from picscribe.generation.explanation import Method, explain
 from picscribe.generation.greedy_search import GreedySearch
 from picscribe.generation.label_trie import LabelTrie, continue_labels
 from picscribe.generation.likelihood import rank_labels, score_texts
+from picscribe.media.frames import pixels_of
 from picscribe.model import ImagePrefix
-from picscribe.results import Caption, Classification, RankedLabel, TextScore
+from picscribe.results import Caption, Classification, Explanation, RankedLabel, TextScore
+from picscribe.tasks import Answers, AskTask, CaptionTask, ClassifyTask, ExplainTask, Scores, ScoreTask, Task
 from picscribe.text.labels import Labels
 from picscribe.text.prompts import prompt_ids
+from picscribe.text.tokenizer import Tokenizer
 from picscribe.text.vocabulary import CONTINUATION
 
 QUESTIONS = 16
 """Questions of an image answered at a time."""
 
-
 OPEN = 0.001
 """Share of the labels' probability that classification may leave uncomputed."""
 
+Ids: TypeAlias = tuple[int, ...]
+JobResult: TypeAlias = Caption | Answers | Classification | Scores | Explanation | PicscribeError
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A task with its image as pixels and its texts as tokens.
+
+    lines: what is computed over the image, a line a caption, question, text or label; an error in its place where it
+    cannot be. settings: tasks of equal ones are computed together. room: text slots that it needs behind an image.
+    """
+
+    task: Task[object]
+    pixels: torch.Tensor
+    lines: tuple[Ids | PicscribeError, ...]
+    settings: "Writing | Scoring | Choosing"
+    room: int
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Lines are prompts, [CLS] first; what comes after each is searched for."""
+
+    options: GenerationOptions
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Lines are texts, [SEP] last, which go on from `prompt`."""
+
+    prompt: Ids
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Lines are prompts, one an image; what comes after it is one of `labels`. `top_k` 0 is greedy search."""
+
+    labels: Labels
+    top_k: int
+
 
 class Jobs:
-    """What a checkpoint does with pixels (B, 3, height, width), or of videos (B, F, 3, height, width)."""
+    """What a checkpoint does with images and videos; safe to use from many threads."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.model, self.tokenizer = checkpoint.model, checkpoint.tokenizer
+        self.preprocessing, self.name = checkpoint.preprocessing, checkpoint.name
+
+    def pixels(self, image: object) -> torch.Tensor:
+        """Pixels (3, height, width) of an image, (F, 3, height, width) of a video; see `Scribe.pixels`."""
+        return pixels_of(image, self.preprocessing, self.model.config.frames, self.name)  # type: ignore[arg-type]
+
+    # What is asked for: checked and tokenised
+
+    def prepare(self, task: Task[object], image: object) -> Prepared:
+        """The task ready to be computed, of `image`, which is its own, perhaps read from its stream.
+
+        Raises InputError or ConfigurationError for what cannot be used.
+        """
+        if isinstance(image, PicscribeError):
+            raise image
+        lines: Sequence[Ids | PicscribeError]
+        settings: Writing | Scoring | Choosing
+        if isinstance(task, CaptionTask | ExplainTask | AskTask):
+            settings = Writing(task.options)
+            if isinstance(task, AskTask):
+                lines = self._lines(task.questions, "questions", lambda question: self.prompt(question, task.options))
+            else:
+                lines = [self.prompt(task.prompt, task.options)]
+            longest = max((len(line) for line in lines if not isinstance(line, PicscribeError)), default=1)
+            texts = min(QUESTIONS, len(lines))
+            room = room_for(texts, longest, task.options.lines, task.options.max_new_tokens)
+        elif isinstance(task, ScoreTask):
+            prompt = self.prompt(task.prompt)
+            settings = Scoring(prompt)
+            lines, room = self._lines(task.texts, "texts", lambda text: self._text(text, len(prompt))), 0
+        elif isinstance(task, ClassifyTask):
+            settings = Choosing(self.labels(task.labels), self.top_k(task.top_k) if task.exact else 0)
+            lines = [self.prompt(task.prompt)]
+            room = room_for(1, len(lines[0]), 1, self._trie(settings.labels).longest)  # type: ignore[arg-type]
+        else:
+            raise ConfigurationError(f"{type(task).__name__} is no task: give a CaptionTask, an AskTask …")
+        return Prepared(task, self.pixels(image), tuple(lines), settings, room)
+
+    def prompt(self, prompt: str | None, options: GenerationOptions | None = None) -> Ids:
+        """[CLS] and the prompt's tokens. Raises InputError for a prompt that cannot be, ConfigurationError for options
+        that cannot go on from it."""
+        ids = tuple(prompt_ids(self.tokenizer, prompt))
+        if options is not None:
+            self._check_options(options, len(ids))
+        return ids
+
+    def labels(self, labels: Labels | Sequence[str]) -> Labels:
+        """Labels as the tokenizer sees them. Raises InputError where none can be used."""
+        if isinstance(labels, Labels):
+            return labels
+        if isinstance(labels, str):
+            return Labels.of(self.tokenizer, labels)
+        return _labels(self.tokenizer, tuple(labels))
+
+    def top_k(self, top_k: int) -> int:
+        """How many labels to rank. Raises ConfigurationError for what is no number of them."""
+        if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
+            raise ConfigurationError(f"top_k must be a whole number of at least 1, not {top_k!r}")
+        return top_k
+
+    def _trie(self, labels: Labels) -> LabelTrie:
+        return _trie(labels.tokens, self.tokenizer.sep_id, self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.model.projection_norm.weight.device
+
+    def _lines(self, texts: Sequence[str], what: str, read: Callable[[str], Ids]) -> list[Ids | PicscribeError]:
+        """Each text as `read` makes tokens of it, or its error. Raises InputError for none, or a text for a list."""
+        if isinstance(texts, str) or not texts:
+            raise InputError(f"{what} must be a list of at least one text, not {texts!r}")
+        lines: list[Ids | PicscribeError] = []
+        for text in texts:
+            try:
+                lines.append(read(text))
+            except PicscribeError as error:
+                lines.append(error)
+        return lines
+
+    def _text(self, text: str, prompt: int) -> Ids:
+        """Tokens of a text, [SEP] last, that is scored after a prompt of so many."""
+        ids, most = self.tokenizer.encode(text), self.model.config.text_decoder.max_positions
+        if not ids or self.tokenizer.sep_id in ids:
+            raise InputError(f"the text {text!r} cannot be scored: it must hold a word, and no [SEP]")
+        if prompt + len(ids) + 1 > most:
+            raise InputError(
+                f"the text {text[:60]!r}… is {len(ids)} tokens after a prompt of {prompt}, but the model knows {most}"
+                " positions: shorten it"
+            )
+        return (*ids, self.tokenizer.sep_id)
+
+    def _check_options(self, options: GenerationOptions, prompt: int) -> None:
+        """Raise ConfigurationError for options that this network cannot follow after a prompt of so many tokens."""
+        decoder = self.model.config.text_decoder
+        if options.beams > decoder.vocabulary_size and not options.temperature:
+            raise ConfigurationError(
+                f"{options.beams} beams, but the vocabulary has only {decoder.vocabulary_size} words"
+            )
+        if prompt + options.max_new_tokens > decoder.max_positions:
+            raise ConfigurationError(
+                f"a prompt of {prompt} tokens and {options.max_new_tokens} new ones are more than the model's"
+                f" {decoder.max_positions} positions: ask for fewer new tokens"
+            )
+        _wording(self.tokenizer, options)
+
+    # What is computed
 
     @torch.inference_mode()
-    def caption(
-        self, pixels: torch.Tensor, prompts: Sequence[Sequence[Sequence[int]]], options: GenerationOptions
-    ) -> list[list[Caption] | PicscribeError]:
-        """What comes after each of the prompts of images of one shape, `pixels` (B, …)."""
-        most, longest = max(map(len, prompts)), max(len(prompt) for of_image in prompts for prompt in of_image)
-        room = room_for(min(QUESTIONS, most), longest, options.lines, options.max_new_tokens)
-        prefix = self.model.encode(self._on_device(pixels), room)
-        found: list[list[list[Hypothesis]]] = [[] for _ in prompts]
-        for start in range(0, most, QUESTIONS):
-            some = {place: p[start : start + QUESTIONS] for place, p in enumerate(prompts) if p[start:]}
-            images = torch.tensor(list(some), device=prefix.keys[0].device)
-            chosen = prefix if len(some) == len(prompts) else prefix.select(images)
-            answered = generate(self.model, chosen, list(some.values()), options, self._wording(options))
-            for place, of_image in zip(some, answered, strict=True):
-                found[place] += of_image
-        return [self._captions_of(*pair) for pair in zip(found, prompts, strict=True)]
+    def compute(self, items: Sequence[Prepared]) -> list[JobResult]:
+        """The results of tasks whose pixels have one shape; each different image is encoded once."""
+        rows, images = _distinct([item.pixels for item in items])
+        prefix = self.model.encode(self._on_device(torch.stack(images)), max(item.room for item in items))
+        groups: dict[Hashable, list[int]] = {}
+        for number, item in enumerate(items):
+            groups.setdefault(item.settings, []).append(number)
+        results: dict[int, JobResult] = {}
+        for numbers in groups.values():
+            # In the order of the images, so that lines about one image stand together.
+            numbers.sort(key=lambda number: rows[number])
+            lines = [
+                (rows[number], line)
+                for number in numbers
+                for line in items[number].lines
+                if not isinstance(line, PicscribeError)
+            ]
+            found = iter(self._apart(items[numbers[0]].settings, prefix, lines))
+            for number in numbers:
+                of_lines = [line if isinstance(line, PicscribeError) else next(found) for line in items[number].lines]
+                results[number] = self._result(items[number], of_lines)
+        return [results[number] for number in range(len(items))]
 
-    def _captions_of(
-        self, found: Sequence[Sequence[Hypothesis]], prompts: Sequence[Sequence[int]]
-    ) -> list[Caption] | PicscribeError:
+    def _apart(self, settings: object, prefix: ImagePrefix, lines: "list[tuple[int, Ids]]") -> list[Any]:
+        """A result for each line (which image, tokens): all together, or where that fails in halves, down to the line
+        whose error it is."""
+        if not lines:
+            return []
         try:
-            return [self._caption_of(*pair) for pair in zip(found, prompts, strict=True)]
+            if isinstance(settings, Writing):
+                return self._write(prefix, lines, settings.options)
+            if isinstance(settings, Scoring):
+                return self._score(prefix, lines, settings.prompt)
+            assert isinstance(settings, Choosing)
+            return self._choose(prefix, lines, settings)
+        except PicscribeError as error:
+            if len(lines) == 1:
+                return [error]
+        half = len(lines) // 2
+        return [found for part in (lines[:half], lines[half:]) for found in self._apart(settings, prefix, part)]
+
+    def _result(self, item: Prepared, of_lines: list[Any]) -> JobResult:
+        if isinstance(item.task, AskTask):
+            return cast(Answers, of_lines)
+        if isinstance(item.task, ScoreTask):
+            scores = zip(item.task.texts, of_lines, strict=True)
+            return [one if isinstance(one, PicscribeError) else replace(one, text=text) for text, one in scores]
+        (found,) = of_lines
+        if isinstance(item.task, ExplainTask) and isinstance(found, Caption):
+            return self._explain(item, found, item.task.method)
+        return cast(JobResult, found)
+
+    def _write(
+        self, prefix: ImagePrefix, lines: "list[tuple[int, Ids]]", options: GenerationOptions
+    ) -> list[Caption | PicscribeError]:
+        """What comes after each prompt, QUESTIONS of an image at a time."""
+        prompts: dict[int, list[Ids]] = {}
+        for row, prompt in lines:
+            prompts.setdefault(row, []).append(prompt)
+        found: dict[int, list[list[Hypothesis]]] = {row: [] for row in prompts}
+        for start in range(0, max(map(len, prompts.values())), QUESTIONS):
+            some = {row: p[start : start + QUESTIONS] for row, p in prompts.items() if p[start:]}
+            answered = generate(
+                self.model, _select(prefix, list(some)), list(some.values()), options, _wording(self.tokenizer, options)
+            )
+            for row, of_image in zip(some, answered, strict=True):
+                found[row] += of_image
+        hypotheses = (of_prompt for of_image in found.values() for of_prompt in of_image)
+        return [self._caption_of(of_prompt, prompt) for of_prompt, (_, prompt) in zip(hypotheses, lines, strict=True)]
+
+    def _score(self, prefix: ImagePrefix, lines: "list[tuple[int, Ids]]", prompt: Ids) -> list[TextScore]:
+        texts: dict[int, list[Ids]] = {}
+        for row, text in lines:
+            texts.setdefault(row, []).append(text)
+        scored = score_texts(self.model, _select(prefix, list(texts)), [prompt] * len(texts), list(texts.values()))
+        log_probs = (of_text for of_image in scored for of_text in of_image)
+        return [_text_score(text, of_text) for (_, text), of_text in zip(lines, log_probs, strict=True)]
+
+    def _choose(self, prefix: ImagePrefix, lines: "list[tuple[int, Ids]]", settings: Choosing) -> list[Classification]:
+        labels, trie, prompts = settings.labels, self._trie(settings.labels), [prompt for _, prompt in lines]
+        chosen = _select(prefix, [row for row, _ in lines])
+        if settings.top_k:
+            found = rank_labels(self.model, chosen, prompts, trie, settings.top_k, OPEN)
+            columns = (found.label.tolist(), found.log_likelihood.tolist(), found.probability().tolist())
+            rows: Iterator[tuple[list[int], list[float], list[float]]] = zip(*columns, strict=True)
+        else:
+            rows = self._choose_greedily(chosen, prompts, labels, trie)
+        return [
+            Classification(tuple(RankedLabel(labels.names[x], value, p) for x, value, p in zip(*row, strict=True)))
+            for row in rows
+        ]
+
+    def _choose_greedily(
+        self, prefix: ImagePrefix, prompts: Sequence[Sequence[int]], labels: Labels, trie: LabelTrie
+    ) -> Iterator[tuple[list[int], list[float], list[float]]]:
+        """For each image the number of its label, the log-likelihood, and no probability, a list each."""
+        chooser = GreedySearch(trie.longest, self.tokenizer.sep_id, len(prompts), self._device)
+        found = decode(self.model, prefix, [[p] for p in prompts], chooser, [continue_labels(trie)], trie.longest)
+        for (hypothesis,) in found:
+            yield [labels.tokens.index(hypothesis.tokens)], [hypothesis.score], [math.nan]
+
+    def _explain(self, item: Prepared, caption: Caption, method: Method) -> Explanation | PicscribeError:
+        """The words of a caption, and for each its map, (words, F, rows, columns)."""
+        if not caption.tokens:
+            return InputError("the caption holds no word to explain: ask for min_new_tokens=1")
+        (prompt,) = item.lines
+        assert not isinstance(prompt, PicscribeError)
+        try:
+            maps = explain(self.model, item.pixels, prompt, caption.tokens, method).cpu()
         except PicscribeError as error:
             return error
-
-    def explain(
-        self, pixels: torch.Tensor, prompt: Sequence[int], caption: Caption, method: Method
-    ) -> tuple[tuple[str, ...], torch.Tensor]:
-        """The words of a caption of one image or video, and for each its map, (words, F, rows, columns)."""
-        maps = explain(self.model, pixels, prompt, caption.tokens, method).cpu()
         words, joined = list[str](), list[list[torch.Tensor]]()
         for token, of_token in zip(caption.tokens, maps, strict=True):
             if joined and self.tokenizer.word_pieces[token]:
@@ -75,70 +305,8 @@ class Jobs:
             else:
                 words.append(self.tokenizer.vocabulary[token].removeprefix(CONTINUATION))
                 joined.append([of_token])
-        return tuple(words), torch.stack([torch.stack(parts).mean(0) for parts in joined])
-
-    @torch.inference_mode()
-    def classify(
-        self, pixels: torch.Tensor, prompts: Sequence[Sequence[int]], labels: Labels, trie: LabelTrie, top_k: int
-    ) -> list[Classification]:
-        """The classes of images of one shape; greedy where `top_k` is 0."""
-        prefix = self.model.encode(self._on_device(pixels), room_for(1, max(map(len, prompts)), 1, trie.longest))
-        if top_k:
-            found = rank_labels(self.model, prefix, prompts, trie, top_k, OPEN)
-            columns = (found.label.tolist(), found.log_likelihood.tolist(), found.probability().tolist())
-            rows: Iterable[Any] = zip(*columns, strict=True)
-        else:
-            rows = self._classify_greedily(prefix, prompts, labels, trie)
-        return [
-            Classification(tuple(RankedLabel(labels.names[x], value, p) for x, value, p in zip(*row, strict=True)))
-            for row in rows
-        ]
-
-    def _classify_greedily(
-        self, prefix: ImagePrefix, prompts: Sequence[Sequence[int]], labels: Labels, trie: LabelTrie
-    ) -> Iterator[Any]:
-        """For each image the number of its label, the log-likelihood, and no probability, a list each."""
-        device = prefix.keys[0].device
-        chooser = GreedySearch(trie.longest, self.tokenizer.sep_id, len(prompts), device)
-        found = decode(self.model, prefix, [[p] for p in prompts], chooser, [continue_labels(trie)], trie.longest)
-        for (hypothesis,) in found:
-            yield [labels.tokens.index(hypothesis.tokens)], [hypothesis.score], [math.nan]
-
-    @torch.inference_mode()
-    def score(
-        self, pixels: torch.Tensor, texts: Sequence[tuple[Sequence[str], Any]], prompt: Sequence[int]
-    ) -> list[list[TextScore]]:
-        """Scores of each image's texts, given as (texts, their ids with [SEP])."""
-        prefix = self.model.encode(self._on_device(pixels))
-        found = score_texts(self.model, prefix, [prompt] * len(pixels), [ids for _, ids in texts])
-        results = []
-        for (said, ids), of_image in zip(texts, found, strict=True):
-            rows = zip(said, ids, of_image, strict=True)
-            results.append(
-                [
-                    TextScore(text, math.fsum(values), math.exp(math.fsum(values) / len(values)), tokens[:-1], values)
-                    for text, tokens, values in rows
-                ]
-            )
-        return results
-
-    def prompts_of(self, questions: Sequence[str]) -> list[list[int]]:
-        """What questions begin a text with. Raises InputError for none, and for one that cannot be asked."""
-        if isinstance(questions, str) or not questions:
-            raise InputError(f"questions must be a list of at least one text, not {questions!r}")
-        return [prompt_ids(self.tokenizer, question) for question in questions]
-
-    def texts_of(self, texts: Sequence[str]) -> tuple[Sequence[str], list[tuple[int, ...]]]:
-        """Texts and their ids, [SEP] last. Raises InputError for what is no text or holds no word."""
-        if isinstance(texts, str) or not texts:
-            raise InputError(f"texts must be a list of at least one text, not {texts!r}")
-        results = []
-        for text in texts:
-            ids = self.tokenizer.encode(text)
-            if not ids or self.tokenizer.sep_id in ids:
-                raise InputError(f"the text {text!r} cannot be scored: it must hold a word, and no [SEP]")
-            results.append((*ids, self.tokenizer.sep_id))
-        return texts, results
+        of_words = torch.stack([torch.stack(parts).mean(0) for parts in joined])
+        return Explanation(caption, tuple(words), of_words.numpy(), self.preprocessing.images_of(item.pixels))
 
     def stream(self, pixels: torch.Tensor, prompt: Sequence[int], options: GenerationOptions) -> Iterator[str]:
         """What comes after the prompt of one image, (…, 3, height, width), piece by piece as it is found."""
@@ -146,7 +314,7 @@ class Jobs:
             room = room_for(1, len(prompt), options.lines, options.max_new_tokens)
             prefix = self.model.encode(self._on_device(pixels[None]), room)
         said, tokens = "", list[int]()
-        for token in stream(self.model, prefix, prompt, options, self._wording(options)):
+        for token in stream(self.model, prefix, prompt, options, _wording(self.tokenizer, options)):
             tokens.append(token)
             text = self._text_after(prompt, tokens)
             if text.startswith(said):
@@ -159,24 +327,9 @@ class Jobs:
             pixels = pixels.pin_memory()
         return pixels.to(norm.device, norm.dtype, non_blocking=True)
 
-    def _wording(self, options: GenerationOptions) -> Wording:
-        tokenizer = self.tokenizer
-        banned = [tokens for word in options.banned_words for tokens in tokenizer.spellings(word)]
-        if not options.required_words:
-            return Wording(tokenizer.never_written, banned)
-        required = [tokenizer.encode(word) for word in options.required_words]
-        for word, tokens in zip(options.required_words, required, strict=True):
-            if set(tokens) & {tokenizer.unk_id, *tokenizer.never_written}:
-                raise ConfigurationError(f"the required word {word!r} cannot be written with this model's vocabulary")
-        return Wording(tokenizer.never_written, banned, required, self._word_pieces)
-
-    @cached_property
-    def _word_pieces(self) -> torch.Tensor:
-        return torch.tensor(self.tokenizer.word_pieces)
-
-    def _caption_of(self, hypotheses: Sequence[Hypothesis], prompt: Sequence[int]) -> Caption:
+    def _caption_of(self, hypotheses: Sequence[Hypothesis], prompt: Sequence[int]) -> Caption | PicscribeError:
         if not hypotheses:
-            raise InputError("no caption fits the options: allow more words or a shorter caption")
+            return InputError("no caption fits the options: allow more words or a shorter caption")
         captions = tuple(
             Caption(self._text_after(prompt, h.tokens), h.score, h.confidence, h.tokens, h.log_probabilities)
             for h in hypotheses
@@ -188,3 +341,50 @@ class Jobs:
         before = self.tokenizer.decode(prompt)
         together = self.tokenizer.decode([*prompt, *tokens])
         return together[len(before) :].lstrip() if together.startswith(before) else self.tokenizer.decode(tokens)
+
+
+@lru_cache(maxsize=64)
+def _wording(tokenizer: Tokenizer, options: GenerationOptions) -> Wording:
+    """The words of options as tokens. Raises ConfigurationError for one that the vocabulary cannot write."""
+    banned = [tokens for word in options.banned_words for tokens in tokenizer.spellings(word)]
+    if not options.required_words:
+        return Wording(tokenizer.never_written, banned)
+    required = [tokenizer.encode(word) for word in options.required_words]
+    for word, tokens in zip(options.required_words, required, strict=True):
+        if set(tokens) & {tokenizer.unk_id, *tokenizer.never_written}:
+            raise ConfigurationError(f"the required word {word!r} cannot be written with this model's vocabulary")
+    return Wording(tokenizer.never_written, banned, required, torch.tensor(tokenizer.word_pieces))
+
+
+@lru_cache(maxsize=8)
+def _labels(tokenizer: Tokenizer, names: tuple[str, ...]) -> Labels:
+    return Labels.of(tokenizer, names)
+
+
+@lru_cache(maxsize=8)
+def _trie(tokens: tuple[Ids, ...], sep_id: int, device: torch.device) -> LabelTrie:
+    return LabelTrie.of(tokens, sep_id).to(device)
+
+
+def _text_score(ids: Ids, log_probs: tuple[float, ...]) -> TextScore:
+    total = math.fsum(log_probs)
+    return TextScore("", total, math.exp(total / len(log_probs)), ids[:-1], log_probs)
+
+
+def _distinct(pixels: Sequence[torch.Tensor]) -> tuple[list[int], list[torch.Tensor]]:
+    """For each image of one shape the number of its row, and the images of the rows, each different one once."""
+    seen: dict[bytes, int] = {}
+    rows, images = list[int](), list[torch.Tensor]()
+    for image in pixels:
+        row = seen.setdefault(image.numpy().tobytes(), len(images))
+        if row == len(images):
+            images.append(image)
+        rows.append(row)
+    return rows, images
+
+
+def _select(prefix: ImagePrefix, rows: Sequence[int]) -> ImagePrefix:
+    """The prefix of these rows; of all of them in order without a copy."""
+    if list(rows) == list(range(len(prefix))):
+        return prefix
+    return prefix.select(torch.tensor(rows, device=prefix.keys[0].device))

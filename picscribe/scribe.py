@@ -1,46 +1,84 @@
-"""A loaded checkpoint that turns photos and videos into words: the Python API."""
+"""A loaded checkpoint that turns photos and videos into words: the Python API.
+
+Every job comes in three forms, which are one loop underneath: for one image or a list (`caption`), for any number of
+images, one after the other (`captions`), and as a task among others of any kind (`CaptionTask`, `Scribe.run`).
+`errors="return"` puts an error in the place of what cannot be used, so that the rest goes on.
+"""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, cast, overload
 
+import numpy as np
 import torch
 
 from picscribe import checkpoints
 from picscribe.batches import Batches, fitting_batch_size
 from picscribe.checkpoints.checkpoint import Checkpoint
-from picscribe.errors import ConfigurationError, InputError, PicscribeError
-from picscribe.generation import GenerationOptions
+from picscribe.errors import ConfigurationError, PicscribeError
+from picscribe.generation import GenerationOptions, OptionFields
 from picscribe.generation.explanation import Method
-from picscribe.generation.label_trie import LabelTrie
 from picscribe.jobs import Jobs
-from picscribe.media.frames import pixels_of
-from picscribe.media.images import ImageSource
 from picscribe.media.preprocessing import Preprocessing, resized
-from picscribe.media.video import Video
 from picscribe.model import Git
-from picscribe.results import Caption, Explanation, TextScore
+from picscribe.results import Caption, Classification, Explanation, TextScore
+from picscribe.tasks import AskTask, CaptionTask, ClassifyTask, ExplainTask, Image, ScoreTask, Task
 from picscribe.text.labels import Labels
-from picscribe.text.prompts import prompt_ids
 from picscribe.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 BATCH = 16
 """Images computed at a time on a CPU, unless told otherwise."""
 
-Image: TypeAlias = ImageSource | torch.Tensor | Video
-"""What can be captioned: whatever `open_image` opens, pixels that `Scribe.pixels` made of it, or a `Video`.
+Raise: TypeAlias = Literal["raise"]
+Return: TypeAlias = Literal["return"]
+Given: TypeAlias = Image | PicscribeError
+"""An image, or the error that stands for one that could not be got."""
 
-A checkpoint for videos takes files with videos and animations as they are."""
-
-Errors: TypeAlias = Literal["raise", "return"]
 Result = TypeVar("Result")
 
 
+class SearchArguments(OptionFields, total=False):
+    """How to search: an object, or single options by name, which win over it."""
+
+    options: GenerationOptions | None
+
+
+class CaptionArguments(SearchArguments, total=False):
+    """What `caption` and `captions` take besides images."""
+
+    prompt: str | None
+    batch_size: int | None
+
+
+class AnswerArguments(SearchArguments, total=False):
+    """What `answers` takes besides images and questions."""
+
+    batch_size: int | None
+
+
+class ClassifyArguments(TypedDict, total=False):
+    """What `classify` and `classifications` take besides images and labels."""
+
+    top_k: int
+    exact: bool
+    prompt: str | None
+    batch_size: int | None
+
+
+class ScoreArguments(TypedDict, total=False):
+    """What `scores` takes besides images and texts."""
+
+    prompt: str | None
+    batch_size: int | None
+
+
 class Scribe:
-    """A checkpoint ready for use; make one with `picscribe.load`."""
+    """A checkpoint ready for use, from any number of threads; make one with `picscribe.load`."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
@@ -66,50 +104,103 @@ class Scribe:
         """Images to pixels."""
         return self.checkpoint.preprocessing
 
+    # The loop that every job goes through
+
+    @overload
+    def run(
+        self,
+        tasks: Iterable[Task[Result]],
+        *,
+        batch_size: int | None = None,
+        errors: Raise = "raise",
+        cancelled: Callable[[int], bool] | None = None,
+        finished: Callable[[int, Result | PicscribeError], None] | None = None,
+    ) -> Iterator[Result]: ...
+
+    @overload
+    def run(
+        self,
+        tasks: Iterable[Task[Result]],
+        *,
+        batch_size: int | None = None,
+        errors: Return,
+        cancelled: Callable[[int], bool] | None = None,
+        finished: Callable[[int, Result | PicscribeError], None] | None = None,
+    ) -> Iterator[Result | PicscribeError]: ...
+
+    def run(
+        self,
+        tasks: Iterable[Task[Result]],
+        *,
+        batch_size: int | None = None,
+        errors: Raise | Return = "raise",
+        cancelled: Callable[[int], bool] | None = None,
+        finished: Callable[[int, Result | PicscribeError], None] | None = None,
+    ) -> Iterator[Result] | Iterator[Result | PicscribeError]:
+        """Do tasks of any kinds, however many: their results come in order, as soon as a batch is done.
+
+        Within a batch each different image is encoded once, and what can be computed together is. Images of the next
+        batch are opened in threads meanwhile, so one given as an array or Pillow image must stay as it is until its
+        result comes; one that cannot be used leaves no hole in a batch. Streams are read as tasks are drawn, by the
+        caller's thread. Close the iterator, or go through it to its end, for the threads to end.
+
+        batch_size: images computed at a time; by default 16, on a GPU as many as its memory holds.
+        errors: "return" puts the error of a task that cannot be done in its place, and the error of a single question
+            or text in the place of its answer or score; "raise" raises the first.
+        cancelled: asked with the task's number before its image is opened and before it is computed, also from other
+            threads; where it says True, the task's result is a `Cancelled` error.
+        finished: called with a task's number and its result, or error, as soon as that is known, which may be before
+            the results of tasks before it.
+        """
+        _check_errors(errors)
+        return self._run(tasks, self._checked(batch_size, None), errors, cancelled, finished)
+
+    def _run(
+        self,
+        tasks: Iterable[Task[Result]],
+        batch_size: int,
+        errors: Raise | Return,
+        cancelled: Callable[[int], bool] | None = None,
+        finished: Callable[[int, Result | PicscribeError], None] | None = None,
+    ) -> Iterator[Result]:
+        batches = Batches(self._jobs, batch_size, cancelled, cast("Callable[[int, object], None]", finished))
+        for result in batches.run(tasks):
+            if errors == "raise":
+                for one in result if isinstance(result, list) else [result]:
+                    if isinstance(one, PicscribeError):
+                        raise one
+            yield cast(Result, result)
+
+    def _checked(self, batch_size: int | None, options: GenerationOptions | None) -> int:
+        if batch_size is None:
+            return self.fitting_batch_size(options)
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+            raise ConfigurationError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+        return batch_size
+
+    # Captions. A text is one image, though to a type checker it is a sequence of texts as well: hence the ignores.
+
+    @overload
+    def caption(self, images: Given, *, errors: Raise = "raise", **how: "Unpack[CaptionArguments]") -> Caption: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def caption(  # type: ignore[overload-overlap]
+        self, images: Given, *, errors: Return, **how: "Unpack[CaptionArguments]"
+    ) -> Caption | PicscribeError: ...
+
     @overload
     def caption(
-        self,
-        images: Sequence[Image | PicscribeError],
-        *,
-        prompt: str | None = None,
-        options: GenerationOptions | None = None,
-        batch_size: int | None = None,
-        errors: Literal["raise"] = "raise",
-        **fields: Any,
+        self, images: Sequence[Given], *, errors: Raise = "raise", **how: "Unpack[CaptionArguments]"
     ) -> list[Caption]: ...
 
     @overload
     def caption(
-        self,
-        images: Sequence[Image | PicscribeError],
-        *,
-        prompt: str | None = None,
-        options: GenerationOptions | None = None,
-        batch_size: int | None = None,
-        errors: Literal["return"],
-        **fields: Any,
+        self, images: Sequence[Given], *, errors: Return, **how: "Unpack[CaptionArguments]"
     ) -> list[Caption | PicscribeError]: ...
 
-    @overload
     def caption(
-        self,
-        images: Image,
-        *,
-        prompt: str | None = None,
-        options: GenerationOptions | None = None,
-        **fields: Any,
-    ) -> Caption: ...
-
-    def caption(
-        self,
-        images: Any,
-        *,
-        prompt: str | None = None,
-        options: GenerationOptions | None = None,
-        batch_size: int | None = None,
-        errors: Any = "raise",
-        **fields: Any,
-    ) -> Any:
+        self, images: Given | Sequence[Given], *, errors: Raise | Return = "raise", **how: "Unpack[CaptionArguments]"
+    ) -> Caption | PicscribeError | list[Caption] | list[Caption | PicscribeError]:
         """Caption an image, or each of a list: path, bytes, stream, PIL image, numpy array or pixels (see `Image`).
 
         prompt: words that the caption goes on from; `Caption.text` is what comes after them.
@@ -120,103 +211,150 @@ class Scribe:
 
         Raises InputError for an image that cannot be used, ConfigurationError for options that cannot.
         """
-        many = isinstance(images, list | tuple)
-        given: Any = images if many else [images]
-        results = list(
-            self.captions(given, prompt=prompt, options=options, batch_size=batch_size, errors=errors, **fields)
-        )
-        return results if many else results[0]
+        results = list(self.captions(_listed(images), errors=cast(Return, errors), **how))
+        return results if _several(images) else results[0]
 
     @overload
     def captions(
-        self,
-        images: Iterable[Image | PicscribeError],
-        *,
-        prompt: str | None = None,
-        options: GenerationOptions | None = None,
-        batch_size: int | None = None,
-        errors: Literal["raise"] = "raise",
-        **fields: Any,
+        self, images: Iterable[Given], *, errors: Raise = "raise", **how: "Unpack[CaptionArguments]"
     ) -> Iterator[Caption]: ...
 
     @overload
     def captions(
-        self,
-        images: Iterable[Image | PicscribeError],
-        *,
-        prompt: str | None = None,
-        options: GenerationOptions | None = None,
-        batch_size: int | None = None,
-        errors: Literal["return"],
-        **fields: Any,
+        self, images: Iterable[Given], *, errors: Return, **how: "Unpack[CaptionArguments]"
     ) -> Iterator[Caption | PicscribeError]: ...
 
     def captions(
         self,
-        images: Iterable[Image | PicscribeError],
+        images: Iterable[Given],
         *,
         prompt: str | None = None,
         options: GenerationOptions | None = None,
         batch_size: int | None = None,
-        errors: Literal["raise", "return"] = "raise",
-        **fields: Any,
-    ) -> Iterator[Any]:
-        """Caption images one after the other, however many: captions come in order, as soon as a batch is done.
+        errors: Raise | Return = "raise",
+        **fields: "Unpack[OptionFields]",
+    ) -> Iterator[Caption] | Iterator[Caption | PicscribeError]:
+        """Caption images one after the other, however many, as `run` does tasks.
 
-        Images of the next batch are opened in threads meanwhile, so one given as an array or Pillow image must stay as
-        it is until its caption comes; one that cannot be used leaves no hole in a batch. Streams are read as they are
-        drawn, by the caller's thread. An error among the images stands for one that could not be got.
-        Arguments and errors are those of `caption`; options are checked at once, images as their turn comes.
+        An error among the images stands for one that could not be got. Arguments and errors are those of `caption`;
+        options are checked at once, images as their turn comes.
         """
-        chosen, ids = GenerationOptions.choose(options, fields), prompt_ids(self.tokenizer, prompt)
-        tasks = ((image, [ids]) for image in images)
-        found = self._each(tasks, partial(self._jobs.caption, options=chosen), batch_size, errors, chosen)
-        return (one if isinstance(one, PicscribeError) else one[0] for one in found)
+        _check_errors(errors)
+        chosen = GenerationOptions.choose(options, fields)
+        self._jobs.prompt(prompt, chosen)
+        tasks = (CaptionTask(image, prompt, chosen) for image in _each(images))
+        return self._run(tasks, self._checked(batch_size, chosen), errors)
+
+    # Questions
+
+    @overload
+    def ask(
+        self, image: Image, questions: Sequence[str], *, errors: Raise = "raise", **how: "Unpack[SearchArguments]"
+    ) -> list[Caption]: ...
+
+    @overload
+    def ask(
+        self, image: Image, questions: Sequence[str], *, errors: Return, **how: "Unpack[SearchArguments]"
+    ) -> list[Caption | PicscribeError]: ...
 
     def ask(
         self,
         image: Image,
         questions: Sequence[str],
         *,
-        options: GenerationOptions | None = None,
-        **fields: Any,
-    ) -> list[Caption]:
+        errors: Raise | Return = "raise",
+        **how: "Unpack[SearchArguments]",
+    ) -> list[Caption] | list[Caption | PicscribeError]:
         """Answer each question about one image, which is encoded once for all of them; options as in `caption`.
 
+        errors: "return" puts the error of a question that cannot be asked in its place.
         Raises InputError for an image that cannot be used, ConfigurationError for options that cannot.
         """
-        return list(next(self.answers([(image, questions)], options=options, **fields)))
+        (answers,) = self.answers([(image, questions)], errors=cast(Return, errors), **how)
+        if isinstance(answers, PicscribeError):
+            raise answers
+        return answers
+
+    @overload
+    def answers(
+        self,
+        asked: Iterable[tuple[Given, Sequence[str]]],
+        *,
+        errors: Raise = "raise",
+        **how: "Unpack[AnswerArguments]",
+    ) -> Iterator[list[Caption]]: ...
+
+    @overload
+    def answers(
+        self, asked: Iterable[tuple[Given, Sequence[str]]], *, errors: Return, **how: "Unpack[AnswerArguments]"
+    ) -> Iterator[list[Caption | PicscribeError] | PicscribeError]: ...
 
     def answers(
         self,
-        asked: Iterable[tuple[Image | PicscribeError, Sequence[str]]],
+        asked: Iterable[tuple[Given, Sequence[str]]],
         *,
         options: GenerationOptions | None = None,
         batch_size: int | None = None,
-        errors: Errors = "raise",
-        **fields: Any,
-    ) -> Iterator[Any]:
+        errors: Raise | Return = "raise",
+        **fields: "Unpack[OptionFields]",
+    ) -> Iterator[list[Caption]] | Iterator[list[Caption | PicscribeError] | PicscribeError]:
         """Answer questions about images, `asked` (image, its questions), however many: a list of answers an image.
 
         Each image is encoded once, and images with their questions, however many and long, are answered together as
-        one by one. With errors="return" the error of an image, or of its questions, comes in place of its list.
-        Other arguments and errors are those of `captions`.
+        one by one. With errors="return" the error of a question comes in its place in the list, that of an image in
+        place of the list. Other arguments and errors are those of `captions`.
         """
+        _check_errors(errors)
         chosen = GenerationOptions.choose(options, fields)
-        tasks = _tasks(asked, self._jobs.prompts_of)
-        return self._each(tasks, partial(self._jobs.caption, options=chosen), batch_size, errors, chosen)
+        self._jobs.prompt(None, chosen)
+        tasks = (AskTask(image, questions, chosen) for image, questions in asked)
+        return self._run(tasks, self._checked(batch_size, chosen), errors)
+
+    # Classes
+
+    @overload
+    def classify(  # type: ignore[overload-overlap]
+        self,
+        images: Given,
+        labels: Labels | Sequence[str],
+        *,
+        errors: Raise = "raise",
+        **how: "Unpack[ClassifyArguments]",
+    ) -> Classification: ...
+
+    @overload
+    def classify(  # type: ignore[overload-overlap]
+        self, images: Given, labels: Labels | Sequence[str], *, errors: Return, **how: "Unpack[ClassifyArguments]"
+    ) -> Classification | PicscribeError: ...
+
+    @overload
+    def classify(
+        self,
+        images: Sequence[Given],
+        labels: Labels | Sequence[str],
+        *,
+        errors: Raise = "raise",
+        **how: "Unpack[ClassifyArguments]",
+    ) -> list[Classification]: ...
+
+    @overload
+    def classify(
+        self,
+        images: Sequence[Given],
+        labels: Labels | Sequence[str],
+        *,
+        errors: Return,
+        **how: "Unpack[ClassifyArguments]",
+    ) -> list[Classification | PicscribeError]: ...
 
     def classify(
         self,
-        images: Image | Sequence[Image | PicscribeError],
+        images: Given | Sequence[Given],
         labels: Labels | Sequence[str],
         *,
-        top_k: int = 5,
-        exact: bool = True,
-        prompt: str | None = None,
-        batch_size: int | None = None,
-        errors: Errors = "raise",
-    ) -> Any:
+        errors: Raise | Return = "raise",
+        **how: "Unpack[ClassifyArguments]",
+    ) -> Classification | PicscribeError | list[Classification] | list[Classification | PicscribeError]:
         """The class of an image, or of each of a list, among `labels`: generation that can write nothing else.
 
         exact: the `top_k` likeliest labels, best first, common beginnings computed once, with probabilities among all
@@ -225,63 +363,108 @@ class Scribe:
         `Labels.of(scribe.tokenizer, names).notes` tells what is odd about labels, and which are left out.
         Raises InputError for an image or labels that cannot be used.
         """
-        many = isinstance(images, list | tuple)
-        given: Any = images if many else [images]
-        settings: dict[str, Any] = {"top_k": top_k, "exact": exact, "prompt": prompt, "batch_size": batch_size}
-        results = list(self.classifications(given, labels, errors=errors, **settings))
-        return results if many else results[0]
+        results = list(self.classifications(_listed(images), labels, errors=cast(Return, errors), **how))
+        return results if _several(images) else results[0]
+
+    @overload
+    def classifications(
+        self,
+        images: Iterable[Given],
+        labels: Labels | Sequence[str],
+        *,
+        errors: Raise = "raise",
+        **how: "Unpack[ClassifyArguments]",
+    ) -> Iterator[Classification]: ...
+
+    @overload
+    def classifications(
+        self,
+        images: Iterable[Given],
+        labels: Labels | Sequence[str],
+        *,
+        errors: Return,
+        **how: "Unpack[ClassifyArguments]",
+    ) -> Iterator[Classification | PicscribeError]: ...
 
     def classifications(
         self,
-        images: Iterable[Image | PicscribeError],
+        images: Iterable[Given],
         labels: Labels | Sequence[str],
         *,
         top_k: int = 5,
         exact: bool = True,
         prompt: str | None = None,
         batch_size: int | None = None,
-        errors: Errors = "raise",
-    ) -> Iterator[Any]:
+        errors: Raise | Return = "raise",
+    ) -> Iterator[Classification] | Iterator[Classification | PicscribeError]:
         """`classify` for images, however many, one after the other."""
-        if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
-            raise ConfigurationError(f"top_k must be a whole number of at least 1, not {top_k!r}")
-        named = labels if isinstance(labels, Labels) else Labels.of(self.tokenizer, labels)
-        trie = LabelTrie.of(named.tokens, self.tokenizer.sep_id)
-        ids = prompt_ids(self.tokenizer, prompt)
-        compute = partial(self._jobs.classify, labels=named, trie=trie, top_k=top_k if exact else 0)
-        return self._each(((image, ids) for image in images), compute, batch_size, errors)
+        _check_errors(errors)
+        named, few = self._jobs.labels(labels), self._jobs.top_k(top_k)
+        self._jobs.prompt(prompt)
+        tasks = (ClassifyTask(image, named, few, prompt, exact) for image in _each(images))
+        return self._run(tasks, self._checked(batch_size, None), errors)
+
+    # Scores
+
+    @overload
+    def score(
+        self, image: Image, texts: Sequence[str], *, prompt: str | None = None, errors: Raise = "raise"
+    ) -> list[TextScore]: ...
+
+    @overload
+    def score(
+        self, image: Image, texts: Sequence[str], *, prompt: str | None = None, errors: Return
+    ) -> list[TextScore | PicscribeError]: ...
 
     def score(
-        self,
-        image: Image,
-        texts: Sequence[str],
-        *,
-        prompt: str | None = None,
-    ) -> list[TextScore]:
+        self, image: Image, texts: Sequence[str], *, prompt: str | None = None, errors: Raise | Return = "raise"
+    ) -> list[TextScore] | list[TextScore | PicscribeError]:
         """How likely each of `texts` is for one image, which is encoded once for all of them.
 
+        errors: "return" puts the error of a text that cannot be scored in its place.
         Raises InputError for an image or a text that cannot be used.
         """
-        return list(next(self.scores([(image, texts)], prompt=prompt)))
+        (scores,) = self.scores([(image, texts)], prompt=prompt, errors=cast(Return, errors))
+        if isinstance(scores, PicscribeError):
+            raise scores
+        return scores
+
+    @overload
+    def scores(
+        self, pairs: Iterable[tuple[Given, Sequence[str]]], *, errors: Raise = "raise", **how: "Unpack[ScoreArguments]"
+    ) -> Iterator[list[TextScore]]: ...
+
+    @overload
+    def scores(
+        self, pairs: Iterable[tuple[Given, Sequence[str]]], *, errors: Return, **how: "Unpack[ScoreArguments]"
+    ) -> Iterator[list[TextScore | PicscribeError] | PicscribeError]: ...
 
     def scores(
         self,
-        pairs: Iterable[tuple[Image | PicscribeError, Sequence[str]]],
+        pairs: Iterable[tuple[Given, Sequence[str]]],
         *,
         prompt: str | None = None,
         batch_size: int | None = None,
-        errors: Errors = "raise",
-    ) -> Iterator[Any]:
+        errors: Raise | Return = "raise",
+    ) -> Iterator[list[TextScore]] | Iterator[list[TextScore | PicscribeError] | PicscribeError]:
         """`score` for images with their texts, `pairs` (image, texts), however many: a list of scores an image.
 
-        With errors="return" the error of an image, or of its texts, comes in place of its list.
+        With errors="return" the error of a text comes in its place in the list, that of an image in place of the list.
         """
-        ids = prompt_ids(self.tokenizer, prompt)
-        tasks = _tasks(pairs, self._jobs.texts_of)
-        return self._each(tasks, partial(self._jobs.score, prompt=ids), batch_size, errors)
+        _check_errors(errors)
+        self._jobs.prompt(prompt)
+        tasks = (ScoreTask(image, texts, prompt) for image, texts in pairs)
+        return self._run(tasks, self._checked(batch_size, None), errors)
+
+    # One image at a time
 
     def stream(
-        self, image: Image, *, prompt: str | None = None, options: GenerationOptions | None = None, **fields: Any
+        self,
+        image: Image,
+        *,
+        prompt: str | None = None,
+        options: GenerationOptions | None = None,
+        **fields: "Unpack[OptionFields]",
     ) -> Iterator[str]:
         """The caption of one image as it is written, piece by piece; joined, the caption of greedy search or sampling.
 
@@ -289,8 +472,8 @@ class Scribe:
         """
         if options is None and "temperature" not in fields:
             fields = {"beams": 1, **fields}
-        chosen, ids = GenerationOptions.choose(options, fields), prompt_ids(self.tokenizer, prompt)
-        return self._jobs.stream(self.pixels(image), ids, chosen)
+        chosen = GenerationOptions.choose(options, fields)
+        return self._jobs.stream(self.pixels(image), self._jobs.prompt(prompt, chosen), chosen)
 
     def explain(
         self,
@@ -299,26 +482,23 @@ class Scribe:
         prompt: str | None = None,
         method: Method = "gradient",
         options: GenerationOptions | None = None,
-        **fields: Any,
+        **fields: "Unpack[OptionFields]",
     ) -> Explanation:
         """Caption an image or video, and show where the network looked for each word.
 
         method: "gradient", attention times its gradient, or "rollout", attention alone; see `generation.explanation`.
         Other arguments and errors are those of `caption`; ConfigurationError also for gradients of int8 weights.
         """
-        pixels, ids = self.pixels(image), prompt_ids(self.tokenizer, prompt)
-        caption = self.caption(pixels, prompt=prompt, options=options, **fields)
-        if not caption.tokens:
-            raise InputError("the caption holds no word to explain: ask for min_new_tokens=1")
-        words, maps = self._jobs.explain(pixels, ids, caption, method)
-        return Explanation(caption, words, maps.numpy(), self.preprocessing.images_of(pixels))
+        task = ExplainTask(image, prompt, method, GenerationOptions.choose(options, fields))
+        (explanation,) = self.run([task])
+        return explanation
 
     def pixels(self, image: Image) -> torch.Tensor:
         """What the network is given of an image, (3, height, width), or of a video, (F, 3, height, width).
 
         Raises InputError for one that cannot be used.
         """
-        return pixels_of(image, self.preprocessing, self.model.config.frames, self.name)
+        return self._jobs.pixels(image)
 
     def fitting_batch_size(self, options: GenerationOptions | None = None) -> int:
         """Images computed at a time unless told otherwise: 16 on a CPU, on a GPU as many as its free memory holds."""
@@ -330,41 +510,33 @@ class Scribe:
         def peak(images: int) -> int:
             torch.cuda.reset_peak_memory_stats(device)
             before = torch.cuda.memory_allocated(device)
-            self._jobs.caption(torch.zeros((images, 3, size, size)), [[[self.tokenizer.cls_id]]] * images, chosen)
+            task = CaptionTask(torch.zeros((3, size, size)), None, chosen)
+            self._jobs.compute([self._jobs.prepare(task, torch.rand((3, size, size))) for _ in range(images)])
             return torch.cuda.max_memory_allocated(device) - before
 
         return fitting_batch_size(peak, torch.cuda.mem_get_info(device)[0])
 
-    def _each(
-        self,
-        tasks: Iterable[tuple[Any, Any]],
-        compute: Any,
-        batch_size: int | None,
-        errors: Errors,
-        options: GenerationOptions | None = None,
-    ) -> Iterator[Any]:
-        if errors not in ("raise", "return"):
-            raise ConfigurationError(f"errors must be 'raise' or 'return', not {errors!r}")
-        if batch_size is None:
-            batch_size = self.fitting_batch_size(options)
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-            raise ConfigurationError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
-        return self._raising(Batches(self.pixels, compute, batch_size).run(tasks), errors)
 
-    def _raising(self, results: Iterator[Result | PicscribeError], errors: Errors) -> Iterator[Result | PicscribeError]:
-        for result in results:
-            if errors == "raise" and isinstance(result, PicscribeError):
-                raise result
-            yield result
+def _several(images: object) -> bool:
+    return isinstance(images, list | tuple)
 
 
-def _tasks(given: Iterable[tuple[Any, Any]], read: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
-    """Images with what `read` makes of what is given beside them, or with the error that it raises in their place."""
-    for image, beside in given:
-        try:
-            yield image, read(beside)
-        except PicscribeError as error:
-            yield error, None
+def _listed(images: Given | Sequence[Given]) -> Sequence[Given]:
+    return cast("Sequence[Given]", images) if _several(images) else [cast(Given, images)]
+
+
+def _each(images: Iterable[Given]) -> Iterable[Given]:
+    """The images. Raises ConfigurationError for one image where many are wanted: a text would go by its letters."""
+    one = str | bytes | bytearray | memoryview | torch.Tensor | np.ndarray
+    if isinstance(images, one) or hasattr(images, "read") or not hasattr(images, "__iter__"):
+        kind = type(images).__name__
+        raise ConfigurationError(f"images must be a list or other iterable, not one image ({kind}): put it in []")
+    return images
+
+
+def _check_errors(errors: object) -> None:
+    if errors not in ("raise", "return"):
+        raise ConfigurationError(f"errors must be 'raise' or 'return', not {errors!r}")
 
 
 def load(

@@ -119,14 +119,7 @@ def _answers(
     pairs = ((source(group[0].image), [question.text for question in group]) for group in groups)
     found = scribe.answers(pairs, options=options, batch_size=batch_size, errors="return")
     for group, answers in zip(groups, found, strict=True):
-        if isinstance(answers, PicscribeError) and len(group) > 1:
-            # One question that cannot be asked must not take the others about its image with it.
-            alone = ((source(question.image), [question.text]) for question in group)
-            answers = [
-                one if isinstance(one, PicscribeError) else one[0]
-                for one in scribe.answers(alone, options=options, errors="return")
-            ]
-        each = [answers] if isinstance(answers, PicscribeError) else answers
+        each = [answers] * len(group) if isinstance(answers, PicscribeError) else answers
         yield from zip(group, each, strict=True)
 
 

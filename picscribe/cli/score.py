@@ -102,14 +102,7 @@ def _scores(
     given = ((source_of(group[0].image), [pair.text for pair in group]) for group in groups)
     found = scribe.scores(given, prompt=prompt, batch_size=batch_size, errors="return")
     for group, results in zip(groups, found, strict=True):
-        if isinstance(results, PicscribeError) and len(group) > 1:
-            # One text that cannot be scored must not take the others of its image with it.
-            alone = ((pair.image, [pair.text]) for pair in group)
-            results = [
-                one if isinstance(one, PicscribeError) else one[0]
-                for one in scribe.scores(alone, prompt=prompt, errors="return")
-            ]
-        each = [results] if isinstance(results, PicscribeError) else results
+        each = [results] * len(group) if isinstance(results, PicscribeError) else results
         yield from zip(group, each, strict=True)
 
 

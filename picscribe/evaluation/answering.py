@@ -79,15 +79,9 @@ def _caption(
 def _ask(
     scribe: "Scribe", batch: Batch, photo: "Tensor | PicscribeError", options: "GenerationOptions"
 ) -> list[Answer]:
-    try:
-        if isinstance(photo, PicscribeError):
-            raise photo
-        answers = scribe.ask(photo, [example.question for example in batch], options=options)
-    except PicscribeError as error:
-        # One question that cannot be asked must not take the others about its image with it.
-        if len(batch) == 1:
-            return [_answer(batch[0], error)]
-        return [answer for example in batch for answer in _ask(scribe, (example,), photo, options)]
+    if isinstance(photo, PicscribeError):
+        return [_answer(example, photo) for example in batch]
+    answers = scribe.ask(photo, [example.question for example in batch], options=options, errors="return")
     return [_answer(example, answer) for example, answer in zip(batch, answers, strict=True)]
 
 

@@ -6,7 +6,7 @@ ended, `constraints` forbids tokens.
 """
 
 from picscribe.generation.hypothesis import Hypothesis
-from picscribe.generation.options import GenerationOptions
+from picscribe.generation.options import GenerationOptions, OptionFields
 from picscribe.generation.searching import Wording, generate, stream
 
-__all__ = ["GenerationOptions", "Hypothesis", "Wording", "generate", "stream"]
+__all__ = ["GenerationOptions", "Hypothesis", "OptionFields", "Wording", "generate", "stream"]

@@ -1,12 +1,37 @@
 """What to generate, as one frozen object that command line, server and bulk captioning all build."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from picscribe.errors import ConfigurationError
 
 Scoring = Literal["git", "transformers"]
 MOST_BEAMS = 256
+
+
+class OptionFields(TypedDict, total=False):
+    """The fields of `GenerationOptions` as they may be given by name."""
+
+    beams: int
+    max_new_tokens: int
+    min_new_tokens: int
+    num_captions: int
+    length_penalty: float
+    scoring: Scoring
+    no_repeat_ngram: int
+    no_immediate_repeat: bool
+    banned_words: Sequence[str]
+    special_tokens: bool
+    required_words: Sequence[str]
+    repetition_penalty: float
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+    own_draws: bool
+    beam_groups: int
+    diversity_penalty: float
 
 
 @dataclass(frozen=True)
@@ -133,7 +158,7 @@ class GenerationOptions:
         return tuple(field.name for field in fields(cls))
 
     @classmethod
-    def choose(cls, options: "GenerationOptions | None", fields: dict[str, Any]) -> "GenerationOptions":
+    def choose(cls, options: "GenerationOptions | None", fields: Mapping[str, Any]) -> "GenerationOptions":
         """`options`, or the defaults, with `fields` on top. Raises ConfigurationError for a name that is none."""
         if options is not None and not isinstance(options, cls):
             raise ConfigurationError(f"options must be a GenerationOptions, not {type(options).__name__}")
