@@ -205,11 +205,6 @@ def test_every_file_says_what_it_is_for() -> None:
     assert silent == []
 
 
-def test_no_source_file_is_too_long() -> None:
-    lengths = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in (ROOT / "picscribe").rglob("*.py")}
-    assert {file.name: lines for file, lines in lengths.items() if lines > 400} == {}
-
-
 def test_the_console_script_is_the_command_line() -> None:
     (script,) = [entry for entry in entry_points(group="console_scripts") if entry.name == "picscribe"]
     assert script.value == "picscribe.cli.main:main"
