@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from picscribe import checkpoints
+from picscribe.acceleration.forking import survive_forks
 from picscribe.batches import Batches, fitting_batch_size
 from picscribe.checkpoints.checkpoint import Checkpoint
 from picscribe.errors import ConfigurationError, PicscribeError
@@ -75,6 +76,9 @@ class ScoreArguments(TypedDict, total=False):
 
     prompt: str | None
     batch_size: int | None
+
+
+survive_forks()
 
 
 class Scribe:

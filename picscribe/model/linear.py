@@ -135,8 +135,10 @@ class Linear(nn.Linear):
     def __getstate__(self) -> dict[str, Any]:
         # A copy packs its own: oneDNN's layout can be neither copied nor pickled.
         state = {**self.__dict__, "packed": None, "packed_tail": None}
+        state.pop("pickled", None)
         if self.weight.is_mkldnn:
-            dense = nn.Parameter(self.weight.detach().to_dense())
+            # Kept here: a process that is being started by `spawn` shares this memory.
+            dense = self.__dict__["pickled"] = nn.Parameter(self.weight.detach().to_dense())
             state["_parameters"] = {**self._parameters, "weight": dense}
         return state
 
