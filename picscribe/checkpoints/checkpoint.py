@@ -26,15 +26,23 @@ class Checkpoint:
         return isinstance(self.model.text_decoder.output, Int8Linear)
 
 
+PADDINGS = (8, 16, 32, 64, 128, 256)
+"""What trainers pad the rows of a vocabulary to a multiple of."""
+
+
+def padding_rows(rows: int, words: int) -> int:
+    """How many of a network's vocabulary rows are padding beyond `words`; 0 where they cannot be that."""
+    beyond = rows - words
+    return beyond if any(0 < beyond < multiple and rows % multiple == 0 for multiple in PADDINGS) else 0
+
+
 def vocabulary_problems(config: GitConfig, tokenizer: Tokenizer) -> list[str]:
     """Where a model and a tokenizer do not speak the same vocabulary, a sentence each."""
     decoder = config.text_decoder
     problems = []
-    if tokenizer.vocabulary_size != decoder.vocabulary_size:
-        problems.append(
-            f"the tokenizer has {tokenizer.vocabulary_size} words, the model {decoder.vocabulary_size}: "
-            "they belong to different models"
-        )
+    rows, words = decoder.vocabulary_size, tokenizer.vocabulary_size
+    if rows != words and not padding_rows(rows, words):
+        problems.append(f"the tokenizer has {words} words, the model {rows}: they belong to different models")
     for word, ours, theirs in (
         ("[PAD]", decoder.pad_id, tokenizer.pad_id),
         ("[CLS]", decoder.cls_id, tokenizer.cls_id),

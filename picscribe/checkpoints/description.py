@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from picscribe.checkpoints import preprocessor_config
-from picscribe.checkpoints.checkpoint import vocabulary_problems
+from picscribe.checkpoints.checkpoint import padding_rows, vocabulary_problems
 from picscribe.checkpoints.hugging_face import STORED_DTYPES, expected_tensors, read_folder_tensors
 from picscribe.checkpoints.int8_weights import WEIGHTS, empty_int8_model, int8_differences, is_int8
 from picscribe.checkpoints.loading import find_layout, preprocessing_as_released
@@ -29,7 +29,7 @@ from picscribe.checkpoints.tensor_names import (
     empty_model,
     stored_tensors,
 )
-from picscribe.checkpoints.weight_files import read_safetensors
+from picscribe.checkpoints.weight_files import read_configuration, read_safetensors
 from picscribe.checkpoints.weights import differences
 from picscribe.errors import CheckpointError
 from picscribe.media.preprocessing import Preprocessing
@@ -42,6 +42,8 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Description:
     """A checkpoint as `describe` found it; what could not be read is None, and `problems` says why.
+
+    `notes` are no problems: what is taken otherwise than a file says, and why.
 
     `folder` is None for a checkpoint that would have to be downloaded, `files` are names and bytes, `stored_as` the
     types that weights have on disk, `image_tokens` those of one image of the input size (for a video, of all frames).
@@ -59,6 +61,7 @@ class Description:
     stored_as: tuple[str, ...]
     files: tuple[tuple[str, int], ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def stored_dtype(self) -> torch.dtype:
@@ -81,6 +84,7 @@ class _Findings:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self.config: GitConfig | None = None
         self.preprocessing: Preprocessing | None = None
         self.tokenizer: Tokenizer | None = None
@@ -96,6 +100,9 @@ class _Findings:
 
     def read_hugging_face(self) -> None:
         self.config = self.attempt(lambda: read_model_config(self.folder))
+        both = [self.folder / name for name in (preprocessor_config.FILE, preprocessor_config.PROCESSOR_FILE)]
+        if all(file.exists() for file in both):
+            self._compare_settings(*both)
         self.preprocessing = self.attempt(lambda: preprocessor_config.read_preprocessing(self.folder))
         self.tokenizer = self.attempt(lambda: Tokenizer.from_folder(self.folder))
         tensors = self.attempt(self._read_tensors)
@@ -105,6 +112,17 @@ class _Findings:
                 self.problems += int8_differences(tensors, empty_int8_model(self.config))
             elif self.config is not None:
                 self.problems += differences(tensors, *expected_tensors(self.config))
+
+    def _compare_settings(self, alone: Path, other: Path) -> None:
+        """Note where the image processors of both files differ: transformers takes the nested one, and so do we."""
+        used = self.attempt(lambda: preprocessor_config.find_settings(self.folder))
+        stored = self.attempt(lambda: read_configuration(alone))
+        if used and used[0] == other and stored is not None:
+            differing = [key for key in used[1].keys() & stored.keys() if used[1][key] != stored[key]]
+            if differing:
+                self.notes.append(
+                    f"{alone.name} says another {', '.join(sorted(differing))} than {other.name}, which counts"
+                )
 
     def _read_tensors(self) -> dict[str, Tensor]:
         return read_safetensors(self.folder / WEIGHTS) if is_int8(self.folder) else read_folder_tensors(self.folder)
@@ -150,14 +168,31 @@ def describe(name_or_folder: str | Path, *, revision: str | None = None) -> Desc
     elif layout is not None:
         findings.read_hugging_face()
         if findings.preprocessing is not None:
-            findings.preprocessing = preprocessing_as_released(name_or_folder, findings.preprocessing)
+            released_as = preprocessing_as_released(name_or_folder, findings.preprocessing)
+            findings.notes += _released_notes(findings.preprocessing, released_as)
+            findings.preprocessing = released_as
     return _summarise(name, released, layout, findings)
+
+
+def _released_notes(stored: Preprocessing, used: Preprocessing) -> list[str]:
+    notes = []
+    if used.mode != stored.mode:
+        notes.append(f"resized as the original code does; the files say {stored.mode.replace('_', ' ')}")
+    if (used.mean, used.std) != (stored.mean, stored.std):
+        notes.append(
+            f"normalised by CLIP's mean and standard deviation, as in training; the files say mean {stored.mean} "
+            f"and standard deviation {stored.std}"
+        )
+    return notes
 
 
 def _summarise(name: str, released: Released | None, layout: str | None, findings: _Findings) -> Description:
     config, tokenizer = findings.config, findings.tokenizer
     if config is not None and tokenizer is not None:
         findings.problems += vocabulary_problems(config, tokenizer)
+        rows, words = config.text_decoder.vocabulary_size, tokenizer.vocabulary_size
+        if padding := padding_rows(rows, words):
+            findings.notes.append(f"the vocabulary's {rows} rows are {words} words and {padding} of padding, left out")
     files = findings.attempt(lambda: _files(findings.folder)) or ()
     return Description(
         name=name,
@@ -172,6 +207,7 @@ def _summarise(name: str, released: Released | None, layout: str | None, finding
         stored_as=findings.stored_as,
         files=files,
         problems=tuple(findings.problems),
+        notes=tuple(findings.notes),
     )
 
 

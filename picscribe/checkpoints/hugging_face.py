@@ -18,7 +18,7 @@ from picscribe.checkpoints.tensor_names import (
     empty_model,
     stored_tensors,
 )
-from picscribe.checkpoints.weights import build, gather, raise_problems, scatter
+from picscribe.checkpoints.weights import build, gather, raise_problems, scatter, without_padding
 from picscribe.errors import CheckpointError
 from picscribe.model import ClipVitConfig, Git, GitConfig
 from picscribe.text.tokenizer import Tokenizer
@@ -30,6 +30,7 @@ SAVED_FILES = frozenset(
     {
         model_config.FILE,
         preprocessor_config.FILE,
+        preprocessor_config.PROCESSOR_FILE,
         GENERATION_CONFIG,
         TRAINING_RECORD,
         weight_files.SAFETENSORS,
@@ -38,7 +39,8 @@ SAVED_FILES = frozenset(
 )
 STORED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
-# Up to version 4 transformers spelt it so, and so do the released video checkpoints.
+# Up to version 4 transformers spelt it so, and so do the released video checkpoints; version 5 reads its own spelling
+# alone, so both are written: a version finds the one that it knows, and leaves out the other.
 OLD_TEMPORAL, TEMPORAL = "git.img_temperal_embedding.", "git.img_temporal_embedding."
 
 
@@ -52,17 +54,21 @@ def expected_tensors(config: GitConfig) -> tuple[list[StoredTensor], frozenset[s
 def read_folder_tensors(folder: Path) -> dict[str, torch.Tensor]:
     """A folder's tensors, memory-mapped, by today's names. Raises CheckpointError."""
     tensors = weight_files.read_tensors(folder)
-    spellings = {name: name.replace(OLD_TEMPORAL, TEMPORAL) for name in tensors}
-    doubled = sorted(name for name, today in spellings.items() if name != today and today in tensors)
-    if doubled:
-        raise CheckpointError(f"{folder} holds temporal embeddings in both spellings: {', '.join(doubled[:5])}")
-    return {spellings[name]: tensor for name, tensor in tensors.items()}
+    for old in [name for name in tensors if name.startswith(OLD_TEMPORAL)]:
+        today, tensor = old.replace(OLD_TEMPORAL, TEMPORAL), tensors.pop(old)
+        if not torch.equal(tensors.setdefault(today, tensor), tensor):
+            raise CheckpointError(f"{folder} holds another {today} under the older spelling {old}: remove one")
+    return tensors
 
 
-def load_model(folder: Path, config: GitConfig, dtype: torch.dtype) -> Git:
-    """The network of a folder, its weights memory-mapped where they are stored as `dtype`. Raises CheckpointError."""
+def load_model(folder: Path, config: GitConfig, dtype: torch.dtype, words: int | None = None) -> Git:
+    """The network of a folder, its weights memory-mapped where they are stored as `dtype`. Raises CheckpointError.
+
+    `words` is the vocabulary's size where the weights' rows may be padded.
+    """
     expected, extras = expected_tensors(config)
-    return build(config, gather(read_folder_tensors(folder), expected, extras, folder, dtype), folder)
+    state = gather(read_folder_tensors(folder), expected, extras, folder, dtype)
+    return build(without_padding(state, config, words), state, folder)
 
 
 def load_hugging_face(folder: Path, name: str, dtype: torch.dtype) -> Checkpoint:
@@ -75,7 +81,8 @@ def load_hugging_face(folder: Path, name: str, dtype: torch.dtype) -> Checkpoint
     preprocessing = preprocessor_config.read_preprocessing(folder)
     tokenizer = Tokenizer.from_folder(folder)
     raise_problems(folder, vocabulary_problems(config, tokenizer))
-    return Checkpoint(load_model(folder, config, dtype), tokenizer, preprocessing, name, folder)
+    model = load_model(folder, config, dtype, tokenizer.vocabulary_size)
+    return Checkpoint(model, tokenizer, preprocessing, name, folder)
 
 
 def save(
@@ -100,6 +107,8 @@ def save(
     decoder = model.config.text_decoder
     generation = {"bos_token_id": decoder.cls_id, "eos_token_id": decoder.sep_id, "pad_token_id": decoder.pad_id}
     tensors = scatter(model, expected_tensors(model.config)[0], dtype, keep_tied=False)
+    frames = {name: tensor for name, tensor in tensors.items() if name.startswith(TEMPORAL)}
+    tensors |= {name.replace(TEMPORAL, OLD_TEMPORAL): tensor.clone() for name, tensor in frames.items()}
     with staged_folder(Path(folder), SAVED_FILES) as stage:
         for file, content in (
             (model_config.FILE, config),

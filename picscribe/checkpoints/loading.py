@@ -16,7 +16,7 @@ from picscribe.checkpoints.int8_weights import is_int8, load_int8
 from picscribe.checkpoints.registry import find_released
 from picscribe.checkpoints.resolve import find_hub_name, resolve
 from picscribe.errors import CheckpointError, ConfigurationError
-from picscribe.media.preprocessing import Preprocessing
+from picscribe.media.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
 from picscribe.model.arithmetic import multiplies_bfloat16
 
 # PyTorch knows more names: some compute nothing (meta), others nobody has tried.
@@ -38,7 +38,8 @@ def load(
 
     `revision` is a branch, tag or commit on the hub; HF_TOKEN, HF_HOME and the like are honoured by huggingface_hub. A
     released VQA or TextVQA checkpoint keeps aspects as the original code does when it is loaded by its name, though its
-    files on the hub ask for a centre crop; a folder is loaded as its files say.
+    files on the hub ask for a centre crop, and a released video checkpoint normalises by CLIP's mean and standard
+    deviation, though its files give VideoMAE's; a folder is loaded as its files say.
 
     Weights are `dtype`, "float32", "bfloat16" or "float16", and memory-mapped where the file has them so; others are
     converted one by one. float16 is for GPUs: on a CPU PyTorch multiplies it three times slower than float32, and
@@ -114,10 +115,15 @@ def _unusable(device: str, error: Exception) -> ConfigurationError:
 def preprocessing_as_released(name_or_folder: str | Path, stored: Preprocessing) -> Preprocessing:
     """The preprocessing that a released checkpoint was published with; `stored` for all that is not named on the hub.
 
-    Hugging Face's files know no aspect-keeping resize, which the original code does for VQA and TextVQA.
+    Hugging Face's files know no aspect-keeping resize, which the original code does for VQA and TextVQA. Those of video
+    checkpoints carry VideoMAE's default mean and standard deviation; the original code trained on CLIP's.
     """
     released = find_released(str(name_or_folder))
-    if released is None or released.longer_edge is None or find_hub_name(name_or_folder) is None:
+    if released is None or find_hub_name(name_or_folder) is None:
+        return stored
+    if released.frames:
+        stored = replace(stored, mean=CLIP_MEAN, std=CLIP_STD)
+    if released.longer_edge is None:
         return stored
     return replace(stored, size=released.image_size, mode="keep_aspect", longer_edge=released.longer_edge)
 

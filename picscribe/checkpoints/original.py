@@ -14,8 +14,8 @@ from picscribe.checkpoints.hugging_face import TOKENIZER_FILES
 from picscribe.checkpoints.preprocessor_config import MOST_PIXELS
 from picscribe.checkpoints.staging import staged_folder
 from picscribe.checkpoints.tensor_names import ORIGINAL, ORIGINAL_EXTRAS, empty_model, stored_tensors
-from picscribe.checkpoints.weight_files import read_pickle
-from picscribe.checkpoints.weights import build, gather, raise_problems, scatter
+from picscribe.checkpoints.weight_files import read_pickle, without_wrappers
+from picscribe.checkpoints.weights import build, gather, raise_problems, scatter, without_padding
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
@@ -44,14 +44,8 @@ def find_original_weights(folder: Path) -> Path | None:
 
 
 def read_original_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a model.pt, memory-mapped, without the leading `module.` of names. Raises CheckpointError."""
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in read_pickle(file).items():
-        bare = name.removeprefix("module.")
-        if bare in tensors:
-            raise CheckpointError(f"{file} holds {bare} twice, with and without a leading 'module.'")
-        tensors[bare] = tensor
-    return tensors
+    """The tensors of a model.pt, memory-mapped, see `without_wrappers`. Raises CheckpointError."""
+    return without_wrappers(read_pickle(file), file)
 
 
 def _heads(width: int, given: int | None, what: str, file: Path) -> int:
@@ -135,14 +129,18 @@ def load_original_model(
     config: GitConfig,
     image_size: int | None = None,
     dtype: torch.dtype = torch.float32,
+    words: int | None = None,
 ) -> Git:
     """The network of original tensors, its position grid resized for `image_size` as the original does at load.
+
+    `words` is the vocabulary's size where the tensors' rows may be padded.
 
     The tensors are taken out of `tensors`, so that their memory can go.
     Raises CheckpointError that names every tensor that is missing, unexpected, of another shape or not finite.
     """
     expected = stored_tensors(empty_model(config), ORIGINAL)
     state = gather(tensors, expected, ORIGINAL_EXTRAS, file, dtype)
+    config = without_padding(state, config, words)
     image = config.image_encoder
     if image_size is not None and image_size != image.image_size:
         assert isinstance(image, ClipVitConfig)
@@ -247,7 +245,7 @@ def load_original(folder: Path, name: str, dtype: torch.dtype) -> Checkpoint:
     tensors = read_original_tensors(file)
     config, preprocessing = read_original_config(folder, file, tensors, tokenizer.cls_id, tokenizer.sep_id)
     raise_problems(folder, vocabulary_problems(config, tokenizer))
-    model = load_original_model(file, tensors, config, preprocessing.size, dtype)
+    model = load_original_model(file, tensors, config, preprocessing.size, dtype, tokenizer.vocabulary_size)
     return Checkpoint(model, tokenizer, preprocessing, name, folder)
 
 

@@ -1,32 +1,38 @@
-"""preprocessor_config.json ↔ Preprocessing, for image and video processors of transformers."""
+"""preprocessor_config.json, or transformers 5's processor_config.json, ↔ Preprocessing, of images and videos."""
 
 from pathlib import Path
 from typing import Any
 
-from picscribe.checkpoints.fields import Fields
+from picscribe.checkpoints.fields import Fields, shown
 from picscribe.checkpoints.weight_files import read_configuration
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.media.preprocessing import Preprocessing
 
 FILE = "preprocessor_config.json"
+PROCESSOR_FILE, NESTED = "processor_config.json", "image_processor"
+"""Where transformers 5 keeps the same settings: in an object of a larger file."""
+
 BILINEAR, BICUBIC = 2, 3
 VIDEO_PROCESSOR = "VideoMAEImageProcessor"
+VIDEO_PROCESSORS = (VIDEO_PROCESSOR, f"{VIDEO_PROCESSOR}Fast", f"{VIDEO_PROCESSOR}Pil")
 MOST_PIXELS = 4096  # a side: images of larger ones would fill the memory; the largest released one has 640
 
 
 def read_preprocessing(folder: Path) -> Preprocessing:
-    """What a folder's preprocessor_config.json does to an image.
+    """What a folder's image processor does to an image, from the file that `find_settings` names.
 
     Raises CheckpointError that lists every key that is missing, wrong, or asks for what picscribe does not do.
     """
-    file = folder / FILE
-    fields = Fields(read_configuration(file), file)
+    file, values = find_settings(folder)
+    path = f"{NESTED}." if file.name == PROCESSOR_FILE else ""
+    # Fast processors write null for what they leave to their defaults.
+    fields = Fields({key: value for key, value in values.items() if value is not None}, file, path)
     for step in ("do_resize", "do_rescale", "do_normalize"):
         fields.choice(step, (True,), True)
     # transformers' converter left VideoMAE's default, bilinear, in the video checkpoints' files; the original code,
     # which trained them, resizes frames bicubically as it does images.
     video = fields.values.get("image_processor_type", fields.values.get("feature_extractor_type"))
-    fields.choice("resample", (BICUBIC, BILINEAR) if video == VIDEO_PROCESSOR else (BICUBIC,), BICUBIC)
+    fields.choice("resample", (BICUBIC, BILINEAR) if video in VIDEO_PROCESSORS else (BICUBIC,), BICUBIC)
     factor = fields.number("rescale_factor", 1 / 255)
     if abs(factor * 255 - 1) > 1e-6:
         fields.problems.append(f"key rescale_factor must be 1/255, not {factor!r}")
@@ -40,6 +46,27 @@ def read_preprocessing(folder: Path) -> Preprocessing:
         return Preprocessing(size, "center_crop" if mode == "center_crop" else "square", mean=mean, std=std)
     except ConfigurationError as error:
         raise CheckpointError(f"{file}: {error}") from error
+
+
+def find_settings(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The file that holds a folder's image processor, and its settings there.
+
+    transformers 5 writes processor_config.json, with the image processor nested in it, and no preprocessor_config.json;
+    where both files have one, the nested one counts, as in transformers. Raises CheckpointError where neither has.
+    """
+    nested, alone = folder / PROCESSOR_FILE, folder / FILE
+    if nested.exists():
+        values = read_configuration(nested).get(NESTED)
+        if isinstance(values, dict):
+            return nested, values
+        if values is not None:
+            raise CheckpointError(f"{nested}: key {NESTED} must be an object, not {shown(values)}")
+    if not alone.exists():
+        raise CheckpointError(
+            f"{folder} does not say how images are prepared: {FILE} is missing, and {PROCESSOR_FILE} "
+            f"{f'has no {NESTED}' if nested.exists() else 'too'}; download the checkpoint again"
+        )
+    return alone, read_configuration(alone)
 
 
 def _read_size(fields: Fields) -> tuple[int, str]:

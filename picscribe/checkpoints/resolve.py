@@ -14,7 +14,10 @@ from picscribe.errors import CheckpointError, ConfigurationError
 BUNDLED = {"nano": Path(__file__).resolve().parent.parent / "bundled" / "nano"}
 LONGEST_SHOWN = 200
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-DESCRIPTIONS = ["config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
+DESCRIPTIONS = [
+    *("config.json", "preprocessor_config.json", "processor_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "vocab.txt"),
+]
 SAFETENSORS = ["model.safetensors", "model.safetensors.index.json", "model-*.safetensors"]
 PICKLES = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"]
 

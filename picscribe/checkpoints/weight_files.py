@@ -1,5 +1,6 @@
 """Weight files in and out: safetensors, whole or sharded, and PyTorch pickles read without running their code."""
 
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -25,6 +26,21 @@ def read_configuration(file: Path) -> dict[str, Any]:
     if not file.exists():
         raise CheckpointError(f"{file.name} is missing in {file.parent}: download the checkpoint again")
     return read_json_object(file, LARGEST_JSON, CheckpointError)
+
+
+def without_wrappers(tensors: Mapping[str, Tensor], source: object) -> dict[str, Tensor]:
+    """The tensors by the names that they have in the network itself.
+
+    DataParallel puts `module.` before a name, and torch.compile `_orig_mod.` before or within it. Raises
+    CheckpointError where a name stands with and without it.
+    """
+    bare: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        inner = re.sub(r"^(module\.)+", "", name.replace("_orig_mod.", ""))
+        if inner in bare:
+            raise CheckpointError(f"{source} holds {inner} twice, with and without 'module.' or '_orig_mod.' before it")
+        bare[inner] = tensor
+    return bare
 
 
 def find_weights(folder: Path) -> list[Path]:
@@ -61,7 +77,7 @@ def _read_index(index: Path) -> dict[str, Path]:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of a folder's weights by its name in the file, memory-mapped: pages are read when used.
+    """Every tensor of a folder's weights by its name in the network, memory-mapped: pages are read when used.
 
     Raises CheckpointError for a damaged file, code in a pickle, or shards that are not what their index says.
     """
@@ -78,7 +94,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         if folder / name not in files and index.is_file():
             _check_against_index(index, tensors)
             break
-    return tensors
+    return without_wrappers(tensors, folder)
 
 
 def _check_against_index(index: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -99,7 +115,7 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
 
 
 def read_pickle(file: Path) -> dict[str, Tensor]:
-    """The tensors of one PyTorch file, whole or under the key "model", read without running what a pickle may carry."""
+    """The tensors of one PyTorch file, whole or under "model" or "state_dict"; no code that it may carry is run."""
     if not zipfile.is_zipfile(file):  # which torch.save writes
         require_own_content(file, CheckpointError)
     try:
@@ -114,8 +130,9 @@ def read_pickle(file: Path) -> dict[str, Tensor]:
             f"{file} cannot be read as tensors alone ({type(error).__name__}: {reason}). It is damaged, or carries "
             "code, which picscribe never runs: download it again from a source that you trust"
         ) from None
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        content = content["model"]
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
     if not isinstance(content, dict) or not content:
         raise CheckpointError(f"{file} holds no dictionary of tensors, but a {type(content).__name__}")
     for name, tensor in content.items():

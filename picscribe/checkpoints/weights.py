@@ -1,6 +1,8 @@
 """From a file's tensors to a network, and back: every tensor there, of the right shape, finite, and nothing else."""
 
+import warnings
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -89,6 +91,23 @@ def gather(
         state[stored.name] = tensor
     raise_problems(source, [fault for fault in faults if fault is not None])
     return state
+
+
+def without_padding(state: dict[str, Tensor], config: GitConfig, words: int | None) -> GitConfig:
+    """Take the rows beyond the first `words` out of `state`'s vocabulary; the configuration of what is left.
+
+    Trainers pad a vocabulary to a multiple of 64 for speed. Nothing could be written with such a row.
+    """
+    rows = config.text_decoder.vocabulary_size
+    if words is None or words >= rows:
+        return config
+    for name in ("text_decoder.word_embedding.weight", "text_decoder.output.weight", "text_decoder.output.bias"):
+        if name in state:
+            state[name] = state[name][:words]
+    warnings.warn(
+        f"the vocabulary's {rows} rows are {words} words and {rows - words} of padding, left out", stacklevel=2
+    )
+    return replace(config, text_decoder=replace(config.text_decoder, vocabulary_size=words))
 
 
 def build(config: GitConfig, state: dict[str, Tensor], source: object) -> Git:

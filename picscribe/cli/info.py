@@ -30,6 +30,7 @@ def info(
     found = describe(model, revision=revision)
     lines = [("name", found.name), *_origin(found), *_network(found.config)]
     lines += _published(found.released) if found.released and not found.folder else _input(found)
+    lines += [("note", note) for note in found.notes]
     if found.layout:
         lines += [("file", f"{name}, {size / 1e6:.2f} MB") for name, size in found.files[:MOST_LISTED]]
         if len(found.files) > MOST_LISTED:

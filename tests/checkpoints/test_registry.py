@@ -1,9 +1,13 @@
 """The list of released checkpoints against what the network's own arithmetic says of them."""
 
+from pathlib import Path
+
 import pytest
 
+from picscribe.checkpoints.loading import preprocessing_as_released
 from picscribe.checkpoints.registry import RELEASED, Released, find_released
 from picscribe.checkpoints.tensor_names import count_parameters
+from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import ClipVitConfig, GitConfig, TextDecoderConfig
 
 
@@ -48,3 +52,13 @@ def test_published_scores() -> None:
     assert scores["GIT_BASE"] is scores["GIT_LARGE"] is scores["GIT_LARGE_R"] is None
     assert (scores["GIT_BASE_COCO"], scores["GIT_LARGE_COCO"], scores["GIT_LARGE_R_COCO"]) == (131.4, 138.5, 137.6)
     assert (scores["GIT_BASE_MSRVTT"], scores["GIT_LARGE_MSRVTT_QA"], scores["GIT_BASE_TEXTVQA"]) == (57.8, 42.7, 18.81)
+
+
+def test_released_video_checkpoints_are_normalised_as_they_were_trained(tmp_path: Path) -> None:
+    """Their files carry VideoMAE's default; a folder of one's own is taken at its word."""
+    stored = Preprocessing(224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    for name in ("git-base-vatex", "microsoft/git-large-msrvtt-qa"):
+        assert preprocessing_as_released(name, stored) == Preprocessing(224)
+    assert preprocessing_as_released("git-base-coco", stored) == stored
+    assert preprocessing_as_released(tmp_path, stored) == stored
+    assert preprocessing_as_released("someone/git-base-vatex", stored) == stored
