@@ -8,9 +8,8 @@ import torch
 
 from picscribe.errors import Cancelled, InputError, PicscribeError
 from picscribe.jobs import JobResult, Jobs, Prepared
-from picscribe.media.images import in_memory
+from picscribe.media.frames import held
 from picscribe.media.reading import read_ahead
-from picscribe.media.video import Video
 from picscribe.tasks import Task
 
 PATIENCE = 8
@@ -113,10 +112,10 @@ class Batches:
 
 def _held(image: object) -> object:
     """The image, without a stream behind it that a thread could wait for beyond Ctrl-C, or share with another."""
-    if isinstance(image, torch.Tensor | Video | PicscribeError):
+    if isinstance(image, torch.Tensor | PicscribeError):
         return image
     try:
-        return in_memory(image)  # type: ignore[arg-type]
+        return held(image)
     except InputError as error:
         return error
 

@@ -11,7 +11,7 @@ import typer
 
 from picscribe.cli.terminal import report
 from picscribe.errors import InputError
-from picscribe.media.images import find_images
+from picscribe.media.folders import find_images
 from picscribe.media.suffixes import IMAGE_SUFFIXES
 from picscribe.media.video import Video
 

@@ -30,6 +30,9 @@ frequency, to 0.3 levels on average and 16 at most."""
 BICUBIC_REACH = 3
 """Pixels beside a position that bicubic enlarging may look at, with one to spare."""
 
+ROUNDING = 0.01
+"""How far beyond black and white pixels may be that were computed in other ways, such as in half precision."""
+
 SMALLEST_SIDE = 16
 """Shorter sides than this hold no patch of any released image encoder (ViT-B/16, ViT-L/14)."""
 
@@ -76,17 +79,40 @@ class Preprocessing:
     def read(self, source: ImageSource | Tensor) -> Tensor:
         """Open an image and shape it: as `self(open_image(source))`, but a large JPEG is decoded at a smaller scale.
 
-        A tensor is taken for pixels that were read before, and returned. Raises InputError for one that is not
-        (3, height, width) of float32; other errors are those of `open_image` and of calling this.
+        A tensor is taken for pixels that were made before, and returned, on the CPU. Raises InputError for one that
+        this could not have made, by its shape, type or values; other errors are those of `open_image` and of calling
+        this.
         """
         if not isinstance(source, Tensor):
             return self(open_image(source, at_least=DETAIL * self.size))
-        if source.dtype != torch.float32 or source.dim() != 3 or len(source) != 3:
+        pixels = source.detach().cpu()
+        self._check(pixels)
+        return pixels
+
+    def _check(self, pixels: Tensor) -> None:
+        """Raise InputError for a tensor that `__call__` cannot have made."""
+        if pixels.dtype != torch.float32 or pixels.dim() != 3 or len(pixels) != 3 or not self._may_be_of_size(pixels):
+            sides = f"{self.size}, {self.size}" if self.longer_edge is None else f"up to {self.longer_edge} a side"
             raise InputError(
-                f"a tensor must be pixels as Preprocessing gives them, (3, height, width) of float32, not"
-                f" {tuple(source.shape)} of {str(source.dtype).removeprefix('torch.')}: give its image as an array"
+                f"a tensor must be pixels as Scribe.pixels makes them, (3, {sides}) of float32, not"
+                f" {tuple(pixels.shape)} of {str(pixels.dtype).removeprefix('torch.')}: give its image as an array"
             )
-        return source
+        mean, std = (torch.tensor(values)[:, None] for values in (self.mean, self.std))
+        levels = torch.stack([pixels.amin((1, 2)), pixels.amax((1, 2))], 1) * std + mean
+        if not levels.isfinite().all():
+            raise InputError("a tensor of pixels holds values that are not finite: make it with Scribe.pixels")
+        if levels.min() < -ROUNDING or levels.max() > 1 + ROUNDING:
+            raise InputError(
+                f"a tensor of pixels goes from {levels.min():.3g} to {levels.max():.3g}, where black is 0 and white 1:"
+                " make it with Scribe.pixels, or give its image as an array"
+            )
+
+    def _may_be_of_size(self, pixels: Tensor) -> bool:
+        """Whether an image can come out at this height and width."""
+        short, long = sorted(pixels.shape[1:])
+        if self.longer_edge is None:
+            return short == long == self.size
+        return min(SMALLEST_SIDE, self.size) <= short <= self.size and long <= self.longer_edge
 
     def __call__(self, image: Image.Image) -> Tensor:
         """An RGB image (see `open_image`) → pixels (3, height, width), float32.

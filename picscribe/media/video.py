@@ -1,29 +1,28 @@
 """Frames of videos: files, animations, folders and lists of images become a few upright RGB images, evenly spaced."""
 
-import io
 import math
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
+import numpy as np
 from PIL import Image
 
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.media.animation import Animation, is_animation
-from picscribe.media.images import ImageLimits, ImageSource, describe, find_images, open_image
+from picscribe.media.folders import find_images
+from picscribe.media.images import ImageLimits, ImageSource, open_image
+from picscribe.media.signatures import START, container_format, may_be_animation
+from picscribe.media.sources import MAX_VIDEO_BYTES, describe, head_of, open_stream
 from picscribe.media.suffixes import IMAGE_SUFFIXES
-from picscribe.media.video_file import VideoFile, container_format
+from picscribe.media.video_file import VideoFile
 
-VideoSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Sequence[ImageSource]
+VideoSource: TypeAlias = ImageSource | Sequence[ImageSource]
 
 SHORTEST_WINDOW = 0.5
 """Seconds; what is left at the end of a video below that belongs to no window."""
-
-START = 1024
-"""Bytes that tell a file's kind."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,16 @@ class VideoLimits:
     max_pixels: int = 36_000_000
     max_hours: float = 24
     max_images: int = 1_000_000
-    max_bytes: int = 1024**3
+    max_bytes: int = MAX_VIDEO_BYTES
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video to look at: a file (path, bytes or stream), an animation, a folder of frames, or a list of images.
+    """A video to look at: a file (path, bytes or stream), an animation (a Pillow image of one too), a folder of frames,
+    a list of images, or an array (frames, height, width, 3) of uint8.
 
     frames: how many to take; None for as many as the checkpoint has temporal embeddings. start, end: the part to look
-    at, in seconds; of a folder or a list, which have no times, there are no parts.
+    at, in seconds; of a folder, a list or an array, which have no times, there are no parts.
     Raises ConfigurationError for a number of frames below 1, and for times that are none.
     """
 
@@ -86,7 +86,7 @@ def read_frames(
     """
     _check_count(count)
     _check_times(start, end)
-    if isinstance(source, list | tuple) or _is_folder(source):
+    if _has_no_times(source):
         if start is not None or end is not None:
             raise ConfigurationError(f"{describe_video(source)} has no times: leave out start and end")
         return _of_images(source, count, limits)
@@ -105,7 +105,7 @@ def read_frames(
 
 def duration_of(source: VideoSource, limits: VideoLimits = VideoLimits()) -> float:
     """Seconds that a video file or animation lasts; errors as of `read_frames`."""
-    if isinstance(source, list | tuple) or _is_folder(source):
+    if _has_no_times(source):
         raise ConfigurationError(f"{describe_video(source)} has no times")
     clip = open_clip(source, limits)
     try:
@@ -124,6 +124,8 @@ def windows(
     if not isinstance(every, int | float) or isinstance(every, bool) or not 0 < every < math.inf:
         raise ConfigurationError(f"every must be a number of seconds above 0, not {every!r}")
     _check_times(start, end)
+    if _has_no_times(source):
+        raise ConfigurationError(f"{describe_video(source)} has no times")
     clip = open_clip(source, VideoLimits())
     clip.close()
     first, last = _span(clip, source, start, end)
@@ -132,41 +134,42 @@ def windows(
 
 
 def is_video(source: object) -> bool:
-    """Whether a path or bytes hold a video or an animation, told from the content; False for what cannot be read."""
-    if isinstance(source, bytes | bytearray):
-        head: bytes | None = bytes(source[:START])
-    elif isinstance(source, str | os.PathLike):
-        head = _head(source)
-    else:
-        return False
-    if head is None:
-        return False
-    return container_format(head) is not None or is_animation(head, source)
+    """Whether it is a video or an animation, told from the content; False for what cannot be read.
+
+    Of a stream the content must be held first (see `sources.hold`).
+    """
+    if isinstance(source, np.ndarray):
+        return source.ndim == 4
+    return container_format(head_of(source)) is not None or is_animation(source)
 
 
 def open_clip(source: VideoSource, limits: VideoLimits) -> Clip:
     """What frames can be taken from. Raises InputError for what is no video."""
     name = describe_video(source)
-    stream = _open(source, name, limits)
+    images = ImageLimits(max_pixels=limits.max_pixels)
+    if isinstance(source, Image.Image):
+        return _within(limits, Animation(source, name, images), name)
+    stream = open_stream(source, limits.max_bytes)
     try:
         head = stream.read(START)
         stream.seek(0)
         if not head:
             raise InputError(f"{name} is empty")
-        clip: Clip
         if (form := container_format(head)) is not None:
-            clip = VideoFile(stream, form, name, limits.max_pixels)
-        elif is_animation(head, stream):
-            clip = Animation(stream, name, limits.max_pixels)
-        else:
-            raise InputError(f"{name} is no video that is known, such as MP4, MOV, WebM, MKV, AVI, MPEG, GIF, WebP")
-        if clip.duration > limits.max_hours * 3600:
-            clip.close()
-            hours = f"{clip.duration / 3600:.1f} hours, over the limit of {limits.max_hours}"
-            raise InputError(f"{name} lasts {hours}: cut it")
+            return _within(limits, VideoFile(stream, form, name, limits.max_pixels), name)
+        if may_be_animation(head):
+            return _within(limits, Animation(stream, name, images), name)
+        raise InputError(f"{name} is no video that is known, such as MP4, MOV, WebM, MKV, AVI, MPEG, GIF, WebP")
     except BaseException:
         stream.close()
         raise
+
+
+def _within(limits: VideoLimits, clip: Clip, name: str) -> Clip:
+    if clip.duration > limits.max_hours * 3600:
+        clip.close()
+        hours = f"{clip.duration / 3600:.1f} hours, over the limit of {limits.max_hours}"
+        raise InputError(f"{name} lasts {hours}: cut it")
     return clip
 
 
@@ -177,45 +180,20 @@ def describe_video(source: object) -> str:
     return describe(source).replace("image of", "video of")
 
 
-def _is_folder(source: object) -> bool:
-    return isinstance(source, str | os.PathLike) and os.path.isdir(source)
-
-
-def _head(path: str | os.PathLike[str]) -> bytes | None:
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return None
-        with Path(path).open("rb") as stream:
-            return stream.read(START)
-    except (OSError, ValueError):
-        return None
-
-
-def _open(source: object, name: str, limits: VideoLimits) -> BinaryIO:
-    """The source as a stream that can be searched. Raises InputError where there is none."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        return io.BytesIO(source)
-    if isinstance(source, str | os.PathLike):
-        try:
-            if not stat.S_ISREG(os.stat(source).st_mode):
-                raise InputError(f"{name} is no regular file: give a video file")
-            return Path(source).open("rb")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{name} cannot be opened: {reason}") from error
-    if hasattr(source, "read"):
-        data = source.read(limits.max_bytes + 1)
-        if not isinstance(data, bytes) or len(data) > limits.max_bytes:
-            raise InputError(f"{name} is no binary stream of at most {limits.max_bytes} bytes: give a file's path")
-        return io.BytesIO(data)
-    raise InputError(f"a video must be a path, bytes, a stream, a folder or a list of images, not {name}")
+def _has_no_times(source: object) -> bool:
+    """Whether it is a list, an array or a folder of frames."""
+    return isinstance(source, list | tuple | np.ndarray) or (
+        isinstance(source, str | os.PathLike) and os.path.isdir(source)
+    )
 
 
 def _of_images(source: object, count: int, limits: VideoLimits) -> list[Image.Image]:
-    """Frames of a folder or a list, in its order; of more images than `count`, the middles of equal stretches."""
-    if isinstance(source, list | tuple):
-        images: Sequence[ImageSource] = source
-        if not images:
+    """Frames of a folder, list or array, in its order; of more images than `count`, the middles of equal stretches."""
+    if isinstance(source, list | tuple | np.ndarray):
+        if isinstance(source, np.ndarray) and source.ndim != 4:
+            raise InputError(f"{describe_video(source)} is no video: give uint8 of (frames, height, width, 3)")
+        images: Sequence[ImageSource] = source  # type: ignore[assignment]
+        if not len(images):
             raise InputError("a video of no images: give at least one")
     else:
         images = [f for f in find_images(Path(str(source))).files if f.suffix.lower() in IMAGE_SUFFIXES]

@@ -1,7 +1,6 @@
 """Video files through PyAV: the frames that are shown at given times, by seeking; nothing but the file is opened."""
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -9,38 +8,10 @@ from PIL import Image
 
 from picscribe.errors import InputError, MissingPackageError
 
-# How a file begins → FFmpeg's name of its format. Named, FFmpeg guesses nothing: playlists and the like, which name
-# other files and addresses, are never taken for a video.
-FORMATS = (
-    (re.compile(rb"....(ftyp|moov|mdat|wide|free|skip|pnot)", re.S), "mov"),
-    (re.compile(rb"\x1aE\xdf\xa3"), "matroska"),
-    (re.compile(rb"RIFF....AVI ", re.S), "avi"),
-    (re.compile(rb"\x47.{187}\x47.{187}\x47", re.S), "mpegts"),
-    (re.compile(rb".{4}\x47.{191}\x47.{191}\x47", re.S), "mpegts"),
-    (re.compile(rb"\0\0\x01\xba"), "mpeg"),
-    (re.compile(rb"\0\0\x01\xb3"), "mpegvideo"),
-    (re.compile(rb"\0\0\0?\x01[\x67\x27\x47\x09]", re.S), "h264"),
-    (re.compile(rb"FLV\x01"), "flv"),
-    (re.compile(rb"OggS"), "ogg"),
-    (re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11"), "asf"),
-    (re.compile(rb"DKIF\0\0"), "ivf"),
-    (re.compile(rb"YUV4MPEG2 "), "yuv4mpegpipe"),
-)
-
-STILLS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"crx ")
-"""Brands of photos in MP4's clothing."""
-
 NEAR = 2.0
 """Seconds that are decoded rather than sought."""
 
 THREADS = 2
-
-
-def container_format(head: bytes) -> str | None:
-    """FFmpeg's name of the format that a file begins with; None for what is no video."""
-    if head[4:8] == b"ftyp" and head[8:12] in STILLS:
-        return None
-    return next((form for begins, form in FORMATS if begins.match(head)), None)
 
 
 class VideoFile:

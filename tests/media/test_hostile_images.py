@@ -119,7 +119,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "metafile.wmf": (lambda: b"\xd7\xcd\xc6\x9a" + b"\0" * 60, "not an image"),
     "gzip.fits": (lambda: b"SIMPLE  =                    T" + b" " * 2850, "not an image"),
     "pointer.png": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
-    "phone.jpg": (lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+    "phone.jpg": (lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC|damaged or incomplete"),
     "phone.jxl": (lambda: b"\xff\x0a\x4a\x12", "JPEG XL"),
     "boxed.jxl": (lambda: b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     "film.jpg": (lambda: b"\0\0\0\x18ftypisom\0\0\2\0isomiso2", "video"),
