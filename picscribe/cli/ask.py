@@ -128,7 +128,7 @@ def _source(image: str, from_file: bool, frames: int | None, start: str | None, 
     from picscribe.cli.photos import Photo, source_of
 
     photo = Photo(image, image if from_file else source_of(image))
-    return find_videos([photo], frames, start, end, None)[0].source
+    return find_videos([photo], frames, start, end, None, alone=not from_file)[0].source
 
 
 def _show(

@@ -12,7 +12,9 @@ import typer
 from picscribe.cli.terminal import report
 from picscribe.errors import InputError
 from picscribe.media.folders import find_images
-from picscribe.media.suffixes import IMAGE_SUFFIXES
+from picscribe.media.images import HEIC_REMEDY, reads_heic
+from picscribe.media.sources import Content
+from picscribe.media.suffixes import HEIC_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from picscribe.media.video import Video
 
 STANDARD_INPUT = "-"
@@ -23,7 +25,7 @@ class Photo:
     """One photo to caption, under the name that the output gives it, or why there is none."""
 
     path: str
-    source: str | Path | BinaryIO | Video | InputError
+    source: str | Path | BinaryIO | Content | Video | InputError
     times: tuple[float, float] | None = None
     """Of a video cut into stretches, from when to when."""
 
@@ -31,31 +33,39 @@ class Photo:
 def _photos_in(folder: Path) -> list[Photo]:
     """Every image of a folder and those below it, and each folder below that cannot be read.
 
-    Files without an image's suffix and links to folders are counted on standard error.
+    Videos, files without an image's suffix and links to folders are counted on standard error. HEIC photos that cannot
+    be read here are one error together, which says how many there are.
     """
     try:
         found = find_images(folder)
     except InputError as error:
         return [Photo(str(folder), error)]
     images = [file for file in found.files if file.suffix.lower() in IMAGE_SUFFIXES]
-    left_out = _left_out(len(found.files) - len(images), len(found.linked))
+    videos = sum(file.suffix.lower() in VIDEO_SUFFIXES for file in found.files)
+    left_out = _left_out(videos, len(found.files) - len(images) - videos, len(found.linked))
     if not images and not found.unreadable:
         what = f"only {left_out}" if left_out else "no files"
         return [Photo(str(folder), InputError(f"{folder}: {what} in this folder: give one that holds images"))]
     if left_out:
         report(f"{folder}: left out {left_out}")
-    photos = [Photo(str(image), image) for image in images]
-    return photos + [Photo(str(path), error) for path, error in found.unreadable.items()]
+    errors = [Photo(str(path), error) for path, error in found.unreadable.items()]
+    if not reads_heic() and (heic := [image for image in images if image.suffix.lower() in HEIC_SUFFIXES]):
+        images = [image for image in images if image not in heic]
+        count = "1 HEIC photo needs" if len(heic) == 1 else f"{len(heic)} HEIC photos need"
+        errors.append(Photo(str(folder), InputError(f"{folder}: {count} pillow-heif: {HEIC_REMEDY}")))
+    return [Photo(str(image), image) for image in images] + errors
 
 
-def _left_out(files: int, links: int) -> str:
+def _left_out(videos: int, files: int, links: int) -> str:
     """What of a folder is not looked at, in words; empty for nothing."""
     parts = []
+    if videos:
+        parts.append(f"{videos} {'video' if videos == 1 else 'videos'} (name them to caption them)")
     if files:
         parts.append(f"{files} {'file' if files == 1 else 'files'} without an image's suffix")
     if links:
         parts.append("1 link to a folder" if links == 1 else f"{links} links to folders")
-    return " and ".join(parts)
+    return ", ".join([*parts[:-2], " and ".join(parts[-2:])])
 
 
 def find_photos(arguments: Sequence[str], as_video: bool = False) -> list[Photo]:

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -53,34 +53,69 @@ def length_of(text: str | None) -> float | None:
     return float(match[1]) * UNITS[match[2]]
 
 
+@dataclass(frozen=True)
+class Part:
+    """What of a video is wanted: frames, from when to when, and for how long each; times in seconds."""
+
+    frames: int | None
+    first: float | None
+    last: float | None
+    every: float | None
+
+    @property
+    def timed(self) -> bool:
+        """Whether it needs something that lasts."""
+        return any(time is not None for time in (self.first, self.last, self.every))
+
+
 def find_videos(
-    photos: "Sequence[Photo]", frames: int | None, start: str | None, end: str | None, every: str | None
+    photos: "Sequence[Photo]",
+    frames: int | None,
+    start: str | None,
+    end: str | None,
+    every: str | None,
+    *,
+    alone: bool = True,
 ) -> "list[Photo]":
     """Photos as they are, videos as `Video`s of the part that is wanted, one for each stretch of `every`.
 
-    Where no option asks for a video, files that are videos stay as they are too: the model knows what it takes.
+    Where no option asks for a video, files that are videos stay as they are too: the model knows what it takes. What
+    has no times has an error in its place where times are asked for.
+    Raises ConfigurationError for times that are none and, unless there are more photos than these (not `alone`), for
+    frames where nothing is a video.
     """
+    from picscribe.media.video import Video
+
+    part = Part(frames, seconds_of(start, "--start"), seconds_of(end, "--end"), length_of(every))
+    if part.frames is None and not part.timed:
+        return list(photos)
+    found = [one for photo in photos for one in _cut(photo, part)]
+    if alone and (frames or 1) > 1 and not any(isinstance(one.source, Video | InputError) for one in found):
+        raise ConfigurationError(f"--frames {frames} is for videos and animations, and none is given: leave it out")
+    return found
+
+
+def _cut(photo: "Photo", part: Part) -> "list[Photo]":
+    """A photo as it is; of a video the part, or its stretches."""
+    from picscribe.media.sources import head_of, hold
     from picscribe.media.video import Video, is_video, windows
 
-    first, last, length = seconds_of(start, "--start"), seconds_of(end, "--end"), length_of(every)
-    if frames is None and first is None and last is None and length is None:
-        return list(photos)
-    found: list[Photo] = []
-    for photo in photos:
-        source = photo.source.source if isinstance(photo.source, Video) else photo.source
-        if isinstance(source, InputError) or not (isinstance(photo.source, Video) or is_video(source)):
-            found.append(photo)
-            continue
-        try:
-            cut = windows(source, length, first, last) if length is not None else None
-        except InputError as error:
-            found.append(replace(photo, source=error))
-            continue
-        if cut is None:
-            found.append(replace(photo, source=Video(source, frames, first, last)))
-        else:
-            found += [replace(photo, source=Video(source, frames, *span), times=span) for span in cut]
-    return found
+    if isinstance(photo.source, InputError):
+        return [photo]
+    try:
+        # A stream is read once, whatever is asked about it afterwards.
+        source: Any = hold(photo.source.source if isinstance(photo.source, Video) else photo.source)
+        if not (isinstance(photo.source, Video) or is_video(source)):
+            if part.timed and head_of(source):
+                problem = "is a photo, or no video that is known, and has no times"
+                raise InputError(f"{photo.path} {problem}: leave out --start, --end and --every")
+            return [replace(photo, source=source)]
+        if part.every is None:
+            return [replace(photo, source=Video(source, part.frames, part.first, part.last))]
+        spans = windows(source, part.every, part.first, part.last)
+    except InputError as error:
+        return [replace(photo, source=error)]
+    return [replace(photo, source=Video(source, part.frames, *span), times=span) for span in spans]
 
 
 def clock(seconds: float, mark: str = ".") -> str:

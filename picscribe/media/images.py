@@ -1,6 +1,7 @@
 """Opening images safely: any source that Pillow reads becomes an upright RGB image, or an error that names it."""
 
 import functools
+import importlib.util
 import io
 import os
 import threading
@@ -159,6 +160,11 @@ def _draft(image: Image.Image, at_least: int) -> None:
         if min(width, height) >= scale * at_least and width % scale == height % scale == 0:
             image.draft(None, (width // scale, height // scale))
             return
+
+
+def reads_heic() -> bool:
+    """Whether HEIC photos can be opened here."""
+    return "HEIF" in _readable_formats() or importlib.util.find_spec("pillow_heif") is not None
 
 
 @functools.cache

@@ -105,7 +105,8 @@ def head_of(source: object) -> bytes:
     """The first `START` bytes, which tell a file's kind; none where there is no content that can be read."""
     try:
         if isinstance(source, bytes | bytearray | memoryview):
-            return bytes(memoryview(source).cast("B")[:START])
+            view = memoryview(source)
+            return bytes(view.cast("B")[:START]) if view.contiguous else view.tobytes()[:START]
         if isinstance(source, str | os.PathLike | Content):
             with open_stream(source, START) as stream:
                 return stream.read(START)

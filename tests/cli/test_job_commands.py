@@ -313,6 +313,58 @@ def test_wrong_parts_of_a_video(run: Any, clip: Path, arguments: list[str], word
     assert words in result.stderr
 
 
+PARTS: list[list[object]] = [
+    ["--frames", 1, "--start", 2],
+    ["--frames", 1, "--end", 1],
+    ["--frames", 1, "--every", "1s", "--json"],
+    ["--frames", 1, "--every", "1s", "--subtitles", "srt"],
+    ["--frames", 1, "--stream", "--start", 1],
+    ["--frames", 1],
+    [],
+]
+
+
+@pytest.mark.parametrize("options", PARTS)
+def test_standard_input_is_a_video_as_a_file_is(run: Any, clip: Path, options: list[object]) -> None:
+    by_path, piped = run("caption", clip, *options), run("caption", "-", *options, input=clip.read_bytes())
+    assert by_path.exit_code == piped.exit_code == 0
+    assert piped.stdout.replace('"-"', json.dumps(str(clip))).replace("-\t", f"{clip}\t") == by_path.stdout
+
+
+def test_standard_input_is_a_video_for_other_jobs(run: Any, clip: Path, tmp_path: Path) -> None:
+    content = clip.read_bytes()
+    for arguments in (["ask", "{}", "a", "the dog", "--start", 1], ["explain", "{}", "-o", tmp_path / "x.json"]):
+        by_path, piped = (
+            run(*[name if one == "{}" else one for one in arguments], "--frames", 1, input=content)
+            for name in (clip, "-")
+        )
+        assert by_path.exit_code == piped.exit_code == 0
+        assert by_path.stdout == piped.stdout
+
+
+@pytest.mark.parametrize("options", [["--start", 1], ["--end", 1], ["--every", "1s"]])
+def test_a_photo_has_no_times(run: Any, photos: Path, clip: Path, options: list[object]) -> None:
+    photo = photos / "photo1.png"
+    for name, content in ((photo, b""), ("-", photo.read_bytes())):
+        result = run("caption", name, *options, input=content)
+        assert result.exit_code == 1
+        assert f"{name} is a photo, or no video that is known, and has no times: leave out --start" in result.stderr
+    result = run("caption", photo, clip, "--frames", 1, *options)
+    assert result.exit_code == 1
+    assert all(line.startswith(str(clip)) for line in result.stdout.splitlines())
+    assert "does not exist" in run("caption", photos / "none.png", *options).stderr
+
+
+def test_frames_of_photos_alone_are_refused(run: Any, photos: Path, tmp_path: Path) -> None:
+    one, two = photos / "photo1.png", photos / "photo2.png"
+    for arguments in (["caption", one, two], ["caption", photos], ["explain", one, "-o", tmp_path / "x.png"]):
+        result = run(*arguments, "--frames", 3)
+        assert result.exit_code == 2
+        assert "--frames 3 is for videos and animations, and none is given" in result.stderr
+    assert run("ask", one, "a", "--frames", 3).exit_code == 2
+    assert run("caption", one, "--frames", 1).stdout == run("caption", one).stdout
+
+
 # explain
 
 
