@@ -1,6 +1,7 @@
 """Video files through PyAV: the frames that are shown at given times, by seeking; nothing but the file is opened."""
 
 import math
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -13,6 +14,24 @@ NEAR = 2.0
 
 THREADS = 2
 
+MOST_DECODED = 200_000_000_000
+"""Pixels decoded of one file at most: two hours of 1280×720 at 30 frames a second.
+
+Frames are sought, so that little is decoded; but a file whose index or key frames are missing is decoded from its
+beginning.
+"""
+
+TURNS = {
+    # Signs of a display matrix (a, b, c, d), which shows pixel (x, y) at (ax + cy, bx + dy) → what shows it so
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+}
+
 
 class VideoFile:
     """The frames of a video file by time, in seconds from its first on; a `Clip`."""
@@ -21,6 +40,7 @@ class VideoFile:
         """Raises InputError for a file that cannot be read, holds no picture, or frames beyond `max_pixels`."""
         self.av = _av()
         self.name, self.max_pixels, self.file, self.form = name, max_pixels, stream, form
+        self.decoded = 0
         try:
             self.container = self.av.open(stream, format=form)
         except Exception as error:  # PyAV's, and OSError and ValueError of the stream
@@ -29,7 +49,7 @@ class VideoFile:
             self.stream = self._find_stream()
             self.base = float(self.stream.time_base or 1 / 1000)
             self.origin = float((self.stream.start_time or 0) * self.base)
-            self.duration = self._declared() or self._measured()
+            self.duration = self._declared() or self._measured_at_the_end() or self._measured()
         except BaseException:
             self.container.close()
             raise
@@ -53,25 +73,45 @@ class VideoFile:
             )
 
     def _declared(self) -> float:
-        """Seconds that the file says its picture lasts; 0 where it does not."""
+        """Seconds that the file says its picture lasts; 0 where it does not, or counts sound that goes on after it."""
         if self.stream.duration:
             return float(self.stream.duration * self.stream.time_base)
-        if self.container.duration:
+        if self.container.duration and len(self.container.streams) == 1:
             return float(self.container.duration / self.av.time_base)
         return 0.0
 
-    def _measured(self) -> float:
-        """Seconds, from the times of the packets, none of which is decoded or kept."""
-        last, step, count = 0.0, 0.0, 0
-        for packet in self._packets():
-            count += 1
-            if packet.pts is not None:
-                time = float(packet.pts * packet.time_base) - self.origin
-                if time > last:
-                    last = time
-                step = float((packet.duration or 0) * packet.time_base) or step
+    def _measured_at_the_end(self) -> float:
+        """Seconds, from the times of the packets after the last place that can be sought; 0 where nothing is found."""
+        if not self.container.duration:
+            return 0.0
+        found = 0.0
+        if self._seek(float(self.container.duration / self.av.time_base)):
+            found = self._end_of(self._packets())
         self._restart()
-        return last + (step or 1 / self._rate()) if last else count / self._rate()
+        return found
+
+    def _measured(self) -> float:
+        """Seconds, from the times of all packets, none of which is decoded or kept."""
+        count = 0
+
+        def counted() -> Iterator[Any]:
+            nonlocal count
+            for packet in self._packets():
+                count += 1
+                yield packet
+
+        last = self._end_of(counted())
+        self._restart()
+        return last or count / self._rate()
+
+    def _end_of(self, packets: Iterator[Any]) -> float:
+        """When the last of the packets ends to be shown; 0 where none has a time after the first frame's."""
+        last, step = 0.0, 0.0
+        for packet in packets:
+            if packet.pts is not None:
+                last = max(last, float(packet.pts * packet.time_base) - self.origin)
+            step = float((packet.duration or 0) * packet.time_base) or step
+        return last + (step or 1 / self._rate()) if last else 0.0
 
     def _rate(self) -> float:
         """Frames a second, as far as that is known."""
@@ -152,11 +192,18 @@ class VideoFile:
             except self.av.FFmpegError:
                 continue
             for frame in decoded:
+                self._count(frame)
                 if frame.pts is not None:
                     last = float(frame.pts * frame.time_base) - self.origin
                 else:  # raw streams have no times: count
                     last = 0.0 if last is None else last + 1 / self._rate()
                 yield last, frame
+
+    def _count(self, frame: Any) -> None:
+        self.decoded += frame.width * frame.height
+        if self.decoded > MOST_DECODED:
+            limit = f"{MOST_DECODED // 10**9} billion pixels"
+            raise InputError(f"{self.name} takes too long: over {limit} had to be decoded; cut it, or encode it again")
 
     def _image(self, frame: Any) -> Image.Image:
         """A frame as it is meant to be seen: upright, with square pixels."""
@@ -165,8 +212,7 @@ class VideoFile:
         aspect = self.stream.sample_aspect_ratio
         if aspect and aspect != 1 and 0.1 < aspect < 10:
             image = image.resize((max(1, round(image.width * float(aspect))), image.height), Image.Resampling.BICUBIC)
-        turn = int(getattr(frame, "rotation", 0) or 0) % 360
-        return image.rotate(turn, expand=True) if turn else image
+        return _turned(image, frame)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -177,6 +223,25 @@ class VideoFile:
 def _chain(first: tuple[float, Any], rest: Iterator[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
     yield first
     yield from rest
+
+
+def _turned(image: Image.Image, frame: Any) -> Image.Image:
+    """The image as the frame's display matrix shows it."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return image
+    a, b, _, c, d = (value / 65536 for value in struct.unpack("=5i", bytes(data)[:20]))
+    size = max(abs(value) for value in (a, b, c, d))
+    if not size:
+        return image
+    signs = tuple(round(value / size) for value in (a, b, c, d))
+    if all(abs(value / size - sign) < 0.01 for value, sign in zip((a, b, c, d), signs, strict=True)):
+        turn = TURNS.get(signs)
+        return image if turn is None else image.transpose(turn)
+    # Another angle: turned clockwise from the x axis to (a, b), after it was mirrored where the matrix mirrors.
+    if a * d < b * c:
+        image, a, b = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), -a, -b
+    return image.rotate(-math.degrees(math.atan2(b, a)), expand=True)
 
 
 def _is_cover(stream: Any) -> bool:

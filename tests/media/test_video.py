@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from picscribe.errors import ConfigurationError, InputError
+from picscribe.media import open_image
 from picscribe.media.video import Video, VideoLimits, duration_of, is_video, read_frames, windows
 
 av = pytest.importorskip("av")
@@ -113,8 +115,10 @@ def test_every_container_and_codec(name: str, tmp_path: Path) -> None:
     assert all(frame.size == (WIDTH, HEIGHT) and frame.mode == "RGB" for frame in read_frames(path))
 
 
-@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "AVIF"])
 def test_animations(form: str, tmp_path: Path) -> None:
+    if form == "AVIF" and "AVIF" not in Image.SAVE:
+        pytest.skip("this Pillow has no AVIF")
     path = tmp_path / f"moving.{form.lower()}"
     shown = [200] * 10 + [800] * 10
     frames = [picture(number) for number in range(20)]
@@ -139,18 +143,138 @@ def test_a_variable_frame_rate_goes_by_time(tmp_path: Path) -> None:
     assert numbers(path, 4, end=0.8) == [1, 3, 5, 7]
 
 
-@pytest.mark.parametrize(("turn", "matrix"), [(90, (0, 1, -1, 0)), (180, (-1, 0, 0, -1)), (270, (0, -1, 1, 0))])
-def test_turned_files_come_upright(turn: int, matrix: tuple[int, ...], tmp_path: Path) -> None:
-    """Phones write what the sensor saw, and in the track's header how to turn it: by 90° clockwise, x' = -y, y' = x."""
-    path = write(tmp_path / "turned.mp4", "libx264", 12)
-    data = bytearray(path.read_bytes())
+# A display matrix shows pixel (x, y) at (ax + cy, bx + dy): (a, b, c, d) → where the four corners of the file are then
+# seen, top left, top right, bottom left, bottom right. Written out, after what FFmpeg's own player shows.
+SHOWN = {
+    (1, 0, 0, 1): "ABCD",
+    (-1, 0, 0, 1): "BADC",
+    (1, 0, 0, -1): "CDAB",
+    (-1, 0, 0, -1): "DCBA",
+    (0, 1, 1, 0): "ACBD",
+    (0, 1, -1, 0): "CADB",
+    (0, -1, 1, 0): "BDAC",
+    (0, -1, -1, 0): "DBCA",
+}
+CORNERS = {"A": (250, 0, 0), "B": (0, 250, 0), "C": (0, 0, 250), "D": (250, 250, 0)}
+
+
+@pytest.fixture(scope="module")
+def cornered(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A video whose corners are A red, B green, C blue, D yellow."""
+    corners = np.array([[CORNERS["A"], CORNERS["B"]], [CORNERS["C"], CORNERS["D"]]], np.uint8)
+    image = Image.fromarray(corners).resize((WIDTH, HEIGHT), Image.Resampling.NEAREST)
+    path = tmp_path_factory.mktemp("corners") / "corners.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
+def with_matrix(content: bytes, matrix: Sequence[float]) -> bytes:
+    """The matrix in the track's header."""
+    data = bytearray(content)
     header = data.index(b"tkhd")
-    a, b, c, d = (value * 65536 for value in matrix)
+    a, b, c, d = (round(value * 65536) for value in matrix)
     data[header + 44 : header + 80] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    (frame,) = read_frames(bytes(data), 1)
-    assert frame.size == ((HEIGHT, WIDTH) if turn in (90, 270) else (WIDTH, HEIGHT))
-    back = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}[turn]
-    assert number_of(frame.transpose(back)) == 6
+    return bytes(data)
+
+
+def corners_of(image: Image.Image) -> str:
+    places = [(8, 8), (image.width - 9, 8), (8, image.height - 9), (image.width - 9, image.height - 9)]
+    seen = [np.array(image.getpixel(place)) for place in places]
+    return "".join(min(CORNERS, key=lambda name: np.abs(colour - CORNERS[name]).sum()) for colour in seen)
+
+
+@pytest.mark.parametrize("scale", [1, 0.5, 2])
+@pytest.mark.parametrize("matrix", SHOWN)
+def test_turned_and_mirrored_files_come_upright(matrix: tuple[int, ...], scale: float, cornered: bytes) -> None:
+    """Phones write what the sensor saw, a front camera mirrored, and how to show it in the track's header."""
+    (frame,) = read_frames(with_matrix(cornered, [scale * value for value in matrix]), 1)
+    assert frame.size == ((WIDTH, HEIGHT) if matrix[0] else (HEIGHT, WIDTH))
+    assert corners_of(frame) == SHOWN[matrix]
+
+
+def test_other_angles(cornered: bytes) -> None:
+    """A third of a right angle clockwise, then the same of a mirrored picture."""
+    cos, sin = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    upright = Image.fromarray(np.asarray(read_frames(cornered, 1)[0]))
+    (frame,) = read_frames(with_matrix(cornered, (cos, sin, -sin, cos)), 1)
+    assert np.array_equal(np.asarray(frame), np.asarray(upright.rotate(-30, expand=True)))
+    (frame,) = read_frames(with_matrix(cornered, (-cos, -sin, -sin, cos)), 1)
+    mirrored = upright.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    assert np.array_equal(np.asarray(frame), np.asarray(mirrored.rotate(-30, expand=True)))
+    (frame,) = read_frames(with_matrix(cornered, (0, 0, 0, 0)), 1)
+    assert corners_of(frame) == "ABCD"
+
+
+def with_sound(path: Path, form: str, seconds: float, codec: str) -> Path:
+    """Three seconds of numbered frames, and as much sound as is asked for."""
+    with av.open(str(path), "w", format=form) as container:
+        video = container.add_stream(codec, rate=10)
+        video.width, video.height, video.pix_fmt, video.gop_size = WIDTH, HEIGHT, "yuv420p", 8
+        sound = container.add_stream("libopus" if form == "webm" else "aac", rate=48000)
+        for number in range(30):
+            container.mux(video.encode(av.VideoFrame.from_image(picture(number))))
+        container.mux(video.encode())
+        for second in range(int(seconds * 10)):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 4800), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48000, second * 4800, Fraction(1, 48000)
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+    return path
+
+
+@pytest.mark.parametrize("seconds", [1, 10])
+@pytest.mark.parametrize(
+    ("form", "codec"),
+    [("matroska", "libx264"), ("webm", "libvpx-vp9"), ("mp4", "mpeg4"), ("flv", "flv"), ("avi", "mpeg4")],
+)
+def test_it_lasts_as_long_as_its_picture(form: str, codec: str, seconds: float, tmp_path: Path) -> None:
+    path = with_sound(tmp_path / "sound", form, seconds, codec)
+    assert duration_of(path) == pytest.approx(3.0, abs=0.15)
+    assert windows(path, 2) == [(0, 2), (2, pytest.approx(3.0, abs=0.15))]
+    # AVI begins a frame late.
+    assert numbers(path, 3) == numbers(path.read_bytes(), 3) == ([4, 14, 24] if form == "avi" else [5, 15, 25])
+
+
+def test_no_more_than_a_limit_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six frames of an hour with one key frame are an hour of decoding."""
+    path = write(tmp_path / "long.mp4", "mpeg4", 60)
+    monkeypatch.setattr("picscribe.media.video_file.MOST_DECODED", 30 * WIDTH * HEIGHT)
+    assert numbers(path, 2, end=2.0) == [5, 15]
+    with pytest.raises(InputError, match="takes too long"):
+        read_frames(path, 64)
+
+
+def test_an_animation_of_too_many_pixels_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(0).save(tmp_path / "a.gif", save_all=True, append_images=[picture(n) for n in range(1, 9)], duration=100)
+    assert len(read_frames(tmp_path / "a.gif", 64)) == 9
+    monkeypatch.setattr("picscribe.media.animation.MOST_PIXELS", 8 * WIDTH * HEIGHT)
+    monkeypatch.setattr("picscribe.media.animation.Animation._times", lambda *_: pytest.fail("decoded"))
+    for source in (tmp_path / "a.gif", Image.open(tmp_path / "a.gif")):
+        with pytest.raises(InputError, match="9 frames of 96×48 pixels, over the limit"):
+            read_frames(source)
+
+
+def test_the_still_beside_an_animated_png_is_no_part_of_it() -> None:
+    stream = io.BytesIO()
+    picture(9).save(stream, "PNG", save_all=True, append_images=[picture(n) for n in (1, 2)], default_image=True)
+    assert numbers(stream.getvalue()) == [1, 2]
+    assert number_of(open_image(stream.getvalue())) == 9
+
+
+def test_animations_are_turned_by_their_exif_data(cornered: bytes) -> None:
+    frames = [*read_frames(cornered, 1), Image.new("RGB", (WIDTH, HEIGHT))]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stream = io.BytesIO()
+    frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:], exif=exif, lossless=True)
+    assert corners_of(read_frames(stream.getvalue())[0]) == corners_of(open_image(stream.getvalue())) == "CADB"
 
 
 def test_one_frame(tmp_path: Path) -> None:
