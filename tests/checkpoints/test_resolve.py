@@ -99,7 +99,7 @@ def test_what_is_not_cached_offline_is_one_clear_error(cached_hub: Path) -> None
     first, second, third = run_offline(code, cached_hub).splitlines()
     assert first.startswith("microsoft/git-base is not on this machine, and HF_HUB_OFFLINE forbids")
     assert second.startswith("microsoft/git-base-coco at revision v9 is not on this machine")
-    assert third.startswith("microsoft/git-base-coco: its copy on this machine holds no weights")
+    assert third.startswith("microsoft/git-base-coco: its copy on this machine holds no whole weights")
 
 
 def response(status: int) -> Any:
@@ -110,11 +110,14 @@ def response(status: int) -> Any:
     ("error", "named"),
     [
         (hub_errors.GatedRepoError("", response=response(403)), "set HF_TOKEN"),
-        (hub_errors.RepositoryNotFoundError("", response=response(404)), "has no microsoft/git-base"),
+        (hub_errors.RepositoryNotFoundError("", response=response(404)), "shows no microsoft/git-base"),
         (hub_errors.RevisionNotFoundError("", response=response(404)), "no revision 'v9'"),
         (hub_errors.LocalEntryNotFoundError("no network"), "cannot be reached: check the network"),
         (hub_errors.HFValidationError("bad"), "is no name on the Hugging Face hub"),
-        (hub_errors.HfHubHTTPError("500 server", response=response(500)), "could not be downloaded: 500 server"),
+        (
+            hub_errors.HfHubHTTPError("500 server", response=response(500)),
+            "could not be downloaded: the Hugging Face hub answers 500",
+        ),
         (ConnectionError("reset"), "could not be downloaded: reset"),
         (OSError(28, "No space left on device"), "No space left"),
         (Exception("timed out"), "could not be downloaded: timed out"),
@@ -139,9 +142,12 @@ def test_a_cached_part_is_used_where_it_holds_weights(tmp_path: Path, monkeypatc
         raise error
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(CheckpointError, match="holds no weights"):
+    with pytest.raises(CheckpointError, match="holds no whole weights"):
         resolve("git-base")
     (tmp_path / "model.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"holds no config\.json: go online"):
+        resolve("git-base")
+    (tmp_path / "config.json").touch()
     assert resolve("git-base") == tmp_path
 
 
@@ -153,6 +159,7 @@ def test_pickles_are_fetched_only_where_there_are_no_safetensors(
     def snapshot(name: str, allow_patterns: list[str], **options: object) -> str:
         assert (name, options["revision"]) == ("someone/tuned-git", "v2")
         asked.append(allow_patterns)
+        (tmp_path / "config.json").touch()
         if "pytorch_model.bin" in allow_patterns:
             (tmp_path / "pytorch_model.bin").touch()
         return str(tmp_path)
