@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 import picscribe
 from picscribe.cli.ask import ask
+from picscribe.cli.bulk import bulk
 from picscribe.cli.caption import caption
 from picscribe.cli.classify import classify
 from picscribe.cli.compare import compare
@@ -65,6 +66,7 @@ COMMANDS = (
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(data, name="data")
+app.add_typer(bulk, name="bulk")
 
 
 def _show_version(wanted: bool) -> None:

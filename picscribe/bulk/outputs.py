@@ -1,0 +1,98 @@
+"""From `--to` to outputs: which kind, where, and where the job's own files are."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from picscribe.bulk.entries import is_address, printable
+from picscribe.bulk.sinks.lines import Lines
+from picscribe.bulk.sinks.sidecars import Sidecars
+from picscribe.bulk.sinks.sink import Context, Sink
+from picscribe.errors import ConfigurationError
+
+BESIDE = ("txt", "caption", "json")
+"""Kinds that lie beside each photo, or in a tree of the same shape."""
+FILES = {"jsonl": ".jsonl", "csv": ".csv", "coco": ".json", "metadata": ".jsonl"}
+"""Kinds of one file, and the suffix that tells them where no kind is named."""
+
+JOB = ".picscribe"
+"""Ends the name of the folder that holds a job's journal."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One `--to`: a kind, and the file or folder that it is in; None for beside the photos."""
+
+    kind: str
+    where: str | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether `where` is a file."""
+        return self.kind in FILES
+
+
+def parse_output(text: str) -> Output:
+    """`KIND`, `KIND:WHERE`, or a file whose suffix tells the kind. Raises ConfigurationError."""
+    kind, colon, where = text.partition(":")
+    kinds = (*BESIDE, *FILES)
+    if colon and kind in kinds and where:
+        found = Output(kind, where)
+    elif text in BESIDE or text.removeprefix(".") in BESIDE:
+        found = Output(text.removeprefix("."))
+    else:
+        found = Output(_kind_of_file(text), text)
+    if found.where is not None and is_address(found.where):
+        raise ConfigurationError(f"--to {text}: outputs are written to local paths only")
+    if found.kind == "metadata" and os.path.basename(found.where or "") != "metadata.jsonl":
+        raise ConfigurationError(f"--to {text}: an image folder's metadata is called metadata.jsonl")
+    return found
+
+
+def _kind_of_file(text: str) -> str:
+    name = os.path.basename(text)
+    if name == "metadata.jsonl":
+        return "metadata"
+    suffix = os.path.splitext(name)[1].lower()
+    for kind, its in FILES.items():
+        if suffix == its:
+            return kind
+    known = ", ".join([*BESIDE, *(f"{kind}:FILE" for kind in FILES)])
+    raise ConfigurationError(f"--to {printable(text)!r} is no output that is known: {known}")
+
+
+def job_folder(outputs: Sequence[Output], inputs: Sequence[str]) -> str:
+    """Where the journal is, unless told otherwise: by the first output, or in the first input where that is beside it.
+
+    Raises ConfigurationError where there is no such place.
+    """
+    first = outputs[0]
+    if first.where is not None:
+        return first.where.rstrip("/") + JOB if first.is_file else os.path.join(first.where, JOB)
+    local = next((given for given in inputs if not is_address(given)), None)
+    if local is None:
+        raise ConfigurationError("say where the job's journal is to be, with --job: nothing here is on this machine")
+    return os.path.join(local if os.path.isdir(local) else os.path.dirname(local), JOB)
+
+
+def files_of(outputs: Sequence[Output]) -> frozenset[str]:
+    """Absolute paths of files that are outputs, and so no inputs."""
+    return frozenset(os.path.abspath(one.where) for one in outputs if one.is_file and one.where is not None)
+
+
+def make_sinks(outputs: Sequence[Output], context: Context) -> list[Sink]:
+    """The outputs. Raises ConfigurationError for two that are the same, MissingPackageError for one that needs more."""
+    sinks = [_make(output, context) for output in outputs]
+    names = [sink.name for sink in sinks]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigurationError(f"the output {name} is there twice")
+    return sinks
+
+
+def _make(output: Output, context: Context) -> Sink:
+    kind, where = output.kind, output.where
+    if kind in BESIDE:
+        return Sidecars(context, "." + kind, where)
+    assert where is not None
+    return Lines(context, kind, where)

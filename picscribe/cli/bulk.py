@@ -1,0 +1,286 @@
+"""`picscribe bulk`: folders, lists and archives of photos in, texts in many forms out, each photo exactly once."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from picscribe.cli.bulk_panel import Panel, lines_of
+from picscribe.cli.loading_options import Compile, Device, Dtype, Model, Quantize, Resize, Revision
+from picscribe.cli.search_options import (
+    Ban,
+    BeamGroups,
+    Beams,
+    LengthPenalty,
+    MaxWords,
+    MinWords,
+    NumCaptions,
+    RepetitionPenalty,
+    Require,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    options_of,
+)
+from picscribe.cli.terminal import report, write_line
+from picscribe.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from picscribe.bulk.work import Work
+
+RUN = "run"
+RETRY, ALL = "--retry-failed", "all"
+
+
+class BulkGroup(TyperGroup):
+    """A group whose command `run` need not be named: `picscribe bulk photos --to txt`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `run` before arguments that do not begin with a command's name."""
+        if args and args[0] not in self.commands:
+            args = [RUN, *args]
+        args = [f"{RETRY}={ALL}" if arg == RETRY else arg for arg in args]
+        return super().parse_args(ctx, args)
+
+
+bulk = typer.Typer(
+    cls=BulkGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Caption folders, lists and archives of photos: each exactly once, whatever happens.",
+)
+
+
+@bulk.command(RUN)
+def run(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            show_default=False,
+            help="Folders, photos, videos; lists (.txt, .csv, .jsonl, .parquet); .tar; addresses.",
+        ),
+    ],
+    to: Annotated[
+        list[str],
+        typer.Option(
+            metavar="OUTPUT",
+            show_default=False,
+            help="Where results go, several times for several: txt, caption, json beside each photo, or in a"
+            " folder: txt:FOLDER; a FILE.jsonl, FILE.csv, metadata.jsonl; coco:FILE.json.",
+        ),
+    ],
+    model: Model = "nano",
+    revision: Revision = None,
+    prompt: Annotated[str | None, typer.Option(show_default=False, help="Words before each caption.")] = None,
+    ask: Annotated[
+        list[str] | None, typer.Option(show_default=False, help="Ask this of every photo; may be repeated.")
+    ] = None,
+    ask_column: Annotated[
+        str | None, typer.Option(show_default=False, help="Ask what this column of the list says.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(show_default=False, help="Classify: a file of labels, one a line.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="With --labels: how many of the likeliest are written.")] = 5,
+    score_text: Annotated[
+        list[str] | None, typer.Option(show_default=False, help="Score this text for every photo; may be repeated.")
+    ] = None,
+    score_column: Annotated[
+        str | None, typer.Option(show_default=False, help="Score the text of this column of the list.")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(show_default=False, help="Only files of folders like this pattern: '*.jpg'.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(show_default=False, help="No files of folders like this: 'thumbs/*'.")
+    ] = None,
+    path_column: Annotated[
+        str | None, typer.Option(show_default=False, help="The column of a list that names the photos.")
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option(show_default=False, help="What a list's paths are relative to. [default: its folder]")
+    ] = None,
+    names: Annotated[
+        str,
+        typer.Option(help="Of sidecars: photo.txt (stem), photo.jpg.txt (full); auto: full where two share a stem."),
+    ] = "auto",
+    existing: Annotated[
+        str,
+        typer.Option(
+            help="Where there is a text already: skip the photo; overwrite; append or prepend to it; machine replaces"
+            " only what picscribe wrote."
+        ),
+    ] = "skip",
+    separator: Annotated[
+        str, typer.Option(show_default=False, help="With append and prepend: stands between. [default: a new line]")
+    ] = "\n",
+    job: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="Folder of the journal. [default: beside the first output]"),
+    ] = None,
+    new: Annotated[bool, typer.Option("--new", help="Begin again, without what the journal has.")] = False,
+    retry_failed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[=CLASS]",
+            show_default=False,
+            help="Try again what failed, or only such a class: --retry-failed=network,timed-out.",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, show_default=False, help="Begin at most so many.")] = None,
+    beams: Beams = None,
+    max_words: MaxWords = None,
+    min_words: MinWords = None,
+    length_penalty: LengthPenalty = None,
+    num_captions: NumCaptions = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    seed: Seed = None,
+    beam_groups: BeamGroups = None,
+    repetition_penalty: RepetitionPenalty = None,
+    require: Require = None,
+    ban: Ban = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="Of a video. [default: what the model takes]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="Processes that decode. [default: one a core]")
+    ] = None,
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="A file may take so long to decode.")] = 60,
+    max_memory: Annotated[int, typer.Option(min=64, help="MiB that a file may take to decode.")] = 2048,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels that a photo may have.")] = 89_478_485,
+    max_bytes: Annotated[int, typer.Option(min=1, help="Bytes that a photo's file may have.")] = 268_435_456,
+    device: Device = "cpu",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="Photos computed at a time. [default: 16 on a CPU]")
+    ] = None,
+    dtype: Dtype = "float32",
+    quantize: Quantize = None,
+    compile: Compile = False,
+    resize: Resize = None,
+) -> None:
+    """Caption everything in INPUT, or ask, classify or score, and write it to every OUTPUT.
+
+    The same command goes on from where it was stopped or killed, and takes in what has come since. Also:
+    `picscribe bulk status JOB` tells how a job stands.
+    Exit code 0: all is done; 1: something failed, or is left to do; 2: the command cannot be used as it is.
+    """
+    from picscribe.bulk.engine import Engine, Limits
+    from picscribe.bulk.inputs import Selection
+    from picscribe.bulk.running import Options, Run
+    from picscribe.scribe import load
+
+    search = {
+        "beams": beams, "max_words": max_words, "min_words": min_words, "length_penalty": length_penalty,
+        "num_captions": num_captions, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed,
+        "beam_groups": beam_groups, "repetition_penalty": repetition_penalty, "require": require, "ban": ban,
+    }  # fmt: skip
+    work = _work(prompt, ask, ask_column, labels, top, score_text, score_column, search)
+    options = Options(
+        inputs=tuple(inputs),
+        outputs=tuple(to),
+        work=work,
+        job=job,
+        selection=Selection(tuple(include or ()), tuple(exclude or ()), path_column, None, root),
+        names=_one_of("--names", names, ("auto", "stem", "full")),
+        existing=_one_of("--existing", existing, ("skip", "overwrite", "append", "prepend", "machine")),
+        separator=separator,
+        limits=Limits(max_seconds, max_memory << 20, max_pixels, max_bytes, workers or _cores(), frames),
+        batch_size=batch_size,
+        retry=_classes(retry_failed),
+        new=new,
+        limit=limit,
+    )
+
+    def engine(keep_content: bool) -> Engine:
+        scribe = load(
+            model, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile, resize=resize
+        )
+        return Engine(scribe, options.work, options.limits, options.batch_size, keep_content)
+
+    with Panel() as panel:
+        summary = Run(options, engine, panel).go()
+    for line in lines_of(summary):
+        report(line)
+    if not summary.complete:
+        raise typer.Exit(1)
+
+
+@bulk.command()
+def status(
+    job: Annotated[str, typer.Argument(help="A job's folder, an output, or a folder of photos with sidecars.")],
+    failures: Annotated[bool, typer.Option("--failures", help="List what failed, with its class and reason.")] = False,
+) -> None:
+    """Tell how a job stands: what it is, what is done, what failed, how far each output is."""
+    import json
+
+    from picscribe.bulk.status import status_of
+
+    found = status_of(job)
+    write_line(f"{found.folder}: {'a run works on it now' if found.running else 'no run works on it now'}")
+    write_line("job: " + ", ".join(f"{name} {json.dumps(value)}" for name, value in found.identity.items()))
+    for name, count in (*found.counts.items(), *((f"failed: {kind}", n) for kind, n in found.failures.items())):
+        if count:
+            write_line(f"{name:24} {count:>10,}")
+    for name, rows in found.outputs.items():
+        write_line(f"{name}: {rows:,} of {found.rows:,} rows")
+    if failures:
+        for path, output, kind, reason in found.list_failures():
+            write_line("\t".join((path, output or "-", kind, " ".join(reason.split()))))
+
+
+def _work(
+    prompt: str | None,
+    ask: list[str] | None,
+    ask_column: str | None,
+    labels: Path | None,
+    top: int,
+    score_text: list[str] | None,
+    score_column: str | None,
+    search: dict[str, Any],
+) -> "Work":
+    """What is asked of the model. Raises ConfigurationError for two kinds at once."""
+    from dataclasses import asdict
+
+    from picscribe.bulk.work import Work
+
+    asked = {"ask": ask or ask_column, "classify": labels, "score": score_text or score_column}
+    kinds = [kind for kind, value in asked.items() if value]
+    if len(kinds) > 1:
+        raise ConfigurationError("a job is one of captions, --ask, --labels, --score-text: run one after the other")
+    options = options_of(**search)
+    chosen = {name: value for name, value in asdict(options).items() if value != getattr(type(options)(), name)}
+    if kinds == ["ask"]:
+        return Work("ask", prompt, chosen, questions=tuple(ask or ()), column=ask_column)
+    if kinds == ["classify"]:
+        from picscribe.text.labels import read_labels
+
+        assert labels is not None
+        return Work("classify", prompt, labels=tuple(read_labels(labels)), top_k=top)
+    if kinds == ["score"]:
+        return Work("score", prompt, texts=tuple(score_text or ()), column=score_column)
+    return Work("caption", prompt, chosen)
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> Any:
+    if value not in known:
+        raise ConfigurationError(f"{option} {value} is none of {', '.join(known)}")
+    return value
+
+
+def _classes(said: str | None) -> tuple[str, ...]:
+    from picscribe.bulk.failures import CLASSES
+
+    if said is None:
+        return ()
+    return CLASSES if said == ALL else tuple(said.split(","))
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
