@@ -27,6 +27,7 @@ from picscribe.cli.models import models
 from picscribe.cli.score import score
 from picscribe.cli.score_answers import score_answers
 from picscribe.cli.score_captions import score_captions
+from picscribe.cli.serve import serve
 from picscribe.cli.terminal import report
 from picscribe.cli.train import train
 from picscribe.errors import ConfigurationError, PicscribeError
@@ -61,7 +62,7 @@ app = typer.Typer(
 
 COMMANDS = (
     caption, ask, classify, score, explain, models, info, convert, train, evaluate, compare,
-    score_captions, score_answers, curate,
+    score_captions, score_answers, curate, serve,
 )  # fmt: skip
 for command in COMMANDS:
     app.command()(command)

@@ -1,0 +1,118 @@
+"""What goes wrong with a request: each error has its HTTP status and the code that the dialects of clients show."""
+
+from picscribe.errors import ConfigurationError, InputError, PicscribeError
+
+
+class ServingError(PicscribeError):
+    """A request that is not answered as asked; `code` names the reason to programs, `param` the field at fault.
+
+    retry_after: seconds after which the same request may succeed; None where it will not.
+    """
+
+    status = 400
+    code = "invalid_request"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, param: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code, self.param, self.retry_after = code or self.code, param, retry_after
+
+
+class BadRequest(ServingError):
+    """A request that no model could answer."""
+
+
+class Unauthorised(ServingError):
+    """No API key, or one that is not known."""
+
+    status, code = 401, "invalid_api_key"
+
+
+class Forbidden(ServingError):
+    """From a host or site that may not ask."""
+
+    status, code = 403, "forbidden"
+
+
+class NotFound(ServingError):
+    """A route or model that is not there."""
+
+    status, code = 404, "not_found"
+
+
+class MethodNotAllowed(ServingError):
+    """A route that is there for other methods."""
+
+    status, code = 405, "method_not_allowed"
+
+
+class TooLarge(ServingError):
+    """More bytes than one request may hold."""
+
+    status, code = 413, "request_too_large"
+
+
+class UnsupportedType(ServingError):
+    """A body of a type that is not read."""
+
+    status, code = 415, "unsupported_media_type"
+
+
+class TooSlow(ServingError):
+    """A request that took too long to arrive."""
+
+    status, code = 408, "request_timeout"
+
+
+class Busy(ServingError):
+    """The queue is full, or too long for the request's deadline."""
+
+    status, code = 429, "queue_full"
+
+
+class Unavailable(ServingError):
+    """The service is stopping, or a model is not loaded."""
+
+    status, code = 503, "unavailable"
+
+
+class Overdue(ServingError):
+    """The deadline passed before the answer was there."""
+
+    status, code = 504, "deadline_exceeded"
+
+
+class Failed(ServingError):
+    """Something that is not the client's fault."""
+
+    status, code = 500, "internal_error"
+
+
+class NotSupported(ServingError):
+    """A function that this server has not got."""
+
+    status, code = 501, "not_supported"
+
+
+def as_serving_error(error: BaseException) -> ServingError:
+    """Any error in the form that clients are shown; what is not ours shows nothing of its text."""
+    if isinstance(error, ServingError):
+        return error
+    if isinstance(error, InputError):
+        return BadRequest(str(error), code="invalid_input")
+    if isinstance(error, ConfigurationError):
+        return BadRequest(str(error), code="invalid_option", param=_named_option(str(error)))
+    return Failed("the request failed inside the server; its log says more under the request's id")
+
+
+def kind_of(status: int) -> str:
+    """The `type` of OpenAI's errors for a status."""
+    known = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+    return known.get(status, "invalid_request_error" if status < 500 else "server_error")
+
+
+def _named_option(message: str) -> str | None:
+    """The option that an error of ours begins with, `beams must be …`."""
+    word = message.split(" ", 1)[0]
+    return word if word.replace("_", "").isalnum() and word.islower() else None

@@ -1,0 +1,73 @@
+"""What was computed for images before, kept by the images' content up to a number of bytes."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+Kept = TypeVar("Kept")
+
+
+class ByteCache(Generic[Kept]):
+    """Values by key, the least recently used of which go where they come to more than `most` bytes."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.bytes = self.hits = self.misses = 0
+        self._kept: OrderedDict[bytes, tuple[Kept, int]] = OrderedDict()
+
+    def get(self, key: bytes) -> Kept | None:
+        """The value, which counts as used now; None where there is none."""
+        found = self._kept.get(key)
+        if found is None:
+            self.misses += 1
+            return None
+        self.hits += 1
+        self._kept.move_to_end(key)
+        return found[0]
+
+    def put(self, key: bytes, value: Kept, size: int) -> None:
+        """Keep a value of `size` bytes, unless it alone is too large."""
+        if size > self.most or key in self._kept:
+            return
+        self._kept[key] = (value, size)
+        self.bytes += size
+        while self.bytes > self.most:
+            _, (_, gone) = self._kept.popitem(last=False)
+            self.bytes -= gone
+
+
+class EncoderCache:
+    """Stands for an image encoder: an image that it saw before, alone or in a batch, is not computed again."""
+
+    def __init__(self, encode: Callable[[Tensor], Tensor], most: int) -> None:
+        self._encode = encode
+        self.cache: ByteCache[Tensor] = ByteCache(most)
+        self.encoded = 0
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Visual features (B, I, D) of pixels (B, …); equal images of a batch are computed once."""
+        if not torch.is_inference_mode_enabled():  # what is kept cannot be learned through
+            return self._encode(pixels)
+        keys = [_key(one) for one in pixels]
+        known = {key: found for key in dict.fromkeys(keys) if (found := self.cache.get(key)) is not None}
+        new = {key: place for place, key in enumerate(keys) if key not in known}
+        if new:
+            places = torch.tensor(list(new.values()), device=pixels.device)
+            features = self._encode(pixels if len(new) == len(pixels) else pixels[places])
+            if len(new) == len(pixels):
+                features = features[places]
+            self.encoded += len(new)
+            for key, one in zip(new, features, strict=True):
+                known[key] = one.clone()
+                self.cache.put(key, known[key], one.numel() * one.element_size())
+        return torch.stack([known[key] for key in keys])
+
+
+def _key(pixels: Tensor) -> bytes:
+    shape = str((tuple(pixels.shape), pixels.dtype)).encode()
+    content = pixels.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
+    return hashlib.blake2b(content, digest_size=20, key=shape[:64]).digest()
