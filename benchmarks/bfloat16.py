@@ -12,7 +12,7 @@ import time
 import torch
 from torch import Tensor
 
-from picscribe.model.arithmetic import multiplies_bfloat16
+from picscribe.acceleration.arithmetic import multiplies_bfloat16
 from picscribe.versions import versions
 
 

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 import picscribe
-from benchmarks.generate import CLS, CONFIGS, SEP, pixels_of, rounds, spread
+from benchmarks.generate import CLS, CONFIGS, SEP, fast, pixels_of, rounds, spread
+from picscribe.acceleration.int8 import quantize
 from picscribe.generation import GenerationOptions, generate
 from picscribe.generation.decoding import room_for
 from picscribe.generation.label_trie import LabelTrie
@@ -59,7 +60,7 @@ def make_model(size: str, std: float, int8: bool) -> Git:
     torch.manual_seed(0)
     model = Git(CONFIGS[size]).eval().requires_grad_(False)
     model.text_decoder.output.weight.normal_(std=std)
-    return (model.quantize() if int8 else model).pack()
+    return fast(quantize(model) if int8 else model)
 
 
 @torch.inference_mode()

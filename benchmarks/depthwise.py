@@ -7,14 +7,14 @@ a side, and the ratio of neighbouring turns.
 """
 
 import argparse
+import copy
 import time
-from unittest.mock import patch
 
 import torch
 
 import picscribe
 from benchmarks.generate import spread
-from picscribe.model import efficientnet_lite
+from picscribe.acceleration.depthwise import learn_depthwise_fast
 from picscribe.training.setup.allocator import keep_freed_memory
 from picscribe.versions import versions
 
@@ -41,12 +41,13 @@ def main() -> None:
     encoder = picscribe.load("nano").model.image_encoder.train().requires_grad_(True)
     for parameter in encoder.parameters():
         parameter.data = parameter.data.clone()
+    plain_encoder = copy.deepcopy(encoder)
+    learn_depthwise_fast(encoder)
     for size in arguments.sizes:
         pixels, windows, plain = torch.randn(arguments.images, 3, size, size), list[float](), list[float]()
         for turn in range(arguments.runs + 1):
             found = seconds(encoder, pixels)
-            with patch.object(efficientnet_lite, "learns_slowly", lambda *_: False):
-                other = seconds(encoder, pixels)
+            other = seconds(plain_encoder, pixels)
             if turn:  # the first allocates
                 windows.append(found)
                 plain.append(other)

@@ -28,6 +28,8 @@ import transformers
 from torch import Tensor
 
 import picscribe
+from picscribe.acceleration.accelerated import Accelerated
+from picscribe.acceleration.int8 import quantize
 from picscribe.checkpoints.hugging_face import expected_tensors
 from picscribe.checkpoints.weights import build, gather
 from picscribe.generation import GenerationOptions, generate
@@ -46,7 +48,7 @@ CONFIGS = {
 
 
 def pair(config: GitConfig) -> tuple[Git, Any]:
-    """The same random weights in picscribe and in transformers."""
+    """The same random weights in picscribe's plain network and in transformers."""
     torch.manual_seed(0)
     image, text = config.image_encoder, config.text_decoder
     assert isinstance(image, ClipVitConfig)
@@ -74,7 +76,12 @@ def pair(config: GitConfig) -> tuple[Git, Any]:
         for parameter in (theirs.output.weight, theirs.git.embeddings.word_embeddings.weight):
             parameter.normal_(std=0.2)
     expected, extras = expected_tensors(config)
-    return build(config, gather(theirs.state_dict(), expected, extras, "transformers"), "transformers").pack(), theirs
+    return build(config, gather(theirs.state_dict(), expected, extras, "transformers"), "transformers"), theirs
+
+
+def fast(model: Git) -> Git:
+    """What computes after `picscribe.load`."""
+    return Accelerated(model).accelerate().running
 
 
 def ours(model: Git, pixels: Tensor, beams: int) -> list[list[int]]:
@@ -119,7 +126,7 @@ def status_bytes(field: str) -> int:
 def print_extra_bytes(size: str, images: int, beams: int, side: str) -> None:
     """Print the most memory in use during a run above that before it; for a process of its own."""
     model, peer = pair(CONFIGS[size])
-    run = {"picscribe": partial(ours, model), "transformers": partial(theirs, peer)}[side]
+    run = {"picscribe": partial(ours, fast(model)), "transformers": partial(theirs, peer)}[side]
     run(pixels_of(1), beams)
     pixels = pixels_of(images)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
@@ -254,9 +261,8 @@ def main() -> None:
     )
     for size in arguments.sizes:
         model, peer = pair(CONFIGS[size])
-        models = {"float32": model}
-        if not arguments.no_int8:
-            models["int8"] = copy.deepcopy(model).quantize().pack()
+        models = {} if arguments.no_int8 else {"int8": fast(quantize(copy.deepcopy(model)))}
+        models = {"float32": fast(model), **models}
         for images in arguments.images:
             for beams in arguments.beams:
                 measure(size, models, peer, images, beams, arguments.runs, not arguments.no_memory)

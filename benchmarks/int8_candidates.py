@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.generate import CONFIGS, NEW_TOKENS, ours, pixels_of, rounds, spread
+from benchmarks.generate import CONFIGS, NEW_TOKENS, fast, ours, pixels_of, rounds, spread
+from picscribe.acceleration.int8 import quantize
 from picscribe.model import Git
 from picscribe.versions import versions
 
@@ -39,7 +40,7 @@ class Replaced(torch.nn.Module):
 
 def with_encoder(model: Git, run: Callable[[Tensor], Tensor]) -> Git:
     """picscribe's int8 model with another image encoder."""
-    changed = copy.deepcopy(model).quantize().pack()
+    changed = fast(quantize(copy.deepcopy(model)))
     changed.image_encoder = Replaced(run)  # type: ignore[assignment]
     return changed
 
@@ -108,8 +109,8 @@ def main() -> None:
     model = Git(CONFIGS["base"]).eval().requires_grad_(False)
     pixels = pixels_of(arguments.images)
     makers: dict[str, Callable[[], Any]] = {
-        "picscribe float32": lambda: copy.deepcopy(model).pack(),
-        "picscribe int8": lambda: copy.deepcopy(model).quantize().pack(),
+        "picscribe float32": lambda: fast(copy.deepcopy(model)),
+        "picscribe int8": lambda: fast(quantize(copy.deepcopy(model))),
         "torchao int8": lambda: torchao(model, pixels),
         "OpenVINO float32 encoder": lambda: openvino(model, pixels, int8=False),
         "OpenVINO int8 encoder": lambda: openvino(model, pixels, int8=True),

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import torch
 
+from picscribe.acceleration.accelerated import Accelerated
 from picscribe.checkpoints.checkpoint import Checkpoint
 from picscribe.errors import ConfigurationError, InputError, PicscribeError
 from picscribe.generation import GenerationOptions, Hypothesis, Wording, generate, stream
@@ -17,7 +18,7 @@ from picscribe.generation.greedy_search import GreedySearch
 from picscribe.generation.label_trie import LabelTrie, continue_labels
 from picscribe.generation.likelihood import rank_labels, score_texts
 from picscribe.media.frames import pixels_of
-from picscribe.model import ImagePrefix
+from picscribe.model import Git, ImagePrefix
 from picscribe.results import Caption, Classification, Explanation, RankedLabel, TextScore
 from picscribe.tasks import Answers, AskTask, CaptionTask, ClassifyTask, ExplainTask, Scores, ScoreTask, Task
 from picscribe.text.labels import Labels
@@ -76,9 +77,14 @@ class Choosing:
 class Jobs:
     """What a checkpoint does with images and videos; safe to use from many threads."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.model, self.tokenizer = checkpoint.model, checkpoint.tokenizer
+    def __init__(self, checkpoint: Checkpoint, network: Accelerated) -> None:
+        self.network, self.tokenizer = network, checkpoint.tokenizer
         self.preprocessing, self.name = checkpoint.preprocessing, checkpoint.name
+
+    @property
+    def model(self) -> Git:
+        """What computes."""
+        return self.network.running
 
     def pixels(self, image: object) -> torch.Tensor:
         """Pixels (3, height, width) of an image, (F, 3, height, width) of a video; see `Scribe.pixels`."""
@@ -139,10 +145,11 @@ class Jobs:
         return top_k
 
     def _trie(self, labels: Labels) -> LabelTrie:
-        return _trie(labels.tokens, self.tokenizer.sep_id, self._device)
+        return _trie(labels.tokens, self.tokenizer.sep_id, self.device)
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
+        """Where the network computes."""
         return self.model.projection_norm.weight.device
 
     def _lines(self, texts: Sequence[str], what: str, read: Callable[[str], Ids]) -> list[Ids | PicscribeError]:
@@ -282,7 +289,7 @@ class Jobs:
         self, prefix: ImagePrefix, prompts: Sequence[Sequence[int]], labels: Labels, trie: LabelTrie
     ) -> Iterator[tuple[list[int], list[float], list[float]]]:
         """For each image the number of its label, the log-likelihood, and no probability, a list each."""
-        chooser = GreedySearch(trie.longest, self.tokenizer.sep_id, len(prompts), self._device)
+        chooser = GreedySearch(trie.longest, self.tokenizer.sep_id, len(prompts), self.device)
         found = decode(self.model, prefix, [[p] for p in prompts], chooser, [continue_labels(trie)], trie.longest)
         for (hypothesis,) in found:
             yield [labels.tokens.index(hypothesis.tokens)], [hypothesis.score], [math.nan]
@@ -294,7 +301,8 @@ class Jobs:
         (prompt,) = item.lines
         assert not isinstance(prompt, PicscribeError)
         try:
-            maps = explain(self.model, item.pixels, prompt, caption.tokens, method).cpu()
+            model = self.network.network() if method == "gradient" else self.model
+            maps = explain(model, item.pixels, prompt, caption.tokens, method).cpu()
         except PicscribeError as error:
             return error
         words, joined = list[str](), list[list[torch.Tensor]]()

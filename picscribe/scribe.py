@@ -15,15 +15,17 @@ import numpy as np
 import torch
 
 from picscribe import checkpoints
+from picscribe.acceleration.accelerated import Accelerated
 from picscribe.acceleration.forking import survive_forks
 from picscribe.batches import Batches, fitting_batch_size
 from picscribe.checkpoints.checkpoint import Checkpoint
+from picscribe.checkpoints.fingerprint import fingerprint
 from picscribe.errors import ConfigurationError, PicscribeError
 from picscribe.generation import GenerationOptions, OptionFields
 from picscribe.generation.explanation import Method
 from picscribe.jobs import Jobs
 from picscribe.media.preprocessing import Preprocessing, resized
-from picscribe.model import Git
+from picscribe.model import Git, GitConfig
 from picscribe.results import Caption, Classification, Explanation, TextScore
 from picscribe.tasks import AskTask, CaptionTask, ClassifyTask, ExplainTask, Image, ScoreTask, Task
 from picscribe.text.labels import Labels
@@ -85,28 +87,51 @@ class Scribe:
     """A checkpoint ready for use, from any number of threads; make one with `picscribe.load`."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
-        self._jobs = Jobs(checkpoint)
+        self._checkpoint = checkpoint
+        self._network = Accelerated(checkpoint.model)
+        self._jobs = Jobs(checkpoint, self._network)
 
     @property
     def name(self) -> str:
         """The name or folder that was loaded."""
-        return self.checkpoint.name
+        return self._checkpoint.name
+
+    @property
+    def config(self) -> GitConfig:
+        """Sizes of the network."""
+        return self._checkpoint.model.config
 
     @property
     def model(self) -> Git:
-        """The network."""
-        return self.checkpoint.model
+        """The network, an ordinary PyTorch module: read, change, copy, save or train it as any other.
+
+        `load` computes with a faster form of it. Since a change to the network can go unnoticed there, captions come
+        from the network itself, changed or not, once this has been asked for. `config` has its sizes without that.
+        """
+        return self._network.hand_out()
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint with its network, which computes from then on: see `model`."""
+        return replace(self._checkpoint, model=self._network.hand_out())
 
     @property
     def tokenizer(self) -> Tokenizer:
         """Text to ids and back."""
-        return self.checkpoint.tokenizer
+        return self._checkpoint.tokenizer
 
     @property
     def preprocessing(self) -> Preprocessing:
         """Images to pixels."""
-        return self.checkpoint.preprocessing
+        return self._checkpoint.preprocessing
+
+    def fingerprint(self) -> str:
+        """What tells this checkpoint from others: see `checkpoints.fingerprint`."""
+        return fingerprint(self._checkpoint, self._network.weights())
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._network.network()  # all weights, wherever they are held
+        return self.__dict__
 
     # The loop that every job goes through
 
@@ -506,7 +531,7 @@ class Scribe:
 
     def fitting_batch_size(self, options: GenerationOptions | None = None) -> int:
         """Images computed at a time unless told otherwise: 16 on a CPU, on a GPU as many as its free memory holds."""
-        device = self.model.projection_norm.weight.device
+        device = self._jobs.device
         if device.type != "cuda":
             return BATCH
         size, chosen = self.preprocessing.size, options or GenerationOptions()
@@ -562,8 +587,7 @@ def load(
     resize: "center-crop", "keep-aspect" or "square" instead of what the checkpoint says; see `resized`.
     Hub downloads go through huggingface_hub: HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are honoured. VQA and TextVQA
     checkpoints, loaded by their registered names, keep the photo's aspect as the original code does.
-    On a CPU the network is laid out for inference (`Git.pack`): what its linear layers hold is in its `state_dict()`;
-    to train it, load it with `picscribe.checkpoints.load`.
+    On a CPU a faster form of the network computes, until `Scribe.model` is asked for.
     Raises CheckpointError where it cannot be found or read, ConfigurationError for options that cannot be.
     """
     where = name_or_folder if isinstance(name_or_folder, str) else Path(name_or_folder)
@@ -571,6 +595,7 @@ def load(
     checkpoint = checkpoints.load(where, revision=revision, **settings)
     if resize is not None:
         checkpoint = replace(checkpoint, preprocessing=resized(checkpoint.preprocessing, resize))
+    scribe = Scribe(checkpoint)
     if not compile:  # a compiler lays weights out itself
-        checkpoint.model.pack()
-    return Scribe(checkpoint)
+        scribe._network.accelerate()
+    return scribe

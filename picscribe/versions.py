@@ -6,7 +6,7 @@ import numpy
 import torch
 
 import picscribe
-from picscribe.model.arithmetic import multiplies_bfloat16
+from picscribe.acceleration.arithmetic import multiplies_bfloat16
 
 
 def versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 RUNS = Path("runs/proofs")
 AS_NANO_BEGAN = (
-    "network.variants=[2]",
+    "network.variant=2",
     "image.augmentation.min_area=0.5",
     "image.augmentation.max_stretch=1.25",
     "weights.image_dropout=0",

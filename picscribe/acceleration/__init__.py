@@ -1,1 +1,5 @@
-"""How a network runs faster on the machine at hand; whatever it computes stays the same."""
+"""The same network, faster on the machine at hand.
+
+`accelerated` owns a network and its fast form; `packed` and `int8` are the layers that forms are made of, `fused` what
+joins them; `steps` decodes token by token, on a GPU as a replayed graph; `depthwise` is for training in bfloat16.
+"""

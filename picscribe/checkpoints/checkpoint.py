@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from picscribe.acceleration.int8 import is_int8
 from picscribe.errors import CheckpointError
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import Git, GitConfig
-from picscribe.model.int8_linear import Int8Linear
 from picscribe.text.tokenizer import Tokenizer
 
 
@@ -23,7 +23,7 @@ class Checkpoint:
     @property
     def is_int8(self) -> bool:
         """Whether the network's linear layers are int8."""
-        return isinstance(self.model.text_decoder.output, Int8Linear)
+        return is_int8(self.model)
 
 
 PADDINGS = (8, 16, 32, 64, 128, 256)

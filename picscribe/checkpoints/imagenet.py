@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from picscribe.errors import CheckpointError, MissingPackageError
-from picscribe.model.efficientnet_lite import Convolution, EfficientNetLite, EfficientNetLites, InvertedResidual
+from picscribe.model.efficientnet_lite import Convolution, EfficientNetLite, InvertedResidual
 
 BATCH_NORM_EPS = 1e-3  # TensorFlow's, with which the weights were trained; PyTorch's default is another.
 CLASSIFIER = ("_fc.weight", "_fc.bias")
@@ -57,16 +57,13 @@ def fold_batch_norm(
 
 
 @torch.no_grad()
-def load_imagenet(encoder: EfficientNetLite | EfficientNetLites) -> None:
-    """Fill `encoder` with its variants' ImageNet weights, batch normalisation folded; positions stay as they are.
+def load_imagenet(encoder: EfficientNetLite) -> None:
+    """Fill `encoder` with its variant's ImageNet weights, batch normalisation folded; positions stay as they are.
 
     Raises MissingPackageError where the weights' package is not installed, CheckpointError where its file does not fit.
     """
-    if isinstance(encoder, EfficientNetLites):
-        for member in encoder.members:
-            load_imagenet(member)
-        return
-    file = imagenet_file(encoder.variant)
+    variant = encoder.config.variant
+    file = imagenet_file(variant)
     weights: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
     convolutions = _convolutions(encoder)
     expected = set(CLASSIFIER)
@@ -75,7 +72,7 @@ def load_imagenet(encoder: EfficientNetLite | EfficientNetLites) -> None:
         expected.update(f"{norm}.{part}" for part in (*NORM_PARTS, "num_batches_tracked"))
     if expected != weights.keys():
         differing = ", ".join(sorted(expected ^ weights.keys())[:8])
-        raise CheckpointError(f"{file}: other tensors than EfficientNet-Lite{encoder.variant}'s: {differing}")
+        raise CheckpointError(f"{file}: other tensors than EfficientNet-Lite{variant}'s: {differing}")
     for name, (convolution, norm) in convolutions.items():
         weight = weights[f"{name}.weight"]
         if weight.shape != convolution.weight.shape:

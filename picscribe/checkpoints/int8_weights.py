@@ -7,6 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from picscribe.acceleration.int8 import quantize
 from picscribe.checkpoints import model_config, preprocessor_config, weight_files
 from picscribe.checkpoints.checkpoint import Checkpoint, require_folder, vocabulary_problems
 from picscribe.checkpoints.hugging_face import SAVED_FILES
@@ -58,7 +59,7 @@ def empty_int8_model(config: GitConfig) -> Git:
     """The quantised network without memory for its weights."""
     model = empty_model(config)
     with torch.device("meta"):
-        return model.quantize()
+        return quantize(model)
 
 
 def int8_differences(tensors: dict[str, Tensor], model: Git) -> list[str]:

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import torch
 
+from picscribe.acceleration.arithmetic import multiplies_bfloat16
+from picscribe.acceleration.compilation import compile_model
+from picscribe.acceleration.int8 import quantize as quantize_network
 from picscribe.checkpoints import model_config
 from picscribe.checkpoints.checkpoint import Checkpoint
-from picscribe.checkpoints.compilation import compile_model
 from picscribe.checkpoints.hugging_face import load_hugging_face
 from picscribe.checkpoints.int8_weights import is_int8, load_int8
 from picscribe.checkpoints.registry import find_released
 from picscribe.checkpoints.resolve import find_hub_name, resolve
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.media.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
-from picscribe.model.arithmetic import multiplies_bfloat16
 
 # PyTorch knows more names: some compute nothing (meta), others nobody has tried.
 DEVICE = re.compile(r"cpu|(cuda|xpu)(:\d{1,2})?|mps(:0)?")
@@ -94,7 +95,7 @@ def _read(folder: Path, name: str, device: torch.device, dtype: str, quantize: s
         checkpoint = load_original(folder, name, DTYPES[dtype])
     else:
         checkpoint = load_hugging_face(folder, name, DTYPES[dtype])
-    return replace(checkpoint, model=checkpoint.model.quantize()) if quantize else checkpoint
+    return replace(checkpoint, model=quantize_network(checkpoint.model)) if quantize else checkpoint
 
 
 def _find_device(device: str) -> torch.device:

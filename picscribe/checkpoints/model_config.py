@@ -96,11 +96,11 @@ def _read_picscribe(fields: Fields) -> GitConfig:
     image, text = fields.section("image_encoder"), fields.section("text_decoder")
     image.choice("type", ("efficientnet_lite",))
     image_size = image.whole("image_size", most=MOST_PIXELS)
-    if "variants" in image.values:
-        variants = tuple(image.choice("variants", [list(some) for some in LITE_VARIANTS if len(some) > 1]))
+    if "variants" in image.values:  # early versions knew several encoders beside each other, and narrower ones
+        (variant,) = image.choice("variants", [[one] for one in LITE_VARIANTS])
     else:
-        variants = (image.choice("variant", [one for one, *others in LITE_VARIANTS if not others]),)
-    features = image.whole("features", EfficientNetLiteConfig.features)
+        variant = image.choice("variant", LITE_VARIANTS)
+    image.choice("features", (EfficientNetLiteConfig.width,), EfficientNetLiteConfig.width)
     sizes = {name: text.whole(name) for name in ("vocabulary_size", "width", "heads", "mlp_width", "max_positions")}
     sizes["layers"] = text.whole("layers", most=MOST_LAYERS)
     ids = {name: text.whole(name, least=0) for name in ("pad_id", "cls_id", "sep_id")}
@@ -111,7 +111,7 @@ def _read_picscribe(fields: Fields) -> GitConfig:
     frames, projection_eps = fields.whole("frames", least=0, most=MOST_FRAMES), fields.number("projection_norm_eps")
     fields.finish()
     decoder = TextDecoderConfig(**sizes, **ids, **numbers, tie_output=tied)
-    return GitConfig(EfficientNetLiteConfig(variants, image_size, features), decoder, frames, projection_eps)
+    return GitConfig(EfficientNetLiteConfig(variant, image_size), decoder, frames, projection_eps)
 
 
 def write_model_config(config: GitConfig, dtype: torch.dtype) -> dict[str, Any]:
@@ -124,20 +124,16 @@ def write_model_config(config: GitConfig, dtype: torch.dtype) -> dict[str, Any]:
         return {
             "model_type": "picscribe",
             "dtype": stored,
-            "image_encoder": _write_lite(config.image_encoder),
+            "image_encoder": {
+                "type": "efficientnet_lite",
+                "variant": config.image_encoder.variant,
+                "image_size": config.image_encoder.image_size,
+            },
             "text_decoder": asdict(config.text_decoder),
             "frames": config.frames,
             "projection_norm_eps": config.projection_norm_eps,
         }
     return _write_git(config, config.image_encoder, stored)
-
-
-def _write_lite(image: EfficientNetLiteConfig) -> dict[str, Any]:
-    """One is named "variant", and 1,280 features are not, as by versions of picscribe that know no more."""
-    variants = list(image.variants)
-    named = {"variants": variants} if len(variants) > 1 else {"variant": variants[0]}
-    fewer = {} if image.features == EfficientNetLiteConfig.features else {"features": image.features}
-    return {"type": "efficientnet_lite", **named, "image_size": image.image_size, **fewer}
 
 
 def _write_git(config: GitConfig, image: ClipVitConfig, stored: str) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from picscribe.acceleration.mapped_pages import MappedPages
 from picscribe.checkpoints.tensor_names import StoredTensor, empty_model
 from picscribe.errors import CheckpointError
 from picscribe.model import Git, GitConfig
-from picscribe.model.mapped_pages import MappedPages
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 MOST_LISTED = 20

@@ -68,7 +68,7 @@ def _network(config: "GitConfig | None") -> list[tuple[str, str]]:
     seen = (
         f"CLIP ViT, {encoder.layers} layers, width {encoder.width}, {encoder.heads} heads, patch {encoder.patch_size}"
         if isinstance(encoder, ClipVitConfig)
-        else f"EfficientNet-Lite{' and '.join(map(str, encoder.variants))}, width {encoder.width}"
+        else f"EfficientNet-Lite{encoder.variant}, width {encoder.width}"
     )
     written = f"{decoder.layers} layers, width {decoder.width}, {decoder.heads} heads"
     return [("image encoder", seen), ("text decoder", written)]

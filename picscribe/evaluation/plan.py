@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from picscribe.checkpoints.fingerprint import fingerprint
 from picscribe.datasets import Dataset, Example
 from picscribe.datasets.fingerprint import hash_examples
 from picscribe.errors import ConfigurationError, InputError
@@ -88,7 +87,7 @@ class Evaluation:
     def identity(self, scribe: Scribe) -> dict[str, Any]:
         """All that the answers depend on, wherever model and data lie: runs that agree in it may share answers."""
         return {
-            "model": fingerprint(scribe.checkpoint),
+            "model": scribe.fingerprint(),
             "data": hash_examples(self.examples),
             "generation": asdict(self.options),
             "labels": list(self.labels),

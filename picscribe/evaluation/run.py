@@ -42,7 +42,7 @@ def run(evaluation: Evaluation, folder: Path, progress: Progress = lambda done: 
     """
     journal = Journal(folder)
     scribe = evaluation.load()
-    parameters = count_parameters(scribe.model.config)
+    parameters = count_parameters(scribe.config)
     journal.begin(evaluation.identity(scribe))
     plan = [[example.id for example in batch] for batch in evaluation.batches()]
     done = journal.batches(plan)

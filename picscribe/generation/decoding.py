@@ -6,11 +6,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from picscribe.acceleration.steps import step_for
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.generation.candidates import Candidates, likeliest
 from picscribe.generation.constraints import NO_TOKEN, Filter
 from picscribe.generation.hypothesis import Hypothesis
-from picscribe.generation.steps import step_for
 from picscribe.model import Git, ImagePrefix, TextCache
 from picscribe.model.attention import PADDING_POSITION
 
@@ -81,7 +81,7 @@ def decode_steps(
         position != PADDING_POSITION
     ]
     cache = TextCache(prefix, texts, room_for(texts, longest, beams, max_new_tokens))
-    hidden = model.decode(tokens, cache.prefix, cache, position)
+    hidden = model.decode_next(tokens, cache, position)
     hidden = hidden.gather(2, (lengths - 1)[..., None, None].expand(-1, -1, 1, hidden.shape[-1]))[:, :, 0]
     cache.reorder(torch.arange(texts, device=tokens.device).repeat_interleave(beams).expand(images, -1))
     logits = model.logits(hidden).float().repeat_interleave(beams, dim=1)

@@ -1,7 +1,6 @@
 """Where the network looked for each word: attention followed back through its layers, or the gradient through it.
 
-Attention weights are what the network's own product does not show, so its layers are gone through here once more, by
-its own modules; a test holds the result against the network's.
+The network's own attention does not show its weights, so its layers are walked through with one that does.
 """
 
 from collections.abc import Sequence
@@ -10,12 +9,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from picscribe.acceleration.int8 import is_int8
 from picscribe.errors import ConfigurationError
 from picscribe.model import ClipVitConfig, Git
-from picscribe.model.attention import Attention, sees_image
-from picscribe.model.clip_vit import Block, ClipVit
-from picscribe.model.int8_linear import Int8Linear
-from picscribe.model.linear import linear_gelu, linear_plus, quick_gelu_mlp
+from picscribe.model.attention import sees_image
+from picscribe.model.clip_vit import ClipVit
 
 Method = Literal["gradient", "rollout"]
 
@@ -35,7 +33,7 @@ def explain(
     """
     if method not in get_args(Method):
         raise ConfigurationError(f"method {method!r} is none of {', '.join(get_args(Method))}")
-    if method == "gradient" and any(isinstance(module, Int8Linear) for module in model.modules()):
+    if method == "gradient" and is_int8(model):
         raise ConfigurationError("int8 weights have no gradient: load the model without quantize, or use rollout")
     with torch.inference_mode(False), torch.set_grad_enabled(method == "gradient"):
         weight = model.projection_norm.weight
@@ -103,14 +101,20 @@ def _as_grids(maps: Tensor, model: Git, frames: Tensor) -> Tensor:
     return torch.where(total > 0, maps / total.clamp(min=1e-30), even).view(len(maps), len(frames), rows, columns)
 
 
-def _attend(attention: Attention, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """What attention sees of x (B, T, D), before `out`, and its weights (B, H, T, T), which have gradients."""
-    query, key, value = attention.project(x)
-    scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
-    weights = (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1)
-    if torch.is_grad_enabled() and not weights.requires_grad:
-        weights.requires_grad_(True)
-    return (weights @ value).transpose(1, 2).flatten(2), weights
+class _Watcher:
+    """Attention that keeps its weights (B, H, T, T), layer after layer; where wanted, with gradients."""
+
+    def __init__(self) -> None:
+        self.weights: list[Tensor] = []
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """As `attention.attend`."""
+        scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
+        weights = (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(-1)
+        if torch.is_grad_enabled() and not weights.requires_grad:
+            weights.requires_grad_(True)
+        self.weights.append(weights)
+        return (weights @ value).transpose(1, 2).flatten(2)
 
 
 def _encode(model: Git, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -118,37 +122,20 @@ def _encode(model: Git, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
     encoder = model.image_encoder
     if not isinstance(encoder, ClipVit):
         return encoder(pixels).detach(), []
-    patches = encoder.patch_embedding(pixels)
-    rows, columns = patches.shape[-2:]
-    tokens = torch.cat([encoder.class_embedding.expand(1, 1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
-    x, attended = encoder.pre_norm(tokens + encoder.positions(rows, columns)), []
-    for block in encoder.blocks:
-        x, weights = _block(block, x)
-        attended.append(weights)
-    return encoder.post_norm(x), attended
-
-
-def _block(block: Block, x: Tensor) -> tuple[Tensor, Tensor]:
-    seen, weights = _attend(block.attention, block.attention_norm(x))
-    x = linear_plus(block.attention.out, seen, x)
-    return quick_gelu_mlp(block.up, block.down, block.mlp_norm(x), x), weights
+    watcher = _Watcher()
+    return encoder.encode_from(0, encoder.encode_until(0, pixels), watcher.attend), watcher.weights
 
 
 def _decode(model: Git, features: Tensor, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Logits (1, T, V) of a text over image features (1, I, D), and the layers' attention (1, H, I + T, I + T)."""
-    decoder = model.text_decoder
-    image = model.projection_norm(model.projection(features))
+    image = model.project(features)
     texts, images = ids.shape[1], image.shape[1]
     position = torch.arange(texts, device=ids.device)[None]
-    x = torch.cat([image, decoder.embed(ids, position)], dim=1)
+    x = torch.cat([image, model.text_decoder.embed(ids, position)], dim=1)
     causal = torch.ones((texts, texts), dtype=torch.bool, device=ids.device).tril()
     mask = x.new_ones((images + texts, images + texts), dtype=torch.bool)
     mask[:images, images:] = False
     mask[images:] = sees_image(causal[None, None], images)[0, 0]
-    attended = []
-    for layer in decoder.layers:
-        seen, weights = _attend(layer.attention, x, mask)
-        x = layer.attention_norm(linear_plus(layer.attention.out, seen, x))
-        x = layer.mlp_norm(linear_plus(layer.down, linear_gelu(layer.up, x), x))
-        attended.append(weights)
-    return model.logits(x[:, images:]), attended
+    watcher = _Watcher()
+    hidden = model.text_decoder.walk(x, lambda _, query, key, value: watcher.attend(query, key, value, mask))
+    return model.logits(hidden[:, images:]), watcher.weights

@@ -118,7 +118,7 @@ def decode_prompts(
     prompts' last tokens; their lengths (B,)."""
     tokens, position, lengths = pad_prompts([[prompt] for prompt in prompts], prefix.keys[0].device)
     cache = TextCache(prefix, 1, tokens.shape[2] + slots)
-    hidden = model.decode(tokens, cache.prefix, cache, position)[:, 0]
+    hidden = model.decode_next(tokens, cache, position)[:, 0]
     return cache, hidden[torch.arange(len(hidden), device=hidden.device), lengths[:, 0] - 1], lengths[:, 0]
 
 
@@ -141,7 +141,7 @@ def _score_together(
         cache.reorder(torch.zeros((len(texts), most), dtype=torch.long, device=last.device))
         position = lengths[:, None, None] + torch.arange(longest - 1, device=last.device)
         position = torch.where(real[..., 1:], position, PADDING_POSITION)
-        hidden = model.decode(tokens[..., :-1].clamp(min=0), cache.prefix, cache, position)
+        hidden = model.decode_next(tokens[..., :-1].clamp(min=0), cache, position)
         states.append(hidden[real[..., 1:]])
     later = torch.arange(int(real[..., 1:].sum()), device=last.device) + len(last)
     target = torch.cat([tokens[..., 0][real[..., 0]], tokens[..., 1:][real[..., 1:]]])
@@ -234,18 +234,20 @@ class _TrieWalk:
         x = self.model.text_decoder.embed(self.trie.token[node], self.lengths[image][:, None] + depth - 1)
         everyone = len(image) == len(self.mask)
         mask = self.mask if everyone else self.mask[image]
-        for index, layer in enumerate(self.model.text_decoder.layers):
-            query, key, value = (part.transpose(1, 2) for part in layer.attention.project(x))
-            self.kept[index, 0, new], self.kept[index, 1, new] = key[keep], value[keep]
+
+        def attend_line(number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+            self.kept[number, 0, new], self.kept[number, 1, new] = key[keep], value[keep]
             line_key, line_value = (
                 torch.cat([kept[slot], own[:, :, None]], dim=2)
-                for kept, own in zip(self.kept[index], (key, value), strict=True)
+                for kept, own in zip(self.kept[number], (key, value), strict=True)
             )
-            keys, values = self.keys[index], self.values[index]
+            keys, values = self.keys[number], self.values[number]
             if not everyone:
                 keys, values = keys[image], values[image]
-            x = layer.finish(x, _attend(query, keys, values, mask, line_key, line_value, seen))
-        return x
+            return _attend(query, keys, values, mask, line_key, line_value, seen)
+
+        return self.model.text_decoder.walk(x, attend_line)
 
     def _new_slots(self, count: int) -> slice:
         """So many slots more, in memory that doubles where it is full."""

@@ -6,7 +6,7 @@ captions), I image tokens, T text tokens, S text slots of a cache, D width, H he
 
 from picscribe.model.config import ClipVitConfig, EfficientNetLiteConfig, GitConfig, TextDecoderConfig
 from picscribe.model.git import Git
-from picscribe.model.text_decoder import ImagePrefix, TextCache
+from picscribe.model.text_cache import ImagePrefix, TextCache
 
 __all__ = [
     "ClipVitConfig",

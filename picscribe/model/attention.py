@@ -4,39 +4,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from picscribe.model.linear import Linear, linear_tail
-
 
 class Attention(nn.Module):
-    """Attention in three steps, so that a caller may keep keys and values: `project`, `attend`, and then `out`."""
+    """The two products around attention; what comes between them is `attend`, or whatever takes its place."""
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.dropout = dropout
-        self.qkv = Linear(width, 3 * width)
-        self.out = Linear(width, width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
 
-    def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
-        batch, tokens, _ = x.shape
-        return x.view(batch, tokens, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-
-    def project(self, x: Tensor) -> tuple[Tensor, ...]:
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, D) → query, key, value, each (B, H, T, D/H)."""
-        return self._split(self.qkv(x), 3)
+        batch, tokens, _ = x.shape
+        query, key, value = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return query, key, value
 
-    def project_keys_values(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, T, D) → key, value, each (B, H, T, D/H); for tokens whose own output nobody needs."""
-        return self._split(linear_tail(self.qkv, x, x.shape[-1]), 2)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Queries (B, H, T, D/H) over keys and values (B, H, K, D/H) → (B, T, D), still to go through `out`.
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0) -> Tensor:
+    """Queries (B, H, T, D/H) over keys and values (B, H, K, D/H) → (B, T, D).
 
-        `mask`: True where seen, or what is added to the scores.
-        """
-        dropout = self.dropout if self.training else 0.0
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
-        return seen.transpose(1, 2).flatten(2)
+    `mask`: True where seen, or what is added to the scores.
+    """
+    seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    return seen.transpose(1, 2).flatten(2)
 
 
 PADDING_POSITION = torch.iinfo(torch.int32).max

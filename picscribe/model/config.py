@@ -53,33 +53,23 @@ class ClipVitConfig:
         return self.grid**2 + 1
 
 
-LITE_VARIANTS = ((0,), (1,), (2,), (1, 2), (2, 1))
-"""Of EfficientNet-Lite; 0 stands alone, as it has other blocks, and what is cut after so many is cut in both."""
+LITE_VARIANTS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
 class EfficientNetLiteConfig:
-    """EfficientNet-Lite 0, 1 or 2 as a small convolutional image encoder, or 1 and 2 beside each other, which see more
-    than either. `features` are the numbers that each of them makes of a cell."""
+    """EfficientNet-Lite 0, 1 or 2 as a small convolutional image encoder."""
 
-    variants: tuple[int, ...] = (2,)
+    variant: int = 2
     image_size: int = 256
-    features: int = 1280
 
     stride = 32
+    width = 1280
 
     def __post_init__(self) -> None:
-        if self.variants not in LITE_VARIANTS:
-            raise ConfigurationError(
-                "EfficientNetLiteConfig.variants must be one of 0, 1 and 2, or 1 and 2 beside each other, "
-                f"not {self.variants!r}"
-            )
-        _require_positive(self, "image_size", "features")
-
-    @property
-    def width(self) -> int:
-        """Of an image token: what all of them make of a cell, one after the other."""
-        return self.features * len(self.variants)
+        if self.variant not in LITE_VARIANTS:
+            raise ConfigurationError(f"EfficientNetLiteConfig.variant must be 0, 1 or 2, not {self.variant!r}")
+        _require_positive(self, "image_size")
 
     @property
     def grid(self) -> int:

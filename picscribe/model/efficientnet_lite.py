@@ -1,4 +1,4 @@
-"""EfficientNet-Lite without its classifier: pixels → one vector a cell of a grid 32 times coarser.
+"""EfficientNet-Lite without its classifier: pixels → one vector per cell of a grid 32 times coarser.
 
 Batch normalisation is folded into the convolutions, as in deployment; fine-tuning keeps ImageNet's statistics.
 Source of the table: the EfficientNet paper (arXiv 1905.11946, table 1) and the Lite variants' rules: ReLU6, no
@@ -6,7 +6,6 @@ squeeze-and-excitation, stem and head not scaled, first and last stage not deepe
 """
 
 import math
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from picscribe.model.clip_vit import resize_position_grid
 from picscribe.model.config import EfficientNetLiteConfig
-from picscribe.model.depthwise import depthwise, learns_slowly
 
 # Expansion, output channels, blocks, kernel, stride of each stage at scale 1.
 STAGES = (
@@ -43,16 +41,15 @@ class Convolution(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, height, width) → (B, channels, ⌈height/stride⌉, ⌈width/stride⌉)."""
         kernel, stride = self.kernel_size[0], self.stride[0]
-        slow = self.groups > 1 and learns_slowly(x, self.weight, stride)
-        if stride == 1 and not slow:
+        if stride == 1:
             return F.conv2d(x, self.weight, self.bias, 1, kernel // 2, 1, self.groups)
-        pads = [max((math.ceil(n / stride) - 1) * stride + kernel - n, 0) for n in x.shape[-2:]]
-        rows, columns = pads
-        x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
-        if slow:
-            assert self.bias is not None
-            return depthwise(x, self.weight, self.bias, stride)
-        return F.conv2d(x, self.weight, self.bias, stride, 0, 1, self.groups)
+        return F.conv2d(self.pad(x), self.weight, self.bias, stride, 0, 1, self.groups)
+
+    def pad(self, x: Tensor) -> Tensor:
+        """The input with the zeros around it that the filters reach."""
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        rows, columns = (max((math.ceil(n / stride) - 1) * stride + kernel - n, 0) for n in x.shape[-2:])
+        return F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
 
 
 class InvertedResidual(nn.Module):
@@ -74,12 +71,12 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """The small image encoder of picscribe's own models, with a learned position a cell."""
+    """The small image encoder of picscribe's own models, with a learned position per cell."""
 
-    def __init__(self, variant: int, cells: int, features: int = EfficientNetLiteConfig.features) -> None:
+    def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__()
-        self.variant = variant
-        width, depth = SCALES[variant]
+        self.config = config
+        width, depth = SCALES[config.variant]
         self.stem = Convolution(3, STEM_CHANNELS, 3, 2)
         self.blocks = nn.ModuleList()
         inputs = STEM_CHANNELS
@@ -89,63 +86,24 @@ class EfficientNetLite(nn.Module):
             for repeat in range(repeats if edge else math.ceil(repeats * depth)):
                 self.blocks.append(InvertedResidual(inputs, outputs, expansion, kernel, stride if repeat == 0 else 1))
                 inputs = outputs
-        self.head = Convolution(inputs, features, 1)
-        self.position_embedding = nn.Parameter(torch.zeros(cells, features))
+        self.head = Convolution(inputs, config.width, 1)
+        self.position_embedding = nn.Parameter(torch.zeros(config.tokens, config.width))
 
-    def channels_after(self, blocks: int) -> int:
-        """Channels of what `lower` gives."""
-        return cast("InvertedResidual", self.blocks[blocks - 1]).project.out_channels if blocks else STEM_CHANNELS
-
-    def lower(self, pixels: Tensor, blocks: int) -> Tensor:
-        """The stem and the first `blocks` blocks: (B, 3, height, width) → (B, channels, rows, columns)."""
+    def encode_until(self, block: int, pixels: Tensor) -> Tensor:
+        """The stem and the blocks before number `block`: (B, 3, height, width) → (B, channels, rows, columns)."""
         x = F.relu6(self.stem(pixels.contiguous(memory_format=torch.channels_last)))
-        for block in self.blocks[:blocks]:
-            x = block(x)
+        for each in self.blocks[:block]:
+            x = each(x)
         return x
 
-    def upper(self, features: Tensor, blocks: int) -> Tensor:
-        """What comes after the first `blocks` blocks: (B, channels, rows, columns) → (B, I, D)."""
-        x = features
-        for block in self.blocks[blocks:]:
-            x = block(x)
+    def encode_from(self, block: int, x: Tensor) -> Tensor:
+        """The blocks from number `block` on, and the head: (B, channels, rows, columns) → (B, I, D)."""
+        for each in self.blocks[block:]:
+            x = each(x)
         x = F.relu6(self.head(x))
         rows, columns = x.shape[-2:]
         return x.flatten(2).transpose(1, 2) + resize_position_grid(self.position_embedding, rows, columns)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, height, width) → (B, I, D), cells row by row."""
-        return self.upper(self.lower(pixels, 0), 0)
-
-
-class EfficientNetLites(nn.Module):
-    """Several beside each other, each with weights of its own: of a cell, what all of them make of it in a row.
-
-    Networks that were trained apart err apart, so that together they see more than the best of them.
-    """
-
-    def __init__(self, config: EfficientNetLiteConfig) -> None:
-        super().__init__()
-        networks = [EfficientNetLite(variant, config.tokens, config.features) for variant in config.variants]
-        self.members = cast("list[EfficientNetLite]", nn.ModuleList(networks))
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """Those of the first; the others have as many."""
-        return self.members[0].blocks
-
-    def lower(self, pixels: Tensor, blocks: int) -> Tensor:
-        """Stems and first `blocks` blocks: (B, 3, height, width) → (B, all channels, rows, columns)."""
-        return torch.cat([member.lower(pixels, blocks) for member in self.members], dim=1)
-
-    def upper(self, features: Tensor, blocks: int) -> Tensor:
-        """What comes after the first `blocks` blocks: (B, all channels, rows, columns) → (B, I, D)."""
-        parts = torch.split(features, [member.channels_after(blocks) for member in self.members], dim=1)
-        seen = [
-            member.upper(part.contiguous(memory_format=torch.channels_last), blocks)
-            for member, part in zip(self.members, parts, strict=True)
-        ]
-        return torch.cat(seen, dim=2)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, height, width) → (B, I, D), cells row by row."""
-        return torch.cat([member(pixels) for member in self.members], dim=2)
+        return self.encode_from(0, self.encode_until(0, pixels))

@@ -5,20 +5,12 @@ from torch import Tensor, nn
 
 from picscribe.errors import InputError
 from picscribe.model.clip_vit import ClipVit
-from picscribe.model.config import ClipVitConfig, GitConfig, ImageEncoderConfig
-from picscribe.model.efficientnet_lite import EfficientNetLite, EfficientNetLites
-from picscribe.model.linear import Linear, pack_layers, quantize_layers
-from picscribe.model.text_decoder import ImagePrefix, TextCache, TextDecoder
+from picscribe.model.config import ClipVitConfig, GitConfig
+from picscribe.model.efficientnet_lite import EfficientNetLite
+from picscribe.model.text_cache import ImagePrefix, TextCache
+from picscribe.model.text_decoder import TextDecoder
 
-ImageEncoder = ClipVit | EfficientNetLite | EfficientNetLites
-
-
-def make_image_encoder(config: ImageEncoderConfig) -> ImageEncoder:
-    """An image encoder of these sizes."""
-    if isinstance(config, ClipVitConfig):
-        return ClipVit(config)
-    only, *others = config.variants
-    return EfficientNetLites(config) if others else EfficientNetLite(only, config.tokens, config.features)
+ImageEncoder = ClipVit | EfficientNetLite
 
 
 class Git(nn.Module):
@@ -28,9 +20,11 @@ class Git(nn.Module):
         super().__init__()
         self.config = config
         encoder, decoder = config.image_encoder, config.text_decoder
-        self.image_encoder = make_image_encoder(encoder)
+        self.image_encoder: ImageEncoder = (
+            ClipVit(encoder) if isinstance(encoder, ClipVitConfig) else EfficientNetLite(encoder)
+        )
         self.temporal_embedding = nn.Parameter(torch.zeros(config.frames, encoder.width)) if config.frames else None
-        self.projection = Linear(encoder.width, decoder.width)
+        self.projection = nn.Linear(encoder.width, decoder.width)
         self.projection_norm = nn.LayerNorm(decoder.width, config.projection_norm_eps)
         self.text_decoder = TextDecoder(decoder)
         for module in (self.projection, *self.text_decoder.modules()):
@@ -64,45 +58,32 @@ class Git(nn.Module):
         features = self.image_encoder(pixels.flatten(0, 1)).unflatten(0, (videos, frames))
         return (features + self.temporal_embedding[:frames, None]).flatten(1, 2)
 
+    def project(self, features: Tensor) -> Tensor:
+        """Visual features (B, I, visual width) → image embeddings of the text decoder (B, I, D)."""
+        return self.projection_norm(self.projection(features))
+
     def prefix_of(self, features: Tensor, room: int = 0) -> ImagePrefix:
         """Visual features (B, I, visual width) → the image prefix, with `room` text slots behind it."""
-        return self.text_decoder.encode_image(self.projection_norm(self.projection(features)), room)
+        return self.text_decoder.encode_image(self.project(features), room)
 
     def encode(self, pixels: Tensor, room: int = 0) -> ImagePrefix:
         """Pixels (B, 3, height, width) or (B, F, 3, height, width) → the image prefix; text never changes it."""
         return self.prefix_of(self.visual_features(pixels), room)
 
     def decode(
-        self,
-        tokens: Tensor,
-        prefix: ImagePrefix,
-        cache: TextCache | None = None,
-        position: Tensor | None = None,
-        text: Tensor | None = None,
+        self, tokens: Tensor, prefix: ImagePrefix, position: Tensor | None = None, text: Tensor | None = None
     ) -> Tensor:
-        """Hidden states (B, P, T, D) of P texts an image, `tokens` (B, P, T): see `TextDecoder.forward`."""
-        return self.text_decoder(tokens, prefix, cache, position, text)
+        """Hidden states (B, P, T, D) of P whole texts per image, `tokens` (B, P, T): see `TextDecoder.decode`."""
+        return self.text_decoder.decode(tokens, prefix, position, text)
+
+    def decode_next(self, tokens: Tensor, cache: TextCache, position: Tensor | None = None) -> Tensor:
+        """Hidden states (B, P, T, D) of what comes next in a cache's texts: see `TextDecoder.decode_next`."""
+        return self.text_decoder.decode_next(tokens, cache, position)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (…, D) → logits (…, V); call it only where a token is chosen or predicted."""
         return self.text_decoder.output(hidden)
 
     def forward(self, pixels: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (B, P, T, V) for P texts an image, `tokens` (B, P, T): each token predicts the one after it."""
+        """Logits (B, P, T, V) for P texts per image, `tokens` (B, P, T): each token predicts the one after it."""
         return self.logits(self.decode(tokens, self.encode(pixels)))
-
-    def pack(self) -> "Git":
-        """Lay the weights out for inference on a CPU (see linear.py), and return this; elsewhere do nothing.
-
-        Takes as much memory again as the weights, which go back to the system where they are mapped from a file.
-        """
-        pack_layers(self)
-        return self
-
-    def quantize(self) -> "Git":
-        """Make the linear layers int8 (see int8_linear.py), one by one, and return this; for inference on a CPU.
-
-        Embeddings and convolutions stay, the patches' and those of EfficientNet-Lite.
-        """
-        quantize_layers(self)
-        return self

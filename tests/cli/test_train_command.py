@@ -33,7 +33,7 @@ def recipe(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "start": "imagenet",
         "name": "tiny",
         "data": {"train": [{**source, "split": "train"}], "validation": [{**source, "split": "val"}]},
-        "network": {"variants": [0], "image_size": 64, "vocabulary_size": 300, "min_frequency": 1, "width": 32,
+        "network": {"variant": 0, "image_size": 64, "vocabulary_size": 300, "min_frequency": 1, "width": 32,
                     "layers": 1, "heads": 2, "mlp_width": 64},
         "image": {"views": 2, "features": str(folder / "features")},
         "weights": {"frozen_blocks": 16},

@@ -86,7 +86,7 @@ def test_cache_equals_no_cache_at_every_step_of_a_search(
     compared, moved = 0, 0
     texts: list[list[list[int]]] = []
     images = list(range(4))
-    decode, reorder, keep = Git.decode, TextCache.reorder, TextCache.keep
+    decode_next, reorder, keep = Git.decode_next, TextCache.reorder, TextCache.keep
 
     def watched_reorder(self: TextCache, source: Tensor) -> None:
         nonlocal texts, moved
@@ -99,22 +99,22 @@ def test_cache_equals_no_cache_at_every_step_of_a_search(
         texts, images = [texts[i] for i in kept.tolist()], [images[i] for i in kept.tolist()]
         keep(self, kept)
 
-    def watched_decode(self: Git, tokens: Tensor, prefix: Any, cache: TextCache, position: Tensor) -> Tensor:
+    def watched_decode(self: Git, tokens: Tensor, cache: TextCache, position: Tensor) -> Tensor:
         nonlocal texts, compared
-        hidden = decode(self, tokens, prefix, cache, position)
+        hidden = decode_next(self, tokens, cache, position)
         if not texts:
             texts = [[[] for _ in range(tokens.shape[1])] for _ in images]
         for row, image in enumerate(images):
             for text, so_far in enumerate(texts[row]):
                 real = position[row, text] != PADDING_POSITION
                 so_far += tokens[row, text, real].tolist()
-                anew = decode(self, torch.tensor([[so_far]]), model.encode(pixels[image : image + 1]))[0, 0]
+                anew = model.decode(torch.tensor([[so_far]]), model.encode(pixels[image : image + 1]))[0, 0]
                 new = int(real.sum())
                 torch.testing.assert_close(hidden[row, text, :new], anew[-new:], rtol=1e-5, atol=1e-5)
                 compared += 1
         return hidden
 
-    monkeypatch.setattr(Git, "decode", watched_decode)
+    monkeypatch.setattr(Git, "decode_next", watched_decode)
     monkeypatch.setattr(TextCache, "reorder", watched_reorder)
     monkeypatch.setattr(TextCache, "keep", watched_keep)
     run(model, pixels, prompts, options)

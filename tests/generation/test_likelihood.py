@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from picscribe.acceleration.accelerated import Accelerated
+from picscribe.acceleration.int8 import quantize
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.generation import likelihood
 from picscribe.generation.label_trie import LabelTrie
@@ -108,7 +110,7 @@ def test_packed_model(seed: int, tiny_model: MakeModel, random_pixels: MakePixel
     model = tiny_model(seed)
     labels = random_labels(draw, 20)
     expected = oracle(model, pixels, prompts, labels)
-    model.pack()
+    model = Accelerated(model).accelerate().running
     with torch.inference_mode():
         prefix = model.encode(pixels)
     assert torch.allclose(score_labels(model, prefix, prompts, LabelTrie.of(labels, SEP)), expected, atol=1e-4)
@@ -119,7 +121,7 @@ def test_int8_and_bfloat16_models(tiny_model: MakeModel, random_pixels: MakePixe
     draw, pixels, prompts = random_batch(3, random_pixels)
     labels = random_labels(draw, 20)
     trie, expected = LabelTrie.of(labels, SEP), oracle(tiny_model(3), pixels, prompts, labels)
-    for model, inputs in ((tiny_model(3).quantize(), pixels), (tiny_model(3).bfloat16(), pixels.bfloat16())):
+    for model, inputs in ((quantize(tiny_model(3)), pixels), (tiny_model(3).bfloat16(), pixels.bfloat16())):
         with torch.inference_mode():
             prefix = model.encode(inputs)
         scores = score_labels(model, prefix, prompts, trie)

@@ -28,7 +28,7 @@ def _save_start(folder: Path, words: Sequence[str], encoder: str = "vit") -> Pat
         tie_output=True, pad_id=tokenizer.pad_id, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id,
     )  # fmt: skip
     vit = ClipVitConfig(width=32, layers=2, heads=4, mlp_width=64, patch_size=16, image_size=32)
-    model = Git(GitConfig(vit if encoder == "vit" else EfficientNetLiteConfig((0,), 32), decoder)).eval()
+    model = Git(GitConfig(vit if encoder == "vit" else EfficientNetLiteConfig(0, 32), decoder)).eval()
     preprocessing = Preprocessing(size=32, mode="center_crop" if encoder == "vit" else "square")
     save(Checkpoint(model, tokenizer, preprocessing, "start", folder), folder)
     return folder

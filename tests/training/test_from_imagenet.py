@@ -74,7 +74,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
         start="imagenet",
         name="tiny",
         data=DataSettings((learned,), (validated,)),
-        network=NetworkSettings((0,), 64, 300, 1, width=32, layers=1, heads=2, mlp_width=64),
+        network=NetworkSettings(0, 64, 300, 1, width=32, layers=1, heads=2, mlp_width=64),
         image=ImageSettings(
             views=2, features=str(folder / "features"), augmentation=Augmentation(0.6, 1.2, mirror=True)
         ),
@@ -149,7 +149,7 @@ def test_it_goes_on_from_where_it_stopped(
 
 
 def test_frozen_parts_are_imagenets_and_all_others_have_moved(whole: Any) -> None:
-    original = EfficientNetLite(0, 4)
+    original = EfficientNetLite(EfficientNetLiteConfig(0, 64))
     load_imagenet(original)
     start, end = original.state_dict(), state_of(whole[0])["model"]
     lower = ("stem.", *(f"blocks.{number}." for number in range(FROZEN)))
@@ -159,29 +159,6 @@ def test_frozen_parts_are_imagenets_and_all_others_have_moved(whole: Any) -> Non
         # as far as float16 files tell
         unchanged = torch.equal(end[f"model.image_encoder.{name}"], weight.half().float())
         assert unchanged == (name in frozen), name
-
-
-def test_two_image_encoders_beside_each_other_learn_from_the_same_block_on(recipe: Recipe, tmp_path: Path) -> None:
-    for variant in (1, 2):
-        imagenet_or_skip(variant)
-    both = replace(
-        recipe,
-        network=replace(recipe.network, variants=(2, 1)),
-        image=replace(recipe.image, views=1, features=str(tmp_path / "features")),
-        weights=replace(recipe.weights, frozen_blocks=19),
-        optimisation=replace(recipe.optimisation, steps=2),
-    )
-    train(both, tmp_path / "run", report=silent)
-    end = picscribe.load(tmp_path / "run" / "best")
-    assert end.model.config.image_encoder == EfficientNetLiteConfig((2, 1), 64)
-    assert end.caption([Image.new("RGB", (64, 64), COLOURS["red"])])
-    for member in end.model.image_encoder.members:
-        original = EfficientNetLite(member.variant, 4)
-        load_imagenet(original)
-        learned = member.state_dict()
-        for name, weight in original.state_dict().items():
-            kept = name.startswith(("stem.", *(f"blocks.{number}." for number in range(19))))
-            assert torch.equal(learned[name], weight.half().float()) == kept, name
 
 
 def test_the_vocabulary_is_that_of_the_training_texts(recipe: Recipe, tmp_path: Path) -> None:
@@ -287,20 +264,17 @@ def test_a_dry_run_tells_of_the_vocabulary(recipe: Recipe, tmp_path: Path) -> No
     assert f"steps: {EPOCHS * STEPS_AN_EPOCH}, {STEPS_AN_EPOCH} an epoch" in lines
 
 
-def test_each_of_two_image_encoders_is_frozen_slowed_and_computed_again_alike() -> None:
-    """By the same block, whichever of the two it is in."""
+def test_an_image_encoder_is_frozen_slowed_and_computed_again_block_by_block() -> None:
     decoder = NetworkSettings().text_decoder(vocabulary_size=40, cls_id=2, sep_id=3)
-    model = Git(GitConfig(EfficientNetLiteConfig((2, 1), 64), decoder))
+    model = Git(GitConfig(EfficientNetLiteConfig(2, 64), decoder))
     choose_weights(model, WeightSettings(frozen_blocks=16, frozen_depthwise=True))
-    for member in ("image_encoder.members.0.", "image_encoder.members.1."):
-        learns = {name.removeprefix(member): p.requires_grad for name, p in model.named_parameters() if member in name}
-        for name, parameter_learns in learns.items():
-            part, number, *_ = [*name.split("."), ""]
-            below = part == "stem" or (part == "blocks" and (int(number) < 16 or ".depthwise." in name))
-            assert parameter_learns is not below, name
-        depths = {"stem.weight": 21, "blocks.0.project.weight": 20, "blocks.20.project.weight": 0, "head.bias": 0}
-        assert {name: depth_of(model, member + name) for name in depths} == depths
+    for name, parameter in model.image_encoder.named_parameters():
+        part, number, *_ = [*name.split("."), ""]
+        below = part == "stem" or (part == "blocks" and (int(number) < 16 or ".depthwise." in name))
+        assert parameter.requires_grad is not below, name
+    depths = {"stem.weight": 21, "blocks.0.project.weight": 20, "blocks.20.project.weight": 0, "head.bias": 0}
+    assert {name: depth_of(model, f"image_encoder.{name}") for name in depths} == depths
     Objective(model, 0.1, activation_checkpointing=True)
     again = [name for name, module in model.named_modules() if isinstance(module.__dict__.get("forward"), partial)]
-    wanted = [f"image_encoder.members.{one}.blocks.{block}" for one in (0, 1) for block in range(21)]
-    assert again == wanted
+    blocks = [f"image_encoder.blocks.{block}" for block in range(21)]
+    assert again == [*blocks, *(f"text_decoder.layers.{layer}" for layer in range(3))]

@@ -126,15 +126,15 @@ def test_frozen_blocks_see_every_view_once(recipe: Recipe, tmp_path: Path, monke
         trainer = Trainer(recipe, tmp_path / name, silent)
         trainer.folder.open(recipe, resume=False)
         encoder = trainer.model.image_encoder
-        lower = type(encoder).lower
+        encode_until = type(encoder).encode_until
 
-        def counted(self: Any, pixels: Tensor, blocks: int) -> Tensor:
-            if blocks:
+        def counted(self: Any, block: int, pixels: Tensor) -> Tensor:
+            if block:
                 assert threading.current_thread() is threading.main_thread()
                 seen.append(len(pixels))
-            return lower(self, pixels, blocks)
+            return encode_until(self, block, pixels)
 
-        monkeypatch.setattr(type(encoder), "lower", counted)
+        monkeypatch.setattr(type(encoder), "encode_until", counted)
         trainer.run()
         monkeypatch.undo()
 

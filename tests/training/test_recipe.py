@@ -45,7 +45,7 @@ def test_overrides_win() -> None:
         ("optimisation: {learning_rate: 1" + "0" * 400 + "}", "optimisation.learning_rate must be of type float"),
         ("optimisation: {clip_norm: -1}", "optimisation.clip_norm must be at least"),
         ("optimisation: {warmup_steps: -1}", "optimisation.warmup_steps must be at least 0"),
-        ("network: {variants: [9]}", "variants must be one of 0, 1 and 2"),
+        ("network: {variant: 9}", "variant must be 0, 1 or 2"),
         ("weights: {dropout: 2}", "dropout must be in"),
         ("weights: {word_dropout: 1}", r"weights.word_dropout must be in \[0, 1\)"),
         ("weights: {image_dropout: -0.1}", r"weights.image_dropout must be in \[0, 1\)"),

@@ -13,6 +13,7 @@ from picscribe.datasets import Example
 from picscribe.errors import InputError, PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
+from picscribe.model import EfficientNetLiteConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.training.data import frozen_features as views
 from picscribe.training.data.augmentation import Augmentation, draw_view
@@ -25,7 +26,7 @@ AUGMENTATION = Augmentation(min_area=0.5, max_stretch=1.25, mirror=True)
 @pytest.fixture(scope="module")
 def encoder() -> EfficientNetLite:
     torch.manual_seed(0)
-    return EfficientNetLite(0, (SIZE // 32) ** 2).eval().requires_grad_(False)
+    return EfficientNetLite(EfficientNetLiteConfig(0, SIZE)).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def computed(features: FrozenFeatures, view: int) -> torch.Tensor:
         if features.augmentation:
             draw = random.Random(f"{features.seed}/{example.id}/{view}")
             image = draw_view(image, SIZE, features.augmentation, draw, may_mirror=True)
-        rows.append(features.encoder.lower(features.preprocessing(image)[None], features.blocks))
+        rows.append(features.encoder.encode_until(features.blocks, features.preprocessing(image)[None]))
     return torch.cat(rows)
 
 
@@ -137,7 +138,7 @@ def test_a_full_disk_is_told_of_before_anything_is_computed(make: Any, monkeypat
 
 
 def changed_weights(encoder: EfficientNetLite, block: int) -> EfficientNetLite:
-    other = EfficientNetLite(encoder.variant, len(encoder.position_embedding)).requires_grad_(False)
+    other = EfficientNetLite(encoder.config).requires_grad_(False)
     other.load_state_dict(encoder.state_dict())
     other.blocks[block].project.bias[0] += 1e-3
     return other

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from picscribe.acceleration.arithmetic import multiplies_bfloat16
 from picscribe.datasets import Example
 from picscribe.datasets.fingerprint import hash_examples
 from picscribe.errors import PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.media.reading import READERS
-from picscribe.model.arithmetic import multiplies_bfloat16
 from picscribe.model.git import ImageEncoder
 from picscribe.training.data.augmentation import Augmentation, View, draw_view
 from picscribe.training.setup.parameter_groups import lowest_parameters
@@ -66,7 +66,7 @@ class FrozenFeatures:
         self.memory: dict[int, np.memmap] = {}
         with torch.inference_mode():
             nothing = torch.zeros(1, 3, preprocessing.size, preprocessing.size, device=self.device)
-            self.shape = tuple(encoder.lower(nothing, blocks).shape[1:])
+            self.shape = tuple(encoder.encode_until(blocks, nothing).shape[1:])
         self.key = self._key()
 
     def _key(self) -> str:
@@ -146,7 +146,7 @@ class FrozenFeatures:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
             for batch in self._batches(view):
                 pixels = torch.stack([torch.zeros(3, size, size) if one is None else one for one in batch])
-                lower = _channels_last(self.encoder.lower(pixels.to(self.device), self.blocks)).contiguous()
+                lower = _channels_last(self.encoder.encode_until(self.blocks, pixels.to(self.device))).contiguous()
                 lower[[number for number, one in enumerate(batch) if one is None]] = math.nan
                 features[done : done + len(batch)] = lower.to(torch.bfloat16).cpu().view(torch.int16).numpy()
                 done += len(batch)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,7 @@ class Objective(nn.Module):
         if self.kept_blocks is None:
             features = self.model.visual_features(pixels)
         else:
-            features = self.model.image_encoder.upper(pixels.float(), self.kept_blocks)
+            features = self.model.image_encoder.encode_from(self.kept_blocks, pixels.float())
         return hide_part(features, self.image_dropout) if self.model.training else features
 
 
@@ -98,10 +98,7 @@ def hide_part(features: Tensor, hidden: float) -> Tensor:
 
 def _checkpoint_activations(module: nn.Module) -> None:
     """Forget what is between the module's input and output, and compute it again when gradients are asked for."""
-    if hasattr(module, "finish"):  # a decoder layer, whose attention is called apart
-        module.finish = partial(_again, cast("Callable[..., Any]", module.finish))  # type: ignore[assignment]
-    else:
-        module.forward = partial(_again, module.forward)
+    module.forward = partial(_again, module.forward)
 
 
 def _again(function: Callable[..., Any], *inputs: Tensor) -> Any:

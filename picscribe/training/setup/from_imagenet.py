@@ -7,7 +7,7 @@ from picscribe.checkpoints.imagenet import load_imagenet
 from picscribe.errors import ConfigurationError
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import Git, GitConfig
-from picscribe.model.efficientnet_lite import EfficientNetLite, EfficientNetLites
+from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.data.mixture import Data
 from picscribe.training.data.shards import ShardItems
@@ -33,7 +33,7 @@ def from_imagenet(recipe: Recipe, data: Data) -> Checkpoint:
     )
     model = Git(GitConfig(network.image_encoder(), decoder))
     encoder = model.image_encoder
-    assert isinstance(encoder, EfficientNetLite | EfficientNetLites)
+    assert isinstance(encoder, EfficientNetLite)
     load_imagenet(encoder)
     # What stays as it is is what float16 files will hold: runs from them then share the views that are kept.
     for parameter in lowest_parameters(encoder, recipe.weights.frozen_blocks):

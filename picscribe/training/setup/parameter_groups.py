@@ -1,7 +1,6 @@
 """Which weights learn how fast: two learning rates, layers that slow towards the pixels, decay on matrices alone."""
 
 import math
-import re
 from collections.abc import Iterator
 
 import torch
@@ -11,8 +10,6 @@ from picscribe.errors import ConfigurationError
 from picscribe.model import Git
 from picscribe.model.clip_vit import ClipVit
 from picscribe.training.recipe import Recipe
-
-_MEMBER = re.compile(r"^members\.\d+\.")
 
 
 def depth_of(model: Git, name: str) -> int:
@@ -27,9 +24,8 @@ def depth_of(model: Git, name: str) -> int:
 
 
 def _place(name: str) -> tuple[str, int]:
-    """In which part of an image encoder a parameter is, and the number that follows; of several beside each other as
-    in one of them."""
-    part, number, *_ = [*_MEMBER.sub("", name).split("."), ""]
+    """In which part of an image encoder a parameter is, and the number that follows."""
+    part, number, *_ = [*name.split("."), ""]
     return part, int(number) if number.isdecimal() else 0
 
 

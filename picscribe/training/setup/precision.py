@@ -2,7 +2,7 @@
 
 import torch
 
-from picscribe.model.arithmetic import multiplies_bfloat16
+from picscribe.acceleration.arithmetic import multiplies_bfloat16
 
 NO_BFLOAT16 = "this processor has no bfloat16 arithmetic: the run computes in float32 instead"
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from picscribe import checkpoints
+from picscribe.acceleration.depthwise import learn_depthwise_fast
 from picscribe.checkpoints import Checkpoint
 from picscribe.errors import ConfigurationError, MissingPackageError
 from picscribe.model import Git
@@ -80,6 +81,7 @@ def load_start(recipe: Recipe, data: Data) -> Checkpoint:
     # Weights mapped from a file would be written to where they are trained.
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
+    learn_depthwise_fast(model)
     choose_weights(model, settings)
     if model.temporal_embedding is not None:
         if not data.has_videos:

@@ -6,12 +6,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from picscribe.acceleration.fixed_text_cache import FixedTextCache
 from picscribe.model import Git, TextCache
-from picscribe.model.fixed_text_cache import FixedTextCache
 
 
 class Step(Protocol):
-    """Decodes the newest token of P texts an image."""
+    """Decodes the newest token of P texts per image."""
 
     shrinks: bool
     """Whether images can leave."""
@@ -37,8 +37,7 @@ class GrowingStep:
     def __call__(self, source: Tensor | None, token: Tensor, position: Tensor) -> Tensor:
         if source is not None:
             self.cache.reorder(source)
-        hidden = self.model.decode(token[..., None], self.cache.prefix, self.cache, position[..., None])
-        return self.model.logits(hidden[:, :, 0]).float()
+        return _logits(self.model, self.cache, token, position)
 
     def keep(self, images: Tensor) -> None:
         self.cache.keep(images)
@@ -51,13 +50,14 @@ class FixedStep:
     """The same work on the same memory every time; on a GPU captured once as a graph, and replayed.
 
     A GPU does a step sooner than Python can ask for its hundreds of products; for a graph it asks once. What was
-    captured serves later batches of the same shape: `step_for` keeps the last one of each model.
+    captured serves later batches of the same shape: `step_for` keeps the last one of each model. It does not hold the
+    model, so that both end with the model's last user.
     """
 
     shrinks = False
 
     def __init__(self, model: Git, cache: TextCache, reorders: bool) -> None:
-        self.model, self.reorders = model, reorders
+        self.reorders = reorders
         self.shape = _shape(model, cache, reorders)
         self.cache = FixedTextCache(cache)
         images, texts = cache.visible.shape[:2]
@@ -65,6 +65,8 @@ class FixedStep:
         self.source, self.token, self.position = empty.clone(), empty.clone(), empty.clone()
         self.logits = torch.empty(0)
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.model: Git | None = model
+        """Whose step this is, while it is in use."""
 
     def __call__(self, source: Tensor | None, token: Tensor, position: Tensor) -> Tensor:
         if source is not None:
@@ -81,11 +83,12 @@ class FixedStep:
 
     def compute(self) -> Tensor:
         """The step on what stands in `source`, `token` and `position`: logits (B, P, V)."""
+        assert self.model is not None
         if self.reorders:
             self.cache.reorder(self.source)
-        hidden = self.model.decode(self.token[..., None], self.cache.prefix, self.cache, self.position[..., None])
+        logits = _logits(self.model, self.cache, self.token, self.position)
         self.cache.advance()
-        return self.model.logits(hidden[:, :, 0]).float()
+        return logits
 
     def _capture(self) -> None:
         device = self.token.device
@@ -104,15 +107,20 @@ class FixedStep:
                 self.logits = self.compute()
 
     def keep(self, images: Tensor) -> None:
-        raise AssertionError("of a step that does not shrink, all images stay")
+        raise AssertionError("a step that does not shrink keeps all images")
 
     def finish(self) -> None:
         """Serve the next batch of this shape."""
-        _idle[self.model] = self
+        assert self.model is not None
+        _idle[self.model], self.model = self, None
 
 
 _idle: WeakKeyDictionary[Git, FixedStep] = WeakKeyDictionary()
 """The last step of each model. Whoever uses one takes it out, so that threads do not share it."""
+
+
+def _logits(model: Git, cache: TextCache, token: Tensor, position: Tensor) -> Tensor:
+    return model.logits(model.decode_next(token[..., None], cache, position[..., None])[:, :, 0]).float()
 
 
 def _shape(model: Git, cache: TextCache, reorders: bool) -> tuple[object, ...]:
@@ -130,4 +138,5 @@ def step_for(model: Git, cache: TextCache, reorders: bool) -> Step:
     if idle is None or idle.shape != _shape(model, cache, reorders):
         return FixedStep(model, cache, reorders)
     idle.cache.take_over(cache)
+    idle.model = model
     return idle

@@ -3,19 +3,19 @@
 import torch
 from torch import Tensor
 
-from picscribe.model.text_decoder import TextCache
+from picscribe.model import TextCache
 
 
 class FixedTextCache(TextCache):
     """All slots of the room are there from the start, and which of them comes next is counted in a tensor.
 
     So a step does the same work on the same memory each time, and a CUDA graph of it can be replayed. The slots that
-    are not yet written are seen by nobody. Only single tokens are appended, one a text and step.
+    are not yet written are seen by nobody. Only single tokens are appended, one per text and step.
     """
 
     def __init__(self, cache: TextCache) -> None:
         """Take over a cache's texts so far, and its memory."""
-        self.prefix = cache.prefix
+        self._own(cache.prefix)
         self.length = cache.length
         images, texts, used = cache.visible.shape
         device = cache.visible.device
@@ -23,12 +23,11 @@ class FixedTextCache(TextCache):
         self.visible[:, :, :used] = cache.visible
         self.next_slots = torch.arange(used, used + texts, device=device)
         self.own = torch.eye(texts, dtype=torch.bool, device=device).expand(images, -1, -1)
-        # What stands in memory that nobody wrote may be infinite, and infinity times nothing is no number.
-        for values in (*self.prefix.keys, *self.prefix.values):
-            values[:, :, self.prefix.tokens + used :] = 0
+        self._clear(self.prefix.tokens + used)
 
     def take_over(self, cache: TextCache) -> None:
         """Start again with another cache of the same shape, copied into this one's memory."""
+        cache.require_room()
         used = cache.slots
         end = self.prefix.tokens + used
         for mine, given in (
@@ -36,12 +35,20 @@ class FixedTextCache(TextCache):
             *zip(self.prefix.values, cache.prefix.values, strict=True),
         ):
             mine[:, :, :end] = given[:, :, :end]
+        self._clear(end)
+        self.length = cache.length
         self.visible.zero_()
         self.visible[:, :, :used] = cache.visible
         self.next_slots.copy_(torch.arange(used, used + len(self.next_slots)))
 
+    def _clear(self, start: int) -> None:
+        """Zero the slots from `start` on. Memory that nobody wrote, or that an earlier batch did, may hold infinities
+        or NaN, which no mask hides: nothing times infinity is no number."""
+        for values in (*self.prefix.keys, *self.prefix.values):
+            values[:, :, start:] = 0
+
     def open(self, position: Tensor) -> Tensor:
-        """As of any cache, for one token a text: which slots it sees, (B, 1, P, S)."""
+        """As of any cache, for one token per text: which slots it sees, (B, 1, P, S)."""
         self.visible.index_copy_(2, self.next_slots, self.own)
         return self.visible[:, None]
 

@@ -8,23 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from picscribe.acceleration.accelerated import Accelerated
+from picscribe.acceleration.int8 import Int8Linear, quantize
 from picscribe.errors import ConfigurationError
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
-from picscribe.model.int8_linear import Int8Linear
-from picscribe.model.linear import (
-    Linear,
-    linear_gelu,
-    linear_plus,
-    linear_tail,
-    quantize_layers,
-    quick_gelu_layers,
-    quick_gelu_mlp,
-)
 
 
-def layer(inputs: int = 64, outputs: int = 48, seed: int = 0) -> Linear:
+def layer(inputs: int = 64, outputs: int = 48, seed: int = 0) -> nn.Linear:
     torch.manual_seed(seed)
-    return Linear(inputs, outputs).eval()
+    return nn.Linear(inputs, outputs).eval()
 
 
 def by_definition(linear: nn.Linear, x: Tensor, bits: int) -> Tensor:
@@ -75,27 +67,16 @@ def test_zero_rows_constant_inputs_and_empty_batches() -> None:
 
 
 @torch.no_grad()
-def test_tail_gelu_and_residual() -> None:
+def test_what_follows_a_product() -> None:
     linear, x, residual = layer(), torch.randn(5, 64), torch.randn(5, 48)
     int8 = Int8Linear.of(linear)
-    torch.testing.assert_close(linear_tail(int8, x, 11), int8(x)[:, 11:])
-    torch.testing.assert_close(linear_gelu(int8, x), F.gelu(int8(x)))
+    torch.testing.assert_close(int8.gelu(x), F.gelu(int8(x)))
+    torch.testing.assert_close(int8.swish(x), F.silu(int8(x)))
     kept = residual.clone()
-    torch.testing.assert_close(linear_plus(int8, x, residual), int8(x) + residual)
+    torch.testing.assert_close(int8.plus(x, residual), int8(x) + residual)
     assert torch.equal(residual, kept)
-
-
-@torch.no_grad()
-def test_quick_gelu() -> None:
-    pair = nn.Module()
-    torch.manual_seed(0)
-    pair.up, pair.down = quick_gelu_layers(64, 128)
-    x = torch.randn(9, 64)
-    expected = quick_gelu_mlp(pair.up, pair.down, x, x)
-    quantize_layers(pair)
-    assert isinstance(pair.up, Int8Linear) and isinstance(pair.down, Int8Linear)
-    found = quick_gelu_mlp(pair.up, pair.down, x, x)
-    assert (found - expected).norm() < 0.02 * expected.norm()
+    double = Int8Linear.of(linear, 2.0, 3.0)
+    torch.testing.assert_close(double(x), 2 * (int8(x) - linear.bias) + 3 * linear.bias, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
@@ -133,9 +114,7 @@ def test_a_base_encoder_within_four_percent() -> None:
     model = Git(config).eval()
     pixels = torch.randn(2, 3, 224, 224)
     exact = model.visual_features(pixels)
-    quantised = model.quantize().pack().visual_features(pixels)
+    quantised = Accelerated(quantize(model)).accelerate().running.visual_features(pixels)
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     assert not linears, "every product is int8"
-    tails = {name: module.tail_start for name, module in model.named_modules() if isinstance(module, Int8Linear)}
-    assert {name for name, start in tails.items() if start} == {"text_decoder.layers.0.attention.qkv"}
     assert 0 < (quantised - exact).norm() / exact.norm() < 0.04

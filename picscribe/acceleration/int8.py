@@ -1,4 +1,4 @@
-"""Linear layers in int8: weights rounded once, a scale an output channel; activations rounded as they come.
+"""Linear layers in int8: weights rounded once, a scale per output channel; activations rounded as they come.
 
 About half the time of float32 where many rows are multiplied, and a quarter of the memory to read where few are. The
 range of the activations is that of the whole batch, so a result depends a little on what else is in it; below a range
@@ -12,10 +12,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from picscribe.acceleration.fused import fuse
 from picscribe.errors import ConfigurationError
+from picscribe.model import Git
 
 LARGEST = 127
 ENGINES = ("fbgemm", "qnnpack")
+
+
+def quantize(network: Git) -> Git:
+    """The network with its linear layers in int8, for inference on a CPU; it takes the place of `network`.
+
+    Layers are replaced one by one, so that no second set of weights is in memory. Embeddings and convolutions stay:
+    those of the patches and of EfficientNet-Lite.
+    """
+    fuse(network, Int8Linear.of)
+    return network
+
+
+def is_int8(network: Git) -> bool:
+    """Whether `quantize` was here."""
+    return isinstance(network.text_decoder.output, Int8Linear)
 
 
 def find_engine() -> str:
@@ -59,8 +76,7 @@ class Int8Linear(nn.Module):
         self.register_buffer("bias", bias)
         # Without VNNI a sum of two products may overflow 16 bits; activations of 7 bits keep it below.
         self.seven_bits = not torch.cpu._is_vnni_supported()
-        self.tail_start = 0
-        self._packed: dict[int, tuple[tuple[int, ...], Any]] = {}
+        self._packed: tuple[tuple[int, ...], Any] | None = None
 
     @classmethod
     def of(cls, linear: nn.Linear, scale: float = 1.0, bias_scale: float = 1.0) -> "Int8Linear":
@@ -72,36 +88,35 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) → (…, out), float32."""
-        return self.tail(x, 0)
-
-    def tail(self, x: Tensor, start: int) -> Tensor:
-        """The outputs from `start` on alone: (…, in) → (…, out - start)."""
         if x.requires_grad and torch.is_grad_enabled():
             raise ConfigurationError("int8 weights have no gradient: load the model without quantize")
         if not x.numel():
-            return x.new_zeros((*x.shape[:-1], len(self.weight) - start))
-        return cast(Tensor, torch.ops.quantized.linear_dynamic(x.contiguous(), self._rows(start), self.seven_bits))
+            return x.new_zeros((*x.shape[:-1], len(self.weight)))
+        return cast(Tensor, torch.ops.quantized.linear_dynamic(x.contiguous(), self.pack(), self.seven_bits))
 
-    def pack(self) -> None:
-        """Lay the rows out now instead of at the first product, those from `tail_start` on once more."""
-        self._rows(0)
-        self._rows(self.tail_start)
+    def gelu(self, x: Tensor) -> Tensor:
+        """The product, then GELU: (…, in) → (…, out)."""
+        return F.gelu(self(x))
 
-    def _rows(self, start: int) -> Any:
-        """The rows from `start` on, packed once for as long as they stay what they are."""
+    def swish(self, x: Tensor) -> Tensor:
+        """The product, then x·sigmoid(x): (…, in) → (…, out)."""
+        return F.silu(self(x), inplace=True)
+
+    def plus(self, x: Tensor, residual: Tensor) -> Tensor:
+        """The product plus the residual: (…, in) and (…, out) → (…, out)."""
+        return self(x).add_(residual)
+
+    def pack(self) -> Any:
+        """The weight in the engine's layout, laid out once for as long as it stays what it is."""
         now = tuple(y for x in (self.weight, self.scale, self.bias) for y in (x.data_ptr(), _version(x)))
-        if start not in self._packed or self._packed[start][0] != now:
-            self._packed[start] = now, _pack(self.weight[start:], self.scale[start:], self.bias[start:])
-        return self._packed[start][1]
+        packed = self._packed
+        if packed is None or packed[0] != now:
+            packed = self._packed = now, _pack(self.weight, self.scale, self.bias)
+        return packed[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_packed": {}}
+        return {**self.__dict__, "_packed": None}  # a copy packs its own
 
 
 def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
-
-
-def quick_gelu_int8(up: Int8Linear, down: Int8Linear, x: Tensor, residual: Tensor) -> Tensor:
-    """`up`, QuickGELU, `down`, plus the residual, of layers that `quantize` scaled so that silu is QuickGELU."""
-    return down(F.silu(up(x), inplace=True)).add_(residual)

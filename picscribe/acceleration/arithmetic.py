@@ -1,4 +1,4 @@
-"""What the processor computes in."""
+"""What the processor computes quickly in."""
 
 import torch
 

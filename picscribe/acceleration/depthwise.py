@@ -11,9 +11,29 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from picscribe.model.efficientnet_lite import Convolution
 
 WINDOW = 3
+
+
+class DepthwiseConvolution(Convolution):
+    """A depthwise convolution that learns fast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, height, width) → (B, channels, ⌈height/stride⌉, ⌈width/stride⌉)."""
+        if not learns_slowly(x, self.weight, self.stride[0]):
+            return super().forward(x)
+        assert self.bias is not None
+        return depthwise(self.pad(x), self.weight, self.bias, self.stride[0])
+
+
+def learn_depthwise_fast(network: nn.Module) -> None:
+    """Let the network's depthwise convolutions learn fast; its parameters stay the same objects."""
+    for module in network.modules():
+        if isinstance(module, Convolution) and module.groups > 1:
+            module.__class__ = DepthwiseConvolution
 
 
 def learns_slowly(x: Tensor, weight: Tensor, stride: int) -> bool:

@@ -1,6 +1,8 @@
 """A step of one shape finds what a growing one finds, and changes nothing but tensors, as a CUDA graph must."""
 
+import gc
 import random
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from picscribe.acceleration.steps import FixedStep, GrowingStep, Step, step_for
 from picscribe.generation import GenerationOptions, Hypothesis, Wording, decoding, generate
-from picscribe.generation.steps import FixedStep, GrowingStep, Step, step_for
-from picscribe.model import Git, TextCache
+from picscribe.model import ClipVitConfig, Git, GitConfig, TextCache, TextDecoderConfig
 
 SEARCHES = {
     "greedy": GenerationOptions(beams=1, max_new_tokens=12),
@@ -20,6 +22,37 @@ SEARCHES = {
 each_search = pytest.mark.parametrize("options", SEARCHES.values(), ids=SEARCHES)
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 each_device = pytest.mark.parametrize("device", DEVICES)
+
+
+def _tiny_model(seed: int, words: int = 23, sep_bias: float = 1.0) -> Git:
+    torch.manual_seed(seed)
+    encoder = ClipVitConfig(width=24, layers=1, heads=3, mlp_width=32, patch_size=8, image_size=24)
+    decoder = TextDecoderConfig(
+        vocabulary_size=words, width=32, layers=2, heads=4, mlp_width=48, max_positions=40, cls_id=1, sep_id=2
+    )
+    model = Git(GitConfig(encoder, decoder)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.normal_(std=0.3)
+        model.text_decoder.output.bias[2] += sep_bias
+    return model
+
+
+def _random_pixels(seed: int, images: int) -> Tensor:
+    return torch.randn(images, 3, 24, 24, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def tiny_model() -> Callable[..., Git]:
+    """Makes a model of `words` words, [CLS] 1 and [SEP] 2, whose words vary with image and text and whose texts end."""
+    return _tiny_model
+
+
+@pytest.fixture
+def random_pixels() -> Callable[[int, int], Tensor]:
+    """Makes pixels (images, 3, 24, 24) from a seed."""
+    return _random_pixels
 
 
 @torch.inference_mode()
@@ -45,6 +78,7 @@ class Steps:
         for step in self.made:
             if step.cache.visible.shape[:2] == cache.visible.shape[:2] and step.cache.prefix.room == cache.prefix.room:
                 step.cache.take_over(cache)
+                step.model = model
                 self.reused += 1
                 return step
         self.made.append(FixedStep(model, cache, reorders))
@@ -78,6 +112,41 @@ def test_fixed_equals_growing(
 
 
 @each_search
+def test_a_poisoned_batch_harms_no_later_one(
+    options: GenerationOptions,
+    tiny_model: Callable[..., Git],
+    random_pixels: Callable[..., Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Keys and values of a photo that is not a number stay in the step's memory, where no mask hides them."""
+    model, pixels = tiny_model(3), random_pixels(0, 4)
+    expected = search(model, pixels, [[[1, 5]]] * 4, options)
+    monkeypatch.setattr(decoding, "step_for", Steps())
+    search(model, torch.full_like(pixels, torch.nan), [[[1, 5]]] * 4, options)
+    assert_same(search(model, pixels, [[[1, 5]]] * 4, options), expected)
+
+
+def test_an_idle_step_does_not_keep_its_model(
+    tiny_model: Callable[..., Git], random_pixels: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(3)
+    kept, made = weakref.ref(model), list[weakref.ref[FixedStep]]()
+
+    def fixed(model: Git, cache: TextCache, reorders: bool) -> Step:
+        step = FixedStep(model, cache, reorders)
+        made.append(weakref.ref(step))
+        return step
+
+    monkeypatch.setattr(decoding, "step_for", fixed)
+    search(model, random_pixels(0, 2), [[[1]]] * 2, SEARCHES["beams"])
+    gc.collect()
+    assert made[0]() is not None, "the step waits for the next batch"
+    del model
+    gc.collect()
+    assert kept() is None and made[0]() is None
+
+
+@each_search
 def test_a_step_can_be_replayed(
     options: GenerationOptions, tiny_model: Callable[..., Git], random_pixels: Callable[..., Tensor]
 ) -> None:
@@ -89,7 +158,7 @@ def test_a_step_can_be_replayed(
         made: list[Any] = []
         for kind in (FixedStep, GrowingStep):
             cache = TextCache(model.encode(random_pixels(5, 3), room=3 + 9 * beams), 1, 3 + 9 * beams)
-            model.decode(torch.tensor([[[1, 5, 6]]] * 3), cache.prefix, cache)
+            model.decode_next(torch.tensor([[[1, 5, 6]]] * 3), cache)
             cache.reorder(torch.zeros((3, beams), dtype=torch.long))
             made.append(FixedStep(model, cache, beams > 1) if kind is FixedStep else GrowingStep(model, cache))
         fixed, growing = made

@@ -1,0 +1,111 @@
+"""A network and its fast form: which of them computes, and which holds the weights."""
+
+import copy
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from picscribe.acceleration.fused import fuse
+from picscribe.acceleration.int8 import Int8Linear
+from picscribe.acceleration.mapped_pages import MappedPages
+from picscribe.acceleration.packed import PackedLinear, can_pack
+from picscribe.model import Git
+
+
+class Accelerated:
+    """Computes with a network's fast form until the network itself is handed out.
+
+    Whoever has a network may change it in ways that nobody is told about: its `.data`, its modules, hooks. So once it
+    has been handed out it also computes, and the fast form goes; nothing is ever answered with old weights.
+
+    Weights are in memory once. Those that are mapped from a file go back to it after they are packed. Others live in
+    the packed layers alone until the network is wanted; only the layers around QuickGELU, whose packed weights are
+    scaled, and a weight that an embedding shares stay twice.
+    """
+
+    def __init__(self, network: Git) -> None:
+        self._network = network
+        self._fast: Git | None = None
+        self._packed_alone: dict[str, PackedLinear] = {}
+        """Weights that the network lacks, by the names of its layers."""
+        self._lock = threading.Lock()
+
+    @property
+    def running(self) -> Git:
+        """What computes, in evaluation mode; not to be changed."""
+        fast = self._fast
+        return self._network if fast is None else fast
+
+    def network(self) -> Git:
+        """The network with all its weights; not to be changed."""
+        with self._lock:
+            self._restore()
+        return self._network
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """The network's weights by name, sorted; those that only packed layers hold are made dense one by one."""
+        for name, tensor in sorted(self._network.state_dict().items()):
+            packed = self._packed_alone.get(name.removesuffix(".weight"))
+            yield name, tensor if packed is None else packed.dense()
+
+    def hand_out(self) -> Git:
+        """The network, to do anything with; from now on it computes."""
+        network = self.network()
+        self._fast = None
+        return network
+
+    def accelerate(self) -> "Accelerated":
+        """Make the fast form of a network that nobody else holds, and return this; where there is none do nothing."""
+        for module in self._network.modules():
+            if isinstance(module, Int8Linear):
+                module.pack()
+        linears = [module for module in self._network.modules() if isinstance(module, nn.Linear)]
+        if linears and all(can_pack(linear) for linear in linears):
+            self._pack()
+        return self
+
+    def _pack(self) -> None:
+        holders = Counter(id(p) for module in self._network.modules() for p in module.parameters(recurse=False))
+        fast, pages = _with_shared_weights(self._network), MappedPages()
+        names = {id(module): name for name, module in fast.named_modules()}
+
+        def lay_out(linear: nn.Linear, scale: float, bias_scale: float) -> PackedLinear:
+            packed, weight = PackedLinear(linear, scale, bias_scale), linear.weight
+            is_mapped = not weight._version and pages.drop(weight)  # and never written to since it was read
+            if not is_mapped and scale == 1 and holders[id(weight)] == 1:
+                name = names[id(linear)]
+                nothing = nn.Parameter(torch.empty_like(weight, device="meta"), weight.requires_grad)
+                linear.weight = self._linear(name).weight = nothing
+                self._packed_alone[name] = packed
+            return packed
+
+        fuse(fast, lay_out)
+        self._fast = fast
+
+    def _linear(self, name: str) -> nn.Linear:
+        return cast("nn.Linear", self._network.get_submodule(name))
+
+    def _restore(self) -> None:
+        with torch.inference_mode(False), torch.no_grad():
+            for name, packed in self._packed_alone.items():
+                linear = self._linear(name)
+                linear.weight = nn.Parameter(packed.dense(), linear.weight.requires_grad)
+        self._packed_alone = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"network": self.network(), "is_fast": self._fast is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["network"])  # type: ignore[misc]
+        if state["is_fast"]:
+            self.accelerate()
+
+
+def _with_shared_weights(network: Git) -> Git:
+    """A copy of the network's modules over the same parameters."""
+    shared = {id(tensor): tensor for tensor in [*network.parameters(), *network.buffers()]}
+    return copy.deepcopy(network, shared)
