@@ -1,16 +1,19 @@
 """Reads photos or videos with captions in a text file of the same name: dog.jpg and dog.txt or dog.caption."""
 
-from collections.abc import Iterable
+from collections.abc import Container
 from pathlib import Path
 
+from picscribe.datasets.columns import captions_of
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
 from picscribe.datasets.folder_tree import files_below, first_files, is_photo, is_video, read_short_text, split_of_path
 from picscribe.datasets.format import Format
+from picscribe.datasets.json_files import as_object
+from picscribe.datasets.media_folder import composed
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption
 from picscribe.errors import InputError
-from picscribe.text_files import split_lines
+from picscribe.text_files import parse_json, split_lines
 
 TEXT_SUFFIXES = (".txt", ".caption")
 SPELLINGS = (*TEXT_SUFFIXES, *map(str.upper, TEXT_SUFFIXES))
@@ -18,8 +21,9 @@ SPELLINGS = (*TEXT_SUFFIXES, *map(str.upper, TEXT_SUFFIXES))
 
 def fits(path: Path) -> bool:
     """Whether it is a folder in which a photo or video has a text file of its name beside it."""
-    files = set(first_files(path)) if path.is_dir() else set()
-    return any((is_photo(file) or is_video(file)) and _texts_of(file, files) for file in files)
+    files = first_files(path) if path.is_dir() else []
+    names = {composed(file.as_posix()) for file in files}
+    return any((is_photo(file) or is_video(file)) and _texts_of(file, names) for file in files)
 
 
 def read(path: Path, images: Path | None) -> Dataset:
@@ -30,35 +34,46 @@ def read(path: Path, images: Path | None) -> Dataset:
     text files lie the same way in `path`. Where no photo has a text and a video has, it is the same with videos.
     """
     files = [file.relative_to(images or path) for file in files_below(images or path)]
-    texts = {file.relative_to(path) for file in files_below(path) if file.suffix.lower() in TEXT_SUFFIXES}
+    texts = [file.relative_to(path) for file in files_below(path) if file.suffix.lower() in TEXT_SUFFIXES]
+    by_name = {composed(text.as_posix()): text for text in texts}
     photos, videos = ([file for file in files if is_kind(file)] for is_kind in (is_photo, is_video))
-    of_videos = any(_texts_of(v, texts) for v in videos) and not any(_texts_of(p, texts) for p in photos)
+    of_videos = any(_texts_of(v, by_name) for v in videos) and not any(_texts_of(p, by_name) for p in photos)
     if of_videos:
         photos = videos
     rows = Rows()
     for photo in photos:
-        found = _texts_of(photo, texts)
+        found = [by_name[name] for name in _texts_of(photo, by_name)]
         where = str(path / (found[0] if found else photo))
         with rows.reading(where, split_of_path(photo.parent)):
             if len(found) != 1:
                 raise InputError(_problem(photo, found))
-            captions = tuple(
-                caption(line, "a line") for line in split_lines(read_short_text(path / found[0])) if line.strip()
-            )
+            lines = [line for line in split_lines(read_short_text(path / found[0])) if line.strip()]
+            captions = _captions_beside(path / found[0]) if len(lines) > 1 else ()
+            captions = captions or tuple(caption(line, "a line") for line in lines)
             if not captions:
                 raise InputError("is empty; it needs at least one line of words")
             source = (images or path) / photo
             rows.add(Example(photo.as_posix(), source, captions, split=split_of_path(photo.parent), where=where))
-    known = {photo.with_suffix("") for photo in photos}
+    known = {composed(photo.with_suffix("").as_posix()) for photo in photos}
     for text in sorted(texts):
         with rows.reading(str(path / text), split_of_path(text.parent)):
-            if text.with_suffix("") not in known:
+            if composed(text.with_suffix("").as_posix()) not in known:
                 raise InputError(f"no {'video' if of_videos else 'photo'} has this name: add it, or move the text away")
     return rows.dataset(path, CAPTION_FILES.name, "captions", "videos" if of_videos else "images")
 
 
-def _texts_of(photo: Path, files: Iterable[Path]) -> list[Path]:
-    return [text for suffix in SPELLINGS if (text := photo.with_suffix(suffix)) in files]
+def _captions_beside(text: Path) -> tuple[str, ...]:
+    """The captions of a .json of the same name, where img2dataset wrote one: there a caption of many lines is whole."""
+    file = text.with_suffix(".json")
+    if not file.is_file():
+        return ()
+    record = as_object(parse_json(read_short_text(file), file))
+    return captions_of(record)
+
+
+def _texts_of(photo: Path, names: Container[str]) -> list[str]:
+    """The names, with composed accents, of the text files that belong to a photo."""
+    return [name for suffix in SPELLINGS if (name := composed(photo.with_suffix(suffix).as_posix())) in names]
 
 
 def _problem(photo: Path, found: list[Path]) -> str:

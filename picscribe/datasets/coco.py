@@ -8,7 +8,7 @@ from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
 from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import as_object, sample_json, top_list, usable, value_of
-from picscribe.datasets.media_folder import find_folder
+from picscribe.datasets.media_folder import MediaFolder, find_folder, spellings
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption, identity, inside, shown
 from picscribe.errors import InputError
@@ -40,14 +40,15 @@ def read(path: Path, images: Path | None) -> Dataset:
     rows = Rows()
     splits = dict.fromkeys(usable(entries, _id), "")
     captions = captions_by_id(top_list(document, "annotations", path), "image_id", splits, f"{path}: annotations", rows)
-    folder = find_folder(path, images, usable(entries, _file), COCO_FOLDERS)
+    names = (name for names in usable(entries, _files) for name in names)
+    folder = MediaFolder(find_folder(path, images, names, COCO_FOLDERS))
     for index, entry in enumerate(entries):
         where = f"{path}: images[{index}]"
         with rows.reading(where):
-            name, file = _id(as_object(entry)), _file(entry)
+            name, files = _id(as_object(entry)), _files(entry)
             if name not in captions:
-                raise InputError(f"the image {name} ({shown(str(file))}) has no references: no caption is of it")
-            rows.add(Example(name, folder / file, tuple(captions[name]), where=where))
+                raise InputError(f"the image {name} ({shown(str(files[0]))}) has no references: no caption is of it")
+            rows.add(Example(name, folder.find(files), tuple(captions[name]), where=where))
     return rows.dataset(path, COCO.name, "captions")
 
 
@@ -75,8 +76,8 @@ def _id(entry: dict[str, Any]) -> str:
     return identity(value_of(entry, "id"), "id")
 
 
-def _file(entry: dict[str, Any]) -> PurePosixPath:
-    return inside(value_of(entry, "file_name"), "file_name")
+def _files(entry: dict[str, Any]) -> list[PurePosixPath]:
+    return spellings(inside(value_of(entry, "file_name"), "file_name"))
 
 
 COCO = Format("coco-captions", "COCO caption annotations, such as captions_val2014.json", fits, read)

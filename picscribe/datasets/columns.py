@@ -76,6 +76,12 @@ def find_columns(names: Collection[str], where: str) -> Columns:
     )
 
 
+def captions_of(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The captions of a record, none where it has no key for them. Raises InputError where one is broken."""
+    name = _first(record, CAPTIONS)
+    return _texts(record, name) if name and record[name] is not None else ()
+
+
 def class_name(label: object, classes: Mapping[str, str], name: str) -> str:
     """The words of a label: its entry in `classes`, or the label itself where it is words already.
 

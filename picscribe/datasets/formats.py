@@ -2,8 +2,10 @@
 
 import difflib
 import os
+from dataclasses import replace
 from pathlib import Path, PurePath
 
+from picscribe.datasets.annotation_lists import ANNOTATION_LIST
 from picscribe.datasets.caption_files import CAPTION_FILES
 from picscribe.datasets.class_folders import CLASS_FOLDERS
 from picscribe.datasets.coco import COCO
@@ -13,7 +15,7 @@ from picscribe.datasets.folder_tree import is_hidden, is_photo, is_video, subfol
 from picscribe.datasets.format import Format
 from picscribe.datasets.image_folder import IMAGE_FOLDER
 from picscribe.datasets.karpathy import KARPATHY
-from picscribe.datasets.media_folder import list_folder
+from picscribe.datasets.media_folder import list_folder, stored_path
 from picscribe.datasets.parquet import PARQUET
 from picscribe.datasets.textvqa import TEXTCAPS, TEXTVQA
 from picscribe.datasets.token_files import TABLE, TOKENS
@@ -25,7 +27,18 @@ from picscribe.datasets.webdataset import WEBDATASET
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.text_files import LONGEST_POINTER, find_other_content, read_json, what_instead
 
-ANNOTATION_FILES = (KARPATHY, COCO, VQA, TEXTVQA, TEXTCAPS, VIDEO_CAPTIONS, VIDEO_QUESTIONS, TOKENS, TABLE)
+ANNOTATION_FILES = (
+    KARPATHY,
+    COCO,
+    VQA,
+    TEXTVQA,
+    TEXTCAPS,
+    VIDEO_CAPTIONS,
+    VIDEO_QUESTIONS,
+    ANNOTATION_LIST,
+    TOKENS,
+    TABLE,
+)
 """Forms that are one file; a folder that holds one such file, or else a folder in it, is read as that."""
 
 SURE_FOLDERS = (TSV, WEBDATASET, PARQUET, IMAGE_FOLDER)
@@ -54,7 +67,21 @@ def read_dataset(path: Path, images: Path | None = None, *, format: str | None =
         raise InputError(f"{path}: {odd}")
     known = FORMATS if format is None else (_named(format),)
     chosen, file = _choose(path, known)
-    return chosen.read(file, images)
+    return _with_stored_paths(chosen.read(file, images))
+
+
+def _with_stored_paths(dataset: Dataset) -> Dataset:
+    """The data set with the names that its files have on this disk, whose accents may be composed another way."""
+
+    listings: dict[Path, dict[str, str]] = {}
+
+    def stored(example: Example) -> Example:
+        source = example.source
+        if not isinstance(source, Path) or str(source).isascii():
+            return example
+        return replace(example, source=stored_path(source, listings))
+
+    return replace(dataset, examples=tuple(map(stored, dataset.examples)))
 
 
 def load_examples(

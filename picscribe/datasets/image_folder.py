@@ -1,6 +1,7 @@
 """Reads Hugging Face's imagefolder: photos, or videos, and a metadata.jsonl or .csv that says what belongs to which."""
 
 import csv
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +14,19 @@ from picscribe.datasets.examples import Example
 from picscribe.datasets.folder_tree import is_hidden, is_photo, is_video, split_of_path, subfolders
 from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import as_object
-from picscribe.datasets.media_folder import list_folder
+from picscribe.datasets.media_folder import list_folder, stored_path
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import inside, shown
 from picscribe.errors import InputError
-from picscribe.text_files import parse_json, require_own_content
+from picscribe.text_files import parse_json, read_text, require_own_content, split_lines
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 """What spreadsheets put between columns where it is not a comma."""
+
+MOST_LINES_OF_ROW = 100
+"""Lines over which a quoted text may go on."""
 
 LONGEST_LINE = 1 << 20
 """Bytes of a line of metadata: one longer is a file put together wrongly."""
@@ -57,7 +61,7 @@ def read(path: Path, images: Path | None) -> Dataset:
                     raise record
                 name = inside(record.get("file_name"), "file_name")
                 source = (images or file.parent) / name
-                named.add(source)
+                named.add(stored_path(source))
                 texts, question = columns.texts_of(record, classes), columns.question_of(record)
                 identity = columns.id_of(record, (file.parent.relative_to(root) / name).as_posix())
                 split = split or split_of_path(name.parent)
@@ -149,22 +153,41 @@ def _read_jsonl(file: Path) -> Iterator[Record]:
 
 
 def _read_csv(file: Path) -> Iterator[Record]:
-    require_own_content(file)
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        lines = csv.reader(stream, strict=True)
+    header: list[str] | None = None
+    for number, cells in _csv_rows(read_text(file)):
+        where = f"{file}: line {number}"
+        if header is None:
+            if isinstance(cells, InputError):
+                raise InputError(f"{where}: {cells}")
+            header = [name.strip().lower().replace(" ", "_") for name in cells]
+        elif isinstance(cells, InputError):
+            yield where, cells
+        elif len(cells) == len(header):
+            yield where, dict(zip(header, cells, strict=True))
+        else:
+            yield where, InputError(f"has {len(cells)} cells, the header {len(header)}: quote commas in texts")
+
+
+def _csv_rows(text: str) -> Iterator[tuple[int, list[str] | InputError]]:
+    """The cells of each row that is not blank, and the number of its first line.
+
+    A quote that does not match costs its own line alone: reading goes on behind it, though a quote that is not closed
+    seems to hold all that follows.
+    """
+    lines = [line + "\n" for line in split_lines(text)]
+    at = 0
+    while at < len(lines):
+        rows = csv.reader(itertools.islice(lines, at, at + MOST_LINES_OF_ROW), strict=True)
         try:
-            header = [name.strip().lower().replace(" ", "_") for name in next(lines, [])]
-            for cells in lines:
-                where = f"{file}: line {lines.line_num}"
-                if len(cells) == len(header):
-                    yield where, dict(zip(header, cells, strict=True))
-                elif cells:
-                    yield where, InputError(f"has {len(cells)} cells, the header {len(header)}: quote commas in texts")
+            cells = next(rows)
         except csv.Error as error:
-            raise InputError(f"{file}: line {lines.line_num} is not valid CSV ({error})") from error
-        except UnicodeDecodeError as error:
-            place = f"after line {lines.line_num}" if lines.line_num else "from its start"
-            raise InputError(f"{file}: is not UTF-8 text {place}; save it as UTF-8") from error
+            problem = f'its quotes do not match ({error}): put " around the text and double those inside'
+            yield at + 1, InputError(problem)
+            at += 1
+            continue
+        if cells:
+            yield at + 1, cells
+        at += rows.line_num
 
 
 IMAGE_FOLDER = Format(

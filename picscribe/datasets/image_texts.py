@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from picscribe.datasets.media_folder import stored_path
 from picscribe.errors import InputError
 from picscribe.text_files import parse_json, read_text, split_lines
 
@@ -50,4 +51,4 @@ def _read_line(file: Path, number: int, line: str, name: str) -> ImageText:
         raise InputError(f"{where}: 'id' must be a number or a text, not {given!r}")
     if "\0" in fields["image"]:
         raise InputError(f"{where}: 'image' holds a null character, which no file's name does")
-    return ImageText(str(file.parent / fields["image"]), fields[name], given)
+    return ImageText(str(stored_path(file.parent / fields["image"])), fields[name], given)

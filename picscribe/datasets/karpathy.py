@@ -3,6 +3,7 @@
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from picscribe.datasets.coco import COCO_FOLDERS
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
 from picscribe.datasets.format import Format
@@ -15,7 +16,7 @@ from picscribe.datasets.json_files import (
     usable,
     value_of,
 )
-from picscribe.datasets.media_folder import find_folder
+from picscribe.datasets.media_folder import MediaFolder, find_folder, spellings
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption, identity, inside
 from picscribe.errors import InputError
@@ -39,12 +40,13 @@ def fits(path: Path) -> bool:
 def read(path: Path, images: Path | None) -> Dataset:
     """All splits of a dataset_*.json (https://cs.stanford.edu/people/karpathy/deepimagesent/), in its order.
 
-    COCO's entries hold a folder, `filepath`, that is inside the folder of images. An image's id is its `cocoid` where
-    it has one, else its file name. The images are looked for as `find_folder` says, in the folders of Flickr8k and
-    Flickr30k too.
+    COCO's entries hold a folder, `filepath`, that is inside the folder of images unless all photos are in one. An
+    image's id is its `cocoid` where it has one, else its file name. The images are looked for as `find_folder` says, in
+    the folders of Flickr8k, Flickr30k and COCO too.
     """
     entries = top_list(read_json_object(path), "images", path)
-    folder = find_folder(path, images, usable(entries, _file), FLICKR_FOLDERS)
+    names = (name for names in usable(entries, _files) for name in names)
+    folder = MediaFolder(find_folder(path, images, names, (*FLICKR_FOLDERS, *COCO_FOLDERS)))
     rows = Rows()
     for index, entry in enumerate(entries):
         where = f"{path}: images[{index}]"
@@ -53,20 +55,20 @@ def read(path: Path, images: Path | None) -> Dataset:
     return rows.dataset(path, KARPATHY.name, "captions")
 
 
-def _file(entry: dict[str, Any]) -> PurePosixPath:
+def _files(entry: dict[str, Any]) -> list[PurePosixPath]:
     name = inside(value_of(entry, "filename"), "filename")
-    return inside(entry["filepath"], "filepath") / name if "filepath" in entry else name
+    return spellings(inside(entry["filepath"], "filepath") / name if "filepath" in entry else name)
 
 
-def _example(entry: dict[str, Any], folder: Path, where: str) -> Example:
+def _example(entry: dict[str, Any], folder: MediaFolder, where: str) -> Example:
     split = caption(value_of(entry, "split"), "split")
-    file = _file(entry)
+    source = folder.find(_files(entry))
     name = identity(entry.get("cocoid", entry["filename"]), "cocoid")
     sentences = field(entry, "sentences", list)
     if not sentences:
         raise InputError(f"{name!r} has no captions: sentences is empty")
     captions = tuple(_caption(sentence, f"sentences[{k}]") for k, sentence in enumerate(sentences))
-    return Example(name, folder / file, captions, split=split, where=where)
+    return Example(name, source, captions, split=split, where=where)
 
 
 def _caption(sentence: object, name: str) -> str:

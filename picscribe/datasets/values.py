@@ -38,7 +38,12 @@ def text(value: object, name: str) -> str:
 
 
 def identity(value: object, name: str) -> str:
-    """An id as a text. Raises InputError unless it is a whole number or a text of at most LONGEST_ID characters."""
+    """An id as a text; 1.0 is 1, as pandas writes numbers of a column in which some are missing.
+
+    Raises InputError unless it is a whole number or a text of at most LONGEST_ID characters.
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         found = f"the number {value}" if isinstance(value, float) else kind_of(value)
         raise InputError(f"{name} must be a whole number or a text, found {found}")
@@ -74,4 +79,5 @@ def shown(value: object) -> str:
 def kind_of(value: object) -> str:
     """What kind of JSON value it is, in words."""
     names = {dict: "an object", list: "a list", str: "a text", int: "a number", float: "a number", type(None): "null"}
-    return names.get(type(value), "true or false")
+    names |= {bool: "true or false", bytes: "bytes"}
+    return names.get(type(value), f"a {type(value).__name__}")

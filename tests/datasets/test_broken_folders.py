@@ -90,9 +90,9 @@ BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
     ),
     "CSV with an open quote": (
         {"metadata.csv": b'file_name,text\na.jpg,"x\n'},
-        r"metadata\.csv: line 2 is not valid CSV",
+        r"metadata\.csv: line 2: its quotes do not match",
     ),
-    "CSV in Latin-1": ({"metadata.csv": b"file_name,text\na.jpg,caf\xe9\n"}, r"metadata\.csv: is not UTF-8"),
+    "CSV in Latin-1": ({"metadata.csv": b"file_name,text\na.jpg,caf\xe9\n"}, r"metadata\.csv: line 2 is not UTF-8"),
     "empty metadata": ({"metadata.jsonl": b""}, r"lacks the column 'file_name'; it has no columns"),
     "a file that leaves the folder": (jsonl(GOOD | {"file_name": "../a.jpg"}), r"line 1: file_name is '\.\./a\.jpg'"),
     "an absolute file": (jsonl(GOOD | {"file_name": "/etc/passwd"}), r"line 1: file_name is '/etc/passwd'"),
