@@ -148,8 +148,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=20_000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--captions", type=Path, default=Path("../shared/data/flickr8k/dataset_flickr8k.json"))
-    parser.add_argument("--photos", type=Path, default=Path("../shared/data/flickr8k/images"))
+    parser.add_argument("--captions", type=Path, default=Path("flickr8k/dataset_flickr8k.json"))
+    parser.add_argument("--photos", type=Path, default=Path("flickr8k/images"))
     arguments = parser.parse_args()
     print(versions(), {name: str(value) for name, value in vars(arguments).items()})
     with tempfile.TemporaryDirectory() as temporary:

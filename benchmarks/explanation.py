@@ -1,6 +1,6 @@
 """Whether heat maps mean something: cover what a noun's map marks, and see what its probability loses.
 
-    python -m benchmarks.explanation ../shared/data/flickr8k [--photos 50] [--draws 10]
+    python -m benchmarks.explanation flickr8k [--photos 50] [--draws 10]
 
 Photos of the validation split are captioned greedily. For each noun of a caption the tenth of the image that its map
 marks most is covered with the photo's mean colour, and so is a random tenth, drawn patch by patch, and as one square

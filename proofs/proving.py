@@ -8,14 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 RUNS = Path("runs/proofs")
-AS_NANO_BEGAN = (
-    "network.variant=2",
-    "image.augmentation.min_area=0.5",
-    "image.augmentation.max_stretch=1.25",
-    "weights.image_dropout=0",
-    "weights.word_dropout=0",
-)
-"""Settings of recipes/nano-flickr8k.yaml as nano began before commit 1b71bdb, and of figures that name this."""
 
 
 def make_data(name: str, write: Callable[[Path], None]) -> Path:

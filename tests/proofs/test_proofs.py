@@ -21,7 +21,7 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "proofs"
 def test_recipes_name_the_data_that_is_made(file: Path) -> None:
     recipe = load_recipe(file)
     assert recipe.name == file.stem
-    made = [Path(source.path).parts for source in recipe.data.train if not source.path.startswith("../shared/")]
+    made = [Path(source.path).parts for source in recipe.data.train if source.path.startswith("runs/")]
     assert made
     for runs, proofs, name, data, *_ in made:
         assert (runs, proofs, data) == ("runs", "proofs", "data")
@@ -187,16 +187,33 @@ def test_what_is_spoilt_is_found() -> None:
     assert found == {"", "tag", "boilerplate", "length", "offensive", "language"}
 
 
-def test_nano_sees_another_size_as_if_it_were_made_for_it() -> None:
-    import torch
+def test_own_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Products to learn and others to score, as many of each class, captions that say what is there."""
+    import gzip
 
-    from picscribe import checkpoints
-    from proofs.bundle_nano import resized
+    from proofs import own_photos
+    from proofs.fashion_mnist import CLASSES
 
-    nano = checkpoints.load("nano")
-    size = nano.preprocessing.size + 32
-    other = resized(nano, size)
-    pixels = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        assert torch.equal(other.model.visual_features(pixels), nano.model.visual_features(pixels))
-    assert other.preprocessing.size == other.model.config.image_encoder.image_size == size
+    for part, stem in enumerate(("train", "t10k")):
+        labels = np.arange(40, dtype=np.uint8) % 10
+        products = np.full((40, 28, 28), 90 + 10 * part, np.uint8)
+        products[:, :14] = 0
+        for kind, header, values in (("images-idx3", 16, products), ("labels-idx1", 8, labels)):
+            content = gzip.compress(bytes(header) + values.tobytes())
+            (tmp_path / f"{stem}-{kind}-ubyte.gz").write_bytes(content)
+    monkeypatch.setattr(own_photos, "SOURCE", tmp_path)
+    monkeypatch.setattr(own_photos, "EACH", 3)
+    (tmp_path / "data").mkdir()
+    own_photos.write(tmp_path / "data")
+    _, learned = load_examples(tmp_path / "data" / "photos", None, None)
+    _, scored = load_examples(tmp_path / "data" / "others", None, "test")
+    assert (len(learned), len(scored)) == (30, 30)
+    assert {text for example in learned for text in example.texts} >= {"a dark gray coat with long sleeves"}
+    assert {example.texts[0] for example in scored} >= {"a gray pair of trousers", "a gray bag"}
+    for example in scored:
+        name = example.id.partition("/")[0]
+        assert name in CLASSES
+        assert all(own_photos.is_named(name, text) for text in example.texts)
+        assert not any(own_photos.is_named(other, example.texts[0]) for other in CLASSES if other != name)
+    assert own_photos.is_named("t-shirt", "a gray t - shirt")
+    assert not own_photos.is_named("shirt", "a gray t - shirt")

@@ -1,11 +1,11 @@
 """One model of several that were trained from the same start: the mean of their weights.
 
-    python -m proofs.average_runs runs/cider-1/best runs/cider-2/best runs/cider-3/best --output runs/cider-mean
+    python -m research.average_runs runs/cider-1/best runs/cider-2/best runs/cider-3/best --output runs/cider-mean
 
-Runs that differ in seed or settings go astray in different directions, which the mean takes out (Wortsman et al., 2022,
-arXiv 2203.05482). The mean is in float32, with the tokenizer and photo size of the first; its training.json holds the
-first one's recipe and versions, and the records of all. One that is named twice counts twice. `proofs.bundle_nano` and
-`picscribe evaluate` take the folder.
+The errors of runs that differ in seed or settings partly cancel in the mean (Wortsman et al., 2022, arXiv 2203.05482).
+The mean is in float32, with the tokenizer and photo size of the first; its training.json holds the first one's recipe
+and versions, and the records of all. One that is named twice counts twice. `research.bundle_nano` and `picscribe
+evaluate` take the folder.
 """
 
 import argparse

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from picscribe import checkpoints
-from proofs import average_runs
+from research import average_runs
 
 
 def test_the_mean_is_between_its_runs_and_keeps_their_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

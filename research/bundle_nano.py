@@ -1,12 +1,12 @@
 """Puts a trained nano into the package, as float16, with the recipes of all steps that led to it beside it.
 
-    picscribe train recipes/nano-flickr8k.yaml --output runs/nano
-    picscribe train recipes/nano-cider.yaml --output runs/nano-cider
-    python -m proofs.bundle_nano runs/nano/best runs/nano-cider/best
+    picscribe train recipes/nano-wide.yaml
+    picscribe train recipes/nano-wide-cider.yaml
+    python -m research.bundle_nano runs/nano-wide/best runs/nano-wide-cider/best
 
-Named are the checkpoints of its steps. The last is put there, for photos of another size than it learned from where
---size says so: random views show things larger than whole photos do (Touvron et al., 2019, arXiv 1906.06423). The card,
-README.md, is written by hand: put the new figures there, `pytest -m slow tests/test_nano.py` checks them.
+Name the checkpoints of all steps; the last one goes into the package. With --size it sees photos of another size than
+it learned from: random views show things larger than whole photos do (Touvron et al., 2019, arXiv 1906.06423). The
+card, README.md, is written by hand: put the new figures there, `pytest -m slow tests/test_nano.py` checks them.
 """
 
 import argparse

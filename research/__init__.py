@@ -1,0 +1,1 @@
+"""How the model that ships with picscribe came to be."""
