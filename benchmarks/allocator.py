@@ -19,7 +19,7 @@ from benchmarks.generate import spread
 from picscribe.text.prompts import training_example
 from picscribe.training.objectives.objective import Objective
 from picscribe.training.objectives.packing import pack
-from picscribe.training.setup.allocator import keep_freed_memory
+from picscribe.training.setup.machine import keep_freed_memory
 from picscribe.versions import versions
 
 
@@ -28,7 +28,7 @@ def measure(images: int, steps: int, keeps: bool) -> float:
     if keeps and not keep_freed_memory():
         raise SystemExit("the C library is not glibc")
     scribe = picscribe.load("nano")
-    objective = Objective(scribe.model.train().requires_grad_(True), 0.1, False)
+    objective = Objective(scribe.model.train().requires_grad_(True))
     for parameter in objective.parameters():
         parameter.data = parameter.data.clone()
     optimiser = torch.optim.AdamW(objective.parameters(), lr=1e-6)

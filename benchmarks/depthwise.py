@@ -15,7 +15,7 @@ import torch
 import picscribe
 from benchmarks.generate import spread
 from picscribe.acceleration.depthwise import learn_depthwise_fast
-from picscribe.training.setup.allocator import keep_freed_memory
+from picscribe.training.setup.machine import keep_freed_memory
 from picscribe.versions import versions
 
 

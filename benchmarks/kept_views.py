@@ -18,13 +18,7 @@ from PIL import Image
 
 from picscribe.training import Recipe
 from picscribe.training.loop import Trainer
-from picscribe.training.recipe import (
-    DataSettings,
-    ImageSettings,
-    OptimisationSettings,
-    Source,
-    WeightSettings,
-)
+from picscribe.training.recipe import DataSettings, ImageSettings, OptimisationSettings, Source, WeightSettings
 from picscribe.versions import versions
 
 STEPS = 3
@@ -43,7 +37,7 @@ def seconds(trainer: Trainer) -> float:
     """Of a step, reading included."""
     started = time.perf_counter()
     for step in range(STEPS):
-        trainer.train_step(trainer.reader.prepare(step))
+        trainer.train_step(trainer.reader.read_batch(step))
     return (time.perf_counter() - started) / STEPS
 
 
@@ -65,10 +59,10 @@ def main() -> None:
         kept = replace(seen, image=ImageSettings(views=1))
         tuners = [Trainer(recipe, Path(temporary, str(n)), print) for n, recipe in enumerate((seen, kept))]
         started = time.perf_counter()
-        next(tuners[1].reader.upcoming(0, 1, lambda: False))
+        next(tuners[1].reader.prepare_steps(0, 1, lambda: None))
         view = time.perf_counter() - started
         for trainer in tuners:
-            trainer.model.train()
+            trainer.learner.model.train()
             seconds(trainer)  # warms up
         found = [[seconds(trainer) for trainer in tuners] for _ in range(runs)]
     photo, feature = (statistics.median(times) for times in zip(*found, strict=True))

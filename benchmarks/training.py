@@ -38,7 +38,7 @@ def make_captions(images: int, captions: int) -> list[list[TrainingExample]]:
 
 def our_step(model: Any, pixels: Tensor, texts: list[list[TrainingExample]]) -> Callable[[], None]:
     """A step of picscribe on images (B, …) and their texts."""
-    objective = Objective(model.train().requires_grad_(True), 0.1, False)
+    objective = Objective(model.train().requires_grad_(True))
     optimiser = torch.optim.AdamW(objective.parameters(), lr=1e-6)
     packed = pack(texts)
 

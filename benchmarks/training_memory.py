@@ -38,7 +38,7 @@ def measure(row: str, size: str, images: int, captions: int) -> None:
     torch.manual_seed(0)
     model = Git(CONFIGS[size]).train()
     choose_weights(model, settings)
-    objective = Objective(model, 0.1, settings.activation_checkpointing)
+    objective = Objective(model, activation_checkpointing=settings.activation_checkpointing)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=1e-6)
     pixels, packed = pixels_of(images), pack(make_captions(images, captions))

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from picscribe.cli.terminal import write_line
 from picscribe.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from picscribe.training import Recipe
 
 RATES_OF_A_NEW_MODEL = {"learning_rate": 1e-3, "encoder_learning_rate": 2e-4}
 """As in recipes/nano-flickr8k.yaml."""
@@ -74,7 +77,7 @@ def train(
         settings = recipe_from({"start": start or "nano", "data": sources, **chosen}, overrides)
         name = data[0].resolve().stem
     elif recipe is None and start is None and resume and output is not None and (output / "recipe.yaml").is_file():
-        settings = load_recipe(output / "recipe.yaml")
+        settings = _load_own_recipe(output)
         name = settings.name
     elif recipe is None:
         raise ConfigurationError("give a recipe, or --data and a folder of photos with captions")
@@ -90,6 +93,19 @@ def train(
         write_line(preview(settings, folder))
         return
     train(settings, folder, resume=resume, report=write_line)
+
+
+def _load_own_recipe(run: Path) -> "Recipe":
+    """The recipe of a run. Raises ConfigurationError for one of a version with other settings."""
+    from picscribe.training import load_recipe
+
+    try:
+        return load_recipe(run / "recipe.yaml")
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{run / 'recipe.yaml'}: {error} (where another version of picscribe began this run, versions.json says "
+            f"which: go on with that one, or start another run from {run / 'best'})"
+        ) from error
 
 
 def _require_no_setting(text: str) -> None:

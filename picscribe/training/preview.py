@@ -10,9 +10,9 @@ from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.loop import Trainer
 from picscribe.training.recipe import IMAGENET, Recipe
 from picscribe.training.recipe_file import dump_recipe
-from picscribe.training.run.progress import warnings_of
+from picscribe.training.run.progress import list_warnings
 from picscribe.training.run.run_folder import RunFolder
-from picscribe.training.setup.parameter_groups import count_parameters
+from picscribe.training.setup.optimiser import count_parameters
 
 FLOAT = 4
 SAVED = 16
@@ -28,68 +28,76 @@ def preview(recipe: Recipe, output: Path) -> str:
     Raises whatever would stop the run before its first step.
     """
     RunFolder(output).require_free()
-    return "\n".join([dump_recipe(recipe).rstrip(), "", *_said(recipe, output)])
+    return "\n".join([dump_recipe(recipe).rstrip(), "", *_describe(recipe, output)])
 
 
-def _said(recipe: Recipe, output: Path) -> Iterator[str]:
+def _describe(recipe: Recipe, output: Path) -> Iterator[str]:
     trainer = Trainer(recipe, output, print)
     data, weights, optimisation = trainer.data, recipe.weights, recipe.optimisation
-    images = sum(len(part.items) for part in data.parts)
+    images = sum(len(part.images) for part in data.parts)
     yield f"data: {images:,} images, {data.epoch_size():,} an epoch; {len(data.validation):,} examples to validate on"
-    yield from warnings_of(data, trainer.start.tokenizer, recipe)
+    yield from list_warnings(data, trainer.start.tokenizer, recipe)
     if recipe.start == IMAGENET:
         yield f"vocabulary: {trainer.start.tokenizer.vocabulary_size:,} words and pieces, of the training texts"
-    yield _weights(trainer.model)
-    yield f"steps: {trainer.total:,}, {trainer.reader.batches.steps_an_epoch:,} an epoch"
-    encoder = trainer.model.config.image_encoder
+    yield _describe_weights(trainer.start.model)
+    yield f"steps: {trainer.total:,}, {trainer.schedule.steps_an_epoch:,} an epoch"
+    encoder = trainer.start.model.config.image_encoder
     size = max(recipe.image.sizes or (trainer.start.preprocessing.size,))
-    tokens = dataclasses.replace(encoder, image_size=size).tokens * max(1, trainer.model.config.frames)
+    tokens = dataclasses.replace(encoder, image_size=size).tokens * max(1, trainer.start.model.config.frames)
     passed = weights.train == "all" or (weights.train == "lora" and weights.lora_in == "all")
-    yield _memory(
-        trainer.model,
-        images=optimisation.batch_images / optimisation.accumulate / trainer.processes,
+    yield _estimate_memory(
+        trainer.start.model,
+        images=optimisation.batch_images / optimisation.accumulate / trainer.accelerator.num_processes,
         image_tokens=tokens,
         text_tokens=recipe.data.texts_an_image * recipe.data.max_tokens / 2,
-        encoder_layers=len(trainer.model.image_encoder.blocks) - weights.frozen_blocks if passed else 0,
+        encoder_layers=len(trainer.start.model.image_encoder.blocks) - weights.frozen_blocks if passed else 0,
         averaged=bool(optimisation.ema_decay),
         computed_again=weights.activation_checkpointing,
     )
     if (kept := trainer.reader.kept) is not None:
-        yield _views(kept.views, kept.features.bytes_a_view(), kept.features.folder)
+        yield _describe_views(kept.views, kept.features.bytes_a_view(), kept.features.folder)
     else:
-        step = FLOAT * optimisation.batch_images / trainer.processes * max(1, trainer.reader.frames) * 3 * size**2
+        step = (
+            FLOAT
+            * optimisation.batch_images
+            / trainer.accelerator.num_processes
+            * max(1, trainer.reader.frames)
+            * 3
+            * size**2
+        )
         yield f"photos in memory: at most {step * trainer.reader.steps_in_memory() / 2**30:.1f} GiB a process"
     yield FIRST_BATCH
     trainer.reader.kept = None  # which would take as long as an epoch
-    prepared = trainer.reader.prepare(0)
-    yield from (f"  {problem}" for _, problem in prepared.skipped)
-    for part in prepared.parts:
-        for item, texts in zip(part.items, part.texts, strict=True):
-            yield from (f"  {item.id}: {_shown(trainer.start.tokenizer, text)}" for text in texts)
+    batch = trainer.reader.read_batch(0)
+    yield from (f"  {problem}" for _, problem in batch.skipped)
+    for one in batch.micro_batches:
+        for image, texts in zip(one.images, one.texts, strict=True):
+            yield from (f"  {image.id}: {_mark_predicted(trainer.start.tokenizer, text)}" for text in texts)
 
 
-def _weights(model: Git) -> str:
+def _describe_weights(model: Git) -> str:
     parameters, trained = count_parameters(model)
     return f"weights: {parameters:,}, of which {trained:,} are trained"
 
 
-def _views(views: int, size: int, folder: Path) -> str:
+def _describe_views(views: int, size: int, folder: Path) -> str:
     return f"features of {views} views: {views * size / 2**20:,.0f} MiB in {folder}"
 
 
-def _shown(tokenizer: Tokenizer, text: TrainingExample) -> str:
+def _mark_predicted(tokenizer: Tokenizer, text: TrainingExample) -> str:
     words = [tokenizer.vocabulary[token] for token in text.tokens]
     return " ".join(f"«{word}»" if counts else word for word, counts in zip(words, text.predict, strict=True))
 
 
-def _memory(
+def _estimate_memory(
     model: Git,
+    *,
     images: float,
     image_tokens: int,
     text_tokens: float,
     encoder_layers: int,
     averaged: bool,
-    computed_again: bool = False,
+    computed_again: bool,
 ) -> str:
     """Torch itself, weights, gradients, AdamW's two averages, the moving average, and what is kept for the gradient."""
     encoder, decoder = model.config.image_encoder, model.config.text_decoder

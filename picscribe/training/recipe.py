@@ -8,11 +8,12 @@ from typing import Literal
 from picscribe.errors import ConfigurationError
 from picscribe.generation import GenerationOptions
 from picscribe.model import EfficientNetLiteConfig, TextDecoderConfig
-from picscribe.training.data.augmentation import Augmentation
 
 TrainedPart = Literal["all", "decoder", "lora"]
 IMAGENET = "imagenet"
 """The start that is no checkpoint."""
+HEAD_WIDTH = 64
+"""Numbers of an attention head in a new text decoder."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,31 @@ class DataSettings:
             raise ConfigurationError("data.train is empty: name at least one data set")
         if not 0 < self.held_out < 1:
             raise ConfigurationError(f"data.held_out must be between 0 and 1, not {self.held_out!r}")
-        _at_least("data", self, texts_an_image=1, max_tokens=3)
+        _require_at_least("data", self, texts_an_image=1, max_tokens=3)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a view may stray: least share of the area, greatest change of the aspect, mirrored half of the time.
+
+    The paper's own training crops 80–100 % of the area and keeps the aspect (arXiv 2205.14100, section 4.1).
+    """
+
+    min_area: float = 0.8
+    max_stretch: float = 1.0
+    mirror: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_area <= 1:
+            raise ConfigurationError(f"augmentation.min_area must be in (0, 1], not {self.min_area!r}")
+        if self.max_stretch < 1:
+            raise ConfigurationError(f"augmentation.max_stretch must be at least 1, not {self.max_stretch!r}")
+        # A crop stretched to the image's whole width has at most 1 / stretch of its area.
+        if self.max_stretch * self.min_area > 1 + 1e-9:
+            raise ConfigurationError(
+                f"augmentation.max_stretch ({self.max_stretch!r}) can be at most 1 / min_area "
+                f"({1 / self.min_area:.4g}): such a crop does not fit into the image"
+            )
 
 
 @dataclass(frozen=True)
@@ -82,7 +107,7 @@ class ImageSettings:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        _at_least("image", self, frames=0, views=0)
+        _require_at_least("image", self, frames=0, views=0)
         if self.views and (self.frames or len(self.sizes) > 1):
             raise ConfigurationError("image.views is for photos of one size: leave it out, or frames and sizes")
         if self.features and not self.views:
@@ -93,8 +118,11 @@ class ImageSettings:
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """What `start: imagenet` begins with: EfficientNet-Lite `variant` with ImageNet's weights, for photos of
-    `image_size`, and a text decoder from scratch, over a vocabulary learned from the training texts."""
+    """The new network of `start: imagenet`: EfficientNet-Lite `variant` with ImageNet's weights, for photos of
+    `image_size`, and a text decoder from scratch over a vocabulary learned from the training texts.
+
+    As in the paper, an attention head is 64 numbers wide and a layer's inner part four times the layer's width.
+    """
 
     variant: int = 2
     image_size: int = 256
@@ -102,28 +130,27 @@ class NetworkSettings:
     min_frequency: int = 2
     width: int = 256
     layers: int = 3
-    heads: int = 4
-    mlp_width: int = 1024
-    max_positions: int = 64
 
     def __post_init__(self) -> None:
-        _at_least("network", self, vocabulary_size=1, min_frequency=1, image_size=16)
+        _require_at_least("network", self, vocabulary_size=1, min_frequency=1, image_size=16, width=HEAD_WIDTH)
+        if self.width % HEAD_WIDTH:
+            raise ConfigurationError(f"network.width must be a multiple of {HEAD_WIDTH}, not {self.width}")
         # These check themselves; better here than after the data are read.
         self.image_encoder()
         self.text_decoder()
 
     def image_encoder(self) -> EfficientNetLiteConfig:
-        """Sizes of the image encoder."""
+        """The configuration of the image encoder."""
         return EfficientNetLiteConfig(self.variant, self.image_size)
 
     def text_decoder(self, **of_vocabulary: int) -> TextDecoderConfig:
-        """Sizes of the text decoder, for a vocabulary that has been learned."""
+        """The configuration of the text decoder, for a vocabulary that has been learned."""
         return TextDecoderConfig(
             width=self.width,
             layers=self.layers,
-            heads=self.heads,
-            mlp_width=self.mlp_width,
-            max_positions=self.max_positions,
+            heads=self.width // HEAD_WIDTH,
+            mlp_width=4 * self.width,
+            max_positions=64,
             attention_dropout=0.0,
             tie_output=True,
             **of_vocabulary,
@@ -136,10 +163,9 @@ class WeightSettings:
     linear layers of what `lora_in` names, and merges them when a model is saved.
 
     frozen_blocks: so many blocks of the image encoder, from the pixels on, stay as they are. frozen_depthwise: so do
-    EfficientNet-Lite's depthwise filters in the others: few weights, with which nano overfitted sooner. layer_decay:
-    its layers learn slower the nearer they are to the pixels, each by this factor. image_dropout: the share of what
-    the image encoder makes of an image, cells or patches drawn anew each step, that is hidden from the decoder.
-    word_dropout: the share of a text's words, drawn anew each step, that is hidden from the words after it.
+    EfficientNet-Lite's depthwise filters in the others: few weights, with which nano overfitted sooner. image_dropout:
+    the share of an image's features (cells or patches, drawn for each step) that is hidden from the decoder.
+    word_dropout: the share of a text's words, drawn for each step, that is hidden from the words after them.
     activation_checkpointing: less memory for about a third more time. sharded: of several processes each keeps its
     share of weights and of the optimiser (FSDP).
     """
@@ -150,7 +176,6 @@ class WeightSettings:
     lora_in: Literal["decoder", "all"] = "decoder"
     frozen_blocks: int = 0
     frozen_depthwise: bool = False
-    layer_decay: float = 1.0
     dropout: float = 0.1
     image_dropout: float = 0.0
     word_dropout: float = 0.0
@@ -158,13 +183,11 @@ class WeightSettings:
     sharded: bool = False
 
     def __post_init__(self) -> None:
-        _at_least("weights", self, lora_rank=1, frozen_blocks=0)
+        _require_at_least("weights", self, lora_rank=1, frozen_blocks=0)
         if self.frozen_blocks and self.train != "all":
             raise ConfigurationError(f"weights.frozen_blocks is for weights.train: all, not {self.train}")
         if self.sharded and self.train == "lora":
             raise ConfigurationError("weights.sharded is for weights.train: all or decoder; LoRA's additions are small")
-        if not 0 < self.layer_decay <= 1:
-            raise ConfigurationError(f"weights.layer_decay must be above 0 and at most 1, not {self.layer_decay!r}")
         for name in ("dropout", "image_dropout", "word_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"weights.{name} must be in [0, 1), not {getattr(self, name)!r}")
@@ -186,14 +209,13 @@ class OptimisationSettings:
     encoder_learning_rate: float = 1e-5
     weight_decay: float = 0.05
     warmup_steps: int = 500
-    clip_norm: float = 1.0
     label_smoothing: float = 0.1
     ema_decay: float = 0.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
 
     def __post_init__(self) -> None:
-        _at_least("optimisation", self, epochs=1, steps=0, batch_images=1, accumulate=1, warmup_steps=0)
-        _at_least("optimisation", self, learning_rate=0, encoder_learning_rate=0, weight_decay=0, clip_norm=1e-9)
+        _require_at_least("optimisation", self, epochs=1, steps=0, batch_images=1, accumulate=1, warmup_steps=0)
+        _require_at_least("optimisation", self, learning_rate=0, encoder_learning_rate=0, weight_decay=0)
         for name in ("label_smoothing", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"optimisation.{name} must be in [0, 1), not {getattr(self, name)!r}")
@@ -205,20 +227,15 @@ class OptimisationSettings:
 
 @dataclass(frozen=True)
 class SelfCriticalSettings:
-    """CIDEr optimisation (Rennie et al., 2017, arXiv 1612.00563): so many sampled captions an image, each held against
-    the mean of the others, or against the greedy caption. `document_frequencies` of CIDEr: a file from `picscribe data
-    frequencies`; "" for those of the training captions."""
+    """CIDEr optimisation (Rennie et al., 2017, arXiv 1612.00563): so many sampled captions an image, each compared with
+    the mean of the others. `document_frequencies` of CIDEr: a file from `picscribe data frequencies`; "" for those of
+    the training captions."""
 
     samples: int = 5
-    baseline: Literal["others", "greedy"] = "others"
-    temperature: float = 1.0
-    max_new_tokens: int = 20
     document_frequencies: str = ""
 
     def __post_init__(self) -> None:
-        _at_least("self_critical", self, samples=2 if self.baseline == "others" else 1, max_new_tokens=1)
-        if not 0 < self.temperature <= 100:
-            raise ConfigurationError(f"self_critical.temperature must be above 0, not {self.temperature!r}")
+        _require_at_least("self_critical", self, samples=2)
 
 
 @dataclass(frozen=True)
@@ -235,11 +252,10 @@ class ValidationSettings:
     beams: int = 4
     length_penalty: float = 0.6
     max_new_tokens: int = 20
-    batch_images: int = 32
     patience: int = 0
 
     def __post_init__(self) -> None:
-        _at_least("validation", self, every_steps=0, images=1, batch_images=1, patience=0)
+        _require_at_least("validation", self, every_steps=0, images=1, patience=0)
         self.options()
 
     def options(self) -> GenerationOptions:
@@ -251,15 +267,12 @@ class ValidationSettings:
 
 @dataclass(frozen=True)
 class SavingSettings:
-    """The state to go on from, the last `keep` of them: with each validation, after so many minutes without one (0:
-    never), and every so many steps (0: never)."""
+    """The state to go on from is saved with each validation, every ten minutes, and every so many steps (0: never)."""
 
     every_steps: int = 0
-    every_minutes: float = 10.0
-    keep: int = 2
 
     def __post_init__(self) -> None:
-        _at_least("saving", self, every_steps=0, every_minutes=0, keep=1)
+        _require_at_least("saving", self, every_steps=0)
 
 
 @dataclass(frozen=True)
@@ -322,7 +335,7 @@ class Recipe:
             raise ConfigurationError(f"network.image_size is the size of start={IMAGENET}: leave out image.sizes")
 
 
-def _at_least(section: str, settings: object, **bounds: float) -> None:
+def _require_at_least(section: str, settings: object, **bounds: float) -> None:
     for name, bound in bounds.items():
         value = getattr(settings, name)
         if value < bound:

@@ -33,8 +33,7 @@ def recipe(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "start": "imagenet",
         "name": "tiny",
         "data": {"train": [{**source, "split": "train"}], "validation": [{**source, "split": "val"}]},
-        "network": {"variant": 0, "image_size": 64, "vocabulary_size": 300, "min_frequency": 1, "width": 32,
-                    "layers": 1, "heads": 2, "mlp_width": 64},
+        "network": {"variant": 0, "image_size": 64, "vocabulary_size": 300, "min_frequency": 1, "layers": 1},
         "image": {"views": 2, "features": str(folder / "features")},
         "weights": {"frozen_blocks": 16},
         "optimisation": {"epochs": 1, "batch_images": 3, "warmup_steps": 1},
@@ -213,3 +212,13 @@ def test_several_data_sets_are_learned_together(runner: CliRunner, tmp_path: Pat
     assert [(one["path"], one["split"]) for one in shown["train"]] == [(mine, ""), (theirs, "train")]
     assert [(one["path"], one["split"]) for one in shown["validation"]] == [(theirs, "val")]
     assert "data: 6 images, 6 an epoch; 3 examples to validate on" in result.stdout
+
+
+def test_a_run_of_another_version_says_how_to_go_on(trained: Any, tmp_path: Path, runner: CliRunner) -> None:
+    """Its recipe has settings that are gone; its best checkpoint starts a new run."""
+    text = (trained[1] / "recipe.yaml").read_text()
+    (tmp_path / "recipe.yaml").write_text(text.replace("  variant: 0\n", "  variants:\n  - 0\n"))
+    result = runner.invoke(app, ["train", "--resume", "--output", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "unknown setting 'network.variants'; did you mean 'variant'?" in result.stderr
+    assert f"or start another run from {tmp_path / 'best'}" in result.stderr

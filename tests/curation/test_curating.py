@@ -21,7 +21,7 @@ from picscribe.curation import Rules, curate, curating
 from picscribe.datasets import load_examples, read_dataset
 from picscribe.errors import ConfigurationError, InputError, MissingPackageError, PicscribeError
 from picscribe.training import load_recipe
-from picscribe.training.data.mixture import read_data
+from picscribe.training.data.reading import read_data
 
 for library in ("glin_profanity", "py3langid", "imagehash"):
     pytest.importorskip(library)

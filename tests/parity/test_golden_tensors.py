@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from picscribe.model import ClipVitConfig
-from picscribe.training.objectives.loss import smoothed_loss
+from picscribe.training.objectives.objective import smoothed_loss
 
 FOLDER = Path(os.environ.get("PICSCRIBE_GOLDEN") or Path(__file__).resolve().parents[3] / "shared" / "golden")
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))

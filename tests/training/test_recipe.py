@@ -1,11 +1,13 @@
 """Recipes: what is shipped loads, and what is wrong is named."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from picscribe.errors import ConfigurationError
-from picscribe.training.recipe_file import dump_recipe, load_recipe
+from picscribe.training.recipe import Recipe, Source
+from picscribe.training.recipe_file import dump_recipe, load_recipe, recipe_from
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -43,13 +45,16 @@ def test_overrides_win() -> None:
         ("validation: {beams: 0}", "beams must be"),
         ("optimisation: {learning_rate: .nan}", "optimisation.learning_rate must be of type float"),
         ("optimisation: {learning_rate: 1" + "0" * 400 + "}", "optimisation.learning_rate must be of type float"),
-        ("optimisation: {clip_norm: -1}", "optimisation.clip_norm must be at least"),
+        ("network: {variants: [2, 1]}", "unknown setting 'network.variants'; did you mean 'variant'"),
+        ("optimisation: {clip_norm: 1}", "unknown setting 'optimisation.clip_norm'; known are epochs, steps, "),
+        ("saving: {every_minutes: 5}", "unknown setting 'saving.every_minutes'"),
+        ("weights: {layer_decay: 0.9}", "unknown setting 'weights.layer_decay'"),
         ("optimisation: {warmup_steps: -1}", "optimisation.warmup_steps must be at least 0"),
         ("network: {variant: 9}", "variant must be 0, 1 or 2"),
         ("weights: {dropout: 2}", "dropout must be in"),
         ("weights: {word_dropout: 1}", r"weights.word_dropout must be in \[0, 1\)"),
         ("weights: {image_dropout: -0.1}", r"weights.image_dropout must be in \[0, 1\)"),
-        ("network: {heads: 5}", "must be a multiple of heads"),
+        ("network: {width: 100}", "network.width must be a multiple of 64, not 100"),
         ("seed: 1\nimage: {views: 1}\nseed: 2", "'seed' is given twice in what begins in line 1"),
         ("image: {views: 1, views: 2}", "'views' is given twice"),
         ("epochs: 3", "unknown setting 'epochs'; did you mean optimisation.epochs"),
@@ -89,3 +94,57 @@ def test_wrong_overrides_are_named(override: str, tmp_path: Path) -> None:
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere\.yaml: cannot read the recipe"):
         load_recipe(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"data": {"train": []}}, "data.train is empty"),
+        ({"data": {"train": [{"path": ""}]}}, "needs a path"),
+        ({"data": {"train": [{"pth": "x"}]}}, "unknown setting 'data.train\\[0\\].pth'; did you mean 'path'"),
+        ({"data": {"train": "photos"}}, "data.train must be a list"),
+        ({"data": {"train": [{"path": "x", "weight": 0}]}}, "weight must be above 0"),
+        ({"data": {"train": [{"path": "x", "weight": "nan"}]}}, "weight must be of type float"),
+        ({"data": {"train": [{"path": "x"}], "held_out": 1}}, "held_out must be between 0 and 1"),
+        ({"data": {"train": [{"path": "x"}], "texts_an_image": 0}}, "texts_an_image must be at least 1"),
+        ({"image": {"sizes": [8]}}, "sizes must be from 16"),
+        ({"image": {"sizes": ["big"]}}, "image.sizes\\[0\\] must be of type int"),
+        ({"image": {"augmentation": {"min_area": 0}}}, "min_area"),
+        ({"weights": {"train": "none"}}, "weights.train must be one of"),
+        ({"weights": {"lora_rank": 0}}, "lora_rank must be at least 1"),
+        ({"weights": {"dropout": 1}}, "dropout must be in"),
+        ({"optimisation": {"learning_rate": "nan"}}, "learning_rate must be of type float"),
+        ({"optimisation": {"learning_rate": -1}}, "learning_rate must be at least 0"),
+        ({"optimisation": {"batch_images": 5, "accumulate": 2}}, "must be a multiple of accumulate"),
+        ({"name": ".."}, "plain name"),
+        ({"name": ""}, "plain name"),
+        ({"seed": 10**29}, "seed must be"),
+        ({"optimisation": {"label_smoothing": 1}}, "label_smoothing must be in"),
+        ({"optimisation": {"precision": "int8"}}, "precision must be one of"),
+        ({"optimisation": {"ema_decay": 0.9}, "weights": {"train": "lora"}}, "do not go together"),
+        ({"image": {"views": -1}, "weights": {"train": "decoder"}}, "image.views must be at least 0"),
+        ({"image": {"views": 2}}, "none are frozen"),
+        ({"image": {"views": 2, "frames": 6}, "weights": {"train": "decoder"}}, "photos of one size"),
+        ({"image": {"views": 2, "sizes": [64, 96]}, "weights": {"train": "decoder"}}, "photos of one size"),
+        ({"image": {"views": 2}, "weights": {"train": "lora", "lora_in": "all"}}, "LoRA in the decoder alone"),
+        ({"image": {"features": "kept"}}, "where the features of image.views go"),
+        ({"self_critical": {"samples": 1}}, "samples must be at least 2"),
+        ({"validation": {"beams": 0}}, "beams must be"),
+        ({"trackers": ["excel"]}, "none of tensorboard"),
+        ({"objective": "beauty"}, "objective must be one of"),
+        ({"name": "a/b"}, "plain name"),
+        ({"sed": 1}, "did you mean 'seed'"),
+    ],
+)
+def test_wrong_settings_are_named(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        recipe_from({"start": "nano", **settings})
+
+
+def test_scst_is_another_word_for_cider() -> None:
+    assert Recipe(objective="scst") == Recipe(objective="cider")
+
+
+def test_a_home_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert Source("~/photos").path == "/home/somebody/photos"

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from picscribe.datasets import Example
 from picscribe.errors import InputError
@@ -12,8 +12,8 @@ from picscribe.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Item:
-    """One image with everything that is learned about it: pairs of a question, or "", and what people said."""
+class AnnotatedImage:
+    """One image, or video, with everything that is learned about it: pairs of a question, or "", and a text."""
 
     example: Example
     texts: tuple[tuple[str, str], ...]
@@ -28,8 +28,17 @@ class Item:
         """Its file, or where it is in a larger one: two data sets may share an id."""
         return str(self.example.source)
 
+    @property
+    def captions(self) -> list[str]:
+        """The texts that answer no question."""
+        return [text for question, text in self.texts if not question]
 
-def group_by_image(examples: Sequence[Example]) -> tuple[Item, ...]:
+    def flat_example(self) -> Example:
+        """The example with every question and text in its `texts`."""
+        return replace(self.example, texts=tuple(text for pair in self.texts for text in pair))
+
+
+def group_by_image(examples: Sequence[Example]) -> tuple[AnnotatedImage, ...]:
     """Examples of one image together, in the order of their first; a question is learned with each of its answers.
 
     Raises InputError for an example without any text.
@@ -40,20 +49,20 @@ def group_by_image(examples: Sequence[Example]) -> tuple[Item, ...]:
             raise InputError(f"{example.where or example.id}: has no text to learn: leave it out")
         groups.setdefault(example.source, []).append(example)
     return tuple(
-        Item(group[0], tuple((e.question, text) for e in group for text in e.texts if text.strip()))
+        AnnotatedImage(group[0], tuple((e.question, text) for e in group for text in e.texts if text.strip()))
         for group in groups.values()
     )
 
 
-def draw_texts(item: Item, tokenizer: Tokenizer, recipe: Recipe, again: str) -> list[TrainingExample]:
+def draw_texts(image: AnnotatedImage, tokenizer: Tokenizer, recipe: Recipe, image_pass: str) -> list[TrainingExample]:
     """The texts that a pass, such as an epoch, learns about an image: all of them, or `texts_an_image`, drawn.
 
-    With objective cider so many of its questions: its captions are what samples are held against, and take no places.
+    With objective cider the limit is for its questions: its captions are what samples are scored against.
     """
     most, max_tokens = recipe.data.texts_an_image, recipe.data.max_tokens
-    draw = random.Random(f"{recipe.seed}/{again}/{item.id}/texts")
-    groups = [list(item.texts)]
+    draw = random.Random(f"{recipe.seed}/{image_pass}/{image.id}/texts")
+    groups = [list(image.texts)]
     if recipe.objective == "cider":
-        groups = [[text for text in item.texts if not text[0]], [text for text in item.texts if text[0]]]
+        groups = [[text for text in image.texts if not text[0]], [text for text in image.texts if text[0]]]
     drawn = [text for group in groups for text in (draw.sample(group, most) if len(group) > most else group)]
     return [training_example(tokenizer, question, text, max_tokens) for question, text in drawn]

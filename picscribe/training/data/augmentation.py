@@ -2,40 +2,23 @@
 
 import math
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable
 
 from PIL import Image
 
-from picscribe.errors import ConfigurationError
+from picscribe.media.preprocessing import Preprocessing
+from picscribe.training.recipe import Augmentation
 
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How far a view may stray: least share of the area, greatest change of the aspect, mirrored half of the time.
-
-    The paper's own training crops 80–100 % of the area and keeps the aspect (arXiv 2205.14100, section 4.1).
-    """
-
-    min_area: float = 0.8
-    max_stretch: float = 1.0
-    mirror: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.min_area <= 1:
-            raise ConfigurationError(f"augmentation.min_area must be in (0, 1], not {self.min_area!r}")
-        if self.max_stretch < 1:
-            raise ConfigurationError(f"augmentation.max_stretch must be at least 1, not {self.max_stretch!r}")
-        # A crop stretched to the image's whole width has at most 1 / stretch of its area.
-        if self.max_stretch * self.min_area > 1 + 1e-9:
-            raise ConfigurationError(
-                f"augmentation.max_stretch ({self.max_stretch!r}) can be at most 1 / min_area "
-                f"({1 / self.min_area:.4g}): such a crop does not fit into the image"
-            )
-
+SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 View = Callable[[Image.Image, int, Augmentation, random.Random, bool], Image.Image]
 """`draw_view` or `draw_square`."""
+
+
+def may_mirror(texts: Iterable[str]) -> bool:
+    """Whether an image can be mirrored: not where a text names a side."""
+    return not any(SIDED.search(text) for text in texts)
 
 
 def crop_box(
@@ -52,17 +35,15 @@ def crop_box(
 
 
 def draw_view(
-    image: Image.Image, size: int, augmentation: Augmentation, draw: random.Random, may_mirror: bool
+    image: Image.Image, size: int, augmentation: Augmentation, draw: random.Random, can_mirror: bool
 ) -> Image.Image:
-    """A random view of `image`, `size` × `size` pixels, bicubic; `may_mirror` is off where captions name a side."""
+    """A random view of `image`, `size` × `size` pixels, bicubic; `can_mirror` is off where captions name a side."""
     box = crop_box(image.width, image.height, augmentation, draw)
-    view = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-    mirrored = augmentation.mirror and draw.random() < 0.5
-    return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored and may_mirror else view
+    return _mirror(image.resize((size, size), Image.Resampling.BICUBIC, box=box), augmentation, draw, can_mirror)
 
 
 def draw_square(
-    image: Image.Image, size: int, augmentation: Augmentation, draw: random.Random, may_mirror: bool
+    image: Image.Image, size: int, augmentation: Augmentation, draw: random.Random, can_mirror: bool
 ) -> Image.Image:
     """A random square of `image`, `size` × `size` pixels, bicubic: the paper's crop, for networks that see squares.
 
@@ -72,5 +53,14 @@ def draw_square(
     side = min(math.sqrt(area), image.width, image.height)
     left, top = draw.uniform(0, image.width - side), draw.uniform(0, image.height - side)
     view = image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    return _mirror(view, augmentation, draw, can_mirror)
+
+
+def choose_view(preprocessing: Preprocessing) -> View:
+    """How a checkpoint's training images are cropped: to any aspect where it squeezes photos, else to squares."""
+    return draw_view if preprocessing.mode == "square" else draw_square
+
+
+def _mirror(view: Image.Image, augmentation: Augmentation, draw: random.Random, can_mirror: bool) -> Image.Image:
     mirrored = augmentation.mirror and draw.random() < 0.5
-    return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored and may_mirror else view
+    return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored and can_mirror else view

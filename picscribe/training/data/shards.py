@@ -16,10 +16,10 @@ from picscribe.datasets.fingerprint import hash_examples
 from picscribe.datasets.folder_tree import files_below, split_of_path
 from picscribe.datasets.webdataset import COMPRESSED, require_unpacked
 from picscribe.errors import InputError
-from picscribe.training.data.annotated_images import Item, group_by_image
+from picscribe.training.data.annotated_images import AnnotatedImage, group_by_image
 
 WINDOW = 8
-"""Tars whose images are shuffled among each other."""
+"""Tars whose images are shuffled together."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,17 @@ class Tar:
 
 @dataclass(frozen=True)
 class _Shard:
-    items: tuple[Item, ...]
-    odd: dict[str, str]
+    images: tuple[AnnotatedImage, ...]
+    unusable: dict[str, str]
     splits: frozenset[str]
     digest: str
 
 
-class ShardItems(Sequence[Item]):
-    """The images of many tars, by number; those of a few tars are held, the others read anew when asked for.
+class ShardedImages(Sequence[AnnotatedImage]):
+    """The images of many tars, by number; those of a few tars are in memory, the others are read when asked for.
 
-    odd: samples that cannot be used, which are left out, by their place, and why. splits: those that the tars hold,
-    wanted or not. digest: tells these data from others.
+    unusable: samples that are left out, by their place, and why. splits: those that the tars hold, wanted or not.
+    digest: tells these data from others.
     """
 
     def __init__(self, tars: Sequence[Tar], wanted: frozenset[str] | None = None, window: int = WINDOW) -> None:
@@ -51,15 +51,15 @@ class ShardItems(Sequence[Item]):
         self.window = window
         self._read = lru_cache(maxsize=2 * window)(_read)  # the window that ends, and the one read ahead
         self._wanted = wanted
-        self.odd: dict[str, str] = {}
+        self.unusable: dict[str, str] = {}
         self.tars, self._ends, self.splits, digest = list[Tar](), list[int](), set[str](), hashlib.sha256()
         ends = 0
         for tar in tars:
             read = _read(tar, wanted)
             self.splits |= read.splits
-            self.odd |= read.odd
-            if read.items:
-                ends += len(read.items)
+            self.unusable |= read.unusable
+            if read.images:
+                ends += len(read.images)
                 self.tars.append(tar)
                 self._ends.append(ends)
                 digest.update(read.digest.encode())
@@ -69,23 +69,23 @@ class ShardItems(Sequence[Item]):
         return self._ends[-1]
 
     @overload
-    def __getitem__(self, index: int) -> Item: ...
+    def __getitem__(self, index: int) -> AnnotatedImage: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+    def __getitem__(self, index: slice) -> Sequence[AnnotatedImage]: ...
+    def __getitem__(self, index: int | slice) -> AnnotatedImage | Sequence[AnnotatedImage]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
         if not 0 <= index < len(self):
             raise IndexError(index)
         number = bisect_right(self._ends, index)
         tar, place = self.tars[number], index - (self._ends[number - 1] if number else 0)
-        items = self._read(tar, self._wanted).items
-        if place >= len(items):
+        images = self._read(tar, self._wanted).images
+        if place >= len(images):
             raise InputError(f"{tar.path}: has fewer samples than when the run began; it must not change meanwhile")
-        return items[place]
+        return images[place]
 
-    def order(self, draw: np.random.Generator) -> np.ndarray:
-        """Every image's number once: tars in a drawn order, the images of `window` of them among each other."""
+    def draw_order(self, draw: np.random.Generator) -> np.ndarray:
+        """Every image's number once: tars in a drawn order, the images of each `window` of them shuffled together."""
         tars = draw.permutation(len(self.tars))
         starts = [0, *self._ends]
         windows = [tars[start : start + self.window] for start in range(0, len(tars), self.window)]
@@ -104,15 +104,15 @@ def tars_below(path: Path) -> list[Tar]:
     return [Tar(file, split_of_path(Path(file.name) if file == path else file.relative_to(path))) for file in found]
 
 
-def stream(path: Path, split: str) -> ShardItems:
+def read_shards(path: Path, split: str) -> ShardedImages:
     """The samples of a split, or of several joined with "+", of a tar or of all below a folder.
 
-    Where `split` is "", they must be of one. Raises InputError as `tars_below` and `ShardItems`.
+    Where `split` is "", they must be of one. Raises InputError as `tars_below` and `ShardedImages`.
     """
     wanted = frozenset(splits_named(split)) if split else None
-    items = ShardItems(tars_below(path), wanted)
-    require_splits(path, wanted, items.splits)
-    return items
+    images = ShardedImages(tars_below(path), wanted)
+    require_splits(path, wanted, images.splits)
+    return images
 
 
 def _read(tar: Tar, wanted: frozenset[str] | None) -> _Shard:
@@ -121,14 +121,14 @@ def _read(tar: Tar, wanted: frozenset[str] | None) -> _Shard:
     of_name = split_of_path(Path(tar.path.name))
     splits = [tar.split if example.split == of_name else example.split for example in dataset.examples]
     silent = [example for example in dataset.examples if not any(map(str.strip, example.texts))]
-    odd = {oddity.where: oddity.problem for oddity in dataset.oddities}
-    odd |= {example.where or example.id: "has no text to learn" for example in silent}
+    unusable = {oddity.where: oddity.problem for oddity in dataset.oddities}
+    unusable |= {example.where or example.id: "has no text to learn" for example in silent}
     speaking = [pair for pair in zip(dataset.examples, splits, strict=True) if any(map(str.strip, pair[0].texts))]
     if not speaking:
-        raise InputError(f"{tar.path}: holds no sample that can be learned from{_such_as(odd)}")
+        raise InputError(f"{tar.path}: holds no sample that can be learned from{_such_as(unusable)}")
     chosen = [example for example, split in speaking if wanted is None or split in wanted]
-    return _Shard(group_by_image(chosen), odd, frozenset(split for _, split in speaking), hash_examples(chosen))
+    return _Shard(group_by_image(chosen), unusable, frozenset(split for _, split in speaking), hash_examples(chosen))
 
 
-def _such_as(odd: dict[str, str]) -> str:
-    return f", such as {': '.join(next(iter(odd.items())))}" if odd else ""
+def _such_as(unusable: dict[str, str]) -> str:
+    return f", such as {': '.join(next(iter(unusable.items())))}" if unusable else ""

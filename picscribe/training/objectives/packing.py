@@ -61,8 +61,8 @@ def pack(texts: Sequence[Sequence[TrainingExample]]) -> PackedTexts:
 
 
 def hide_words(texts: PackedTexts, share: float, unknown: int) -> PackedTexts:
-    """The texts with a share of their input tokens, drawn anew, but not a text's first, made the `unknown` one: what
-    comes next must then be told from the image. Targets stay."""
+    """The texts with a random share of their input tokens replaced by the `unknown` one, but not a text's first: the
+    next word must then be found in the image. Targets stay."""
     if not share:
         return texts
     hidden = (torch.rand(texts.tokens.shape, device=texts.tokens.device) < share) & (texts.position > 0)

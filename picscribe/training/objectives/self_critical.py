@@ -1,7 +1,7 @@
-"""Captions sampled from the model and what each is worth: CIDEr above that of the others, or of the greedy caption.
+"""Captions sampled from the model and what each is worth: its CIDEr above the mean of the image's other samples.
 
-Source: self-critical sequence training, Rennie et al., 2017 (arXiv 1612.00563); the others' mean as baseline: Luo, 2020
-(arXiv 2003.09971).
+Source: self-critical sequence training, Rennie et al., 2017 (arXiv 1612.00563); the others' mean as baseline: Luo,
+2020 (arXiv 2003.09971).
 """
 
 import math
@@ -20,9 +20,9 @@ from picscribe.metrics.document_frequencies import DocumentFrequencies
 from picscribe.model import Git
 from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.data.annotated_images import Item
-from picscribe.training.data.mixture import Data
-from picscribe.training.recipe import SelfCriticalSettings
+from picscribe.training.data.annotated_images import AnnotatedImage
+from picscribe.training.data.mixture import TrainingData
+from picscribe.training.recipe import Recipe, SelfCriticalSettings
 
 Tokens = tuple[int, ...]
 END = " endofcaption"
@@ -39,7 +39,7 @@ class Rewarded:
     advantages: list[list[float]]
     reward: float
 
-    def advantage_of_tokens(self) -> list[float]:
+    def spread_over_tokens(self) -> list[float]:
         """What each token that is learned is worth: a text's advantage for every one that it predicts."""
         return [
             advantage
@@ -55,92 +55,87 @@ class Rewards:
     `drawn` are the mean rewards of the batches since it was last emptied.
     """
 
-    def __init__(self, settings: SelfCriticalSettings, items: Iterable[Item], tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        settings: SelfCriticalSettings,
+        images: Iterable[AnnotatedImage],
+        tokenizer: Tokenizer,
+        *,
+        max_new_tokens: int = 20,
+    ) -> None:
         """Raises ConfigurationError for a photo without captions; of one that comes again all captions count."""
-        self.settings, self.tokenizer = settings, tokenizer
+        self.settings, self.tokenizer, self.max_new_tokens = settings, tokenizer, max_new_tokens
         self.drawn: list[float] = []
         references: dict[str, list[str]] = {}
-        for item in items:
-            captions = references.setdefault(str(item.example.source), [])
-            captions += [text + END for question, text in item.texts if not question]
+        for image in images:
+            references.setdefault(image.place, []).extend(text + END for text in image.captions)
         if asked := next((source for source, captions in references.items() if not captions), None):
             raise ConfigurationError(f"objective cider is for captions, but data.train only asks about {asked}")
         path = settings.document_frequencies
-        frequencies = with_ends(DocumentFrequencies.load(Path(path)), references) if path else None
+        frequencies = add_ends(DocumentFrequencies.load(Path(path)), references) if path else None
         self.scorer = CiderScorer(references, frequencies)
 
     def draw(
         self,
         model: Git,
         features: Tensor,
-        items: Sequence[Item],
+        images: Sequence[AnnotatedImage],
+        *,
         seed: int,
         given: Sequence[Sequence[TrainingExample]] | None = None,
     ) -> Rewarded:
         """Sampled captions of images, by their features (B, I, D); the model is left in the mode it was in.
 
-        Of the texts `given` about each image, those that answer a question are handed on beside them.
+        Of the texts `given` about each image, those that answer a question are added to its samples.
         """
-        settings = self.settings
-        sampled, greedy = self._search(model, features, seed)
-        said = [[self._said(tokens) for tokens in of_image] for of_image in sampled]
-        for texts, tokens in zip(said, greedy, strict=False):  # none, where the others are the baseline
-            texts.append(self._said(tokens))
-        each = len(said[0])
-        ids = [str(item.example.source) for item in items for _ in range(each)]
-        flat = self.scorer.score_batch(ids, [text for texts in said for text in texts])
-        scores = torch.from_numpy(flat).view(len(items), each)
-        own = scores[:, : settings.samples]
-        others = (own.sum(1, keepdim=True) - own) / max(1, settings.samples - 1)
-        worth = (own - (scores[:, -1:] if greedy else others)).tolist()
+        count = self.settings.samples
+        sampled = self._sample(model, features, seed)
+        ids = [image.place for image in images for _ in range(count)]
+        rewards = self.scorer.score_batch(ids, [self._rewarded_text(tokens) for each in sampled for tokens in each])
+        own = torch.from_numpy(rewards).view(len(images), count)
+        others = (own.sum(1, keepdim=True) - own) / (count - 1)
+        advantages = (own - others).tolist()
         # A sample that was cut at the limit is taught as ended there.
-        learned = [[self._example(tokens) for tokens in of_image] for of_image in sampled]
-        for texts_of, advantages, people in zip(learned, worth, given or [()] * len(items), strict=True):
+        texts = [[self._make_example(tokens) for tokens in of_image] for of_image in sampled]
+        for of_image, worth, people in zip(texts, advantages, given or [()] * len(images), strict=True):
             answers = [text for text in people if text.answers]
-            texts_of += answers
-            advantages += [math.nan] * len(answers)
+            of_image += answers
+            worth += [math.nan] * len(answers)
         self.drawn.append(float(own.mean()))
-        return Rewarded(learned, worth, float(own.mean()))
+        return Rewarded(texts, advantages, float(own.mean()))
 
-    def _search(self, model: Git, features: Tensor, seed: int) -> tuple[list[list[Tokens]], list[Tokens]]:
-        """Tokens of each image's samples, and where it is the baseline of its greedy caption."""
-        mode = model.training
-        model.eval()
-        settings, most = self.settings, self.settings.max_new_tokens
-        sampling = GenerationOptions(
-            temperature=settings.temperature,
-            num_captions=settings.samples,
-            max_new_tokens=most,
-            seed=seed,
-            own_draws=True,
-        )
-        searches = [sampling, GenerationOptions(beams=1, max_new_tokens=most)]
+    def _sample(self, model: Git, features: Tensor, seed: int) -> list[list[Tokens]]:
+        """Tokens of each image's samples."""
+        mode, count, most = model.training, self.settings.samples, self.max_new_tokens
+        options = GenerationOptions(temperature=1.0, num_captions=count, max_new_tokens=most, seed=seed, own_draws=True)
         prompts, wording = [[[self.tokenizer.cls_id]]] * len(features), Wording(self.tokenizer.never_written)
+        model.eval()
         with torch.inference_mode():
-            prefix = model.prefix_of(features.float(), room_for(1, 1, settings.samples, most))
-            chosen = searches if settings.baseline == "greedy" else searches[:1]
-            found = [generate(model, prefix, prompts, options, wording) for options in chosen]
+            prefix = model.prefix_of(features.float(), room_for(1, 1, count, most))
+            found = generate(model, prefix, prompts, options, wording)
         model.train(mode)
-        sampled = [[caption.tokens for caption in of_image[0]] for of_image in found[0]]
-        return sampled, [of_image[0][0].tokens for of_image in found[1]] if len(found) > 1 else []
+        return [[caption.tokens for caption in of_image[0]] for of_image in found]
 
-    def _said(self, tokens: Sequence[int]) -> str:
+    def _rewarded_text(self, tokens: Sequence[int]) -> str:
         """What is rewarded: a text, and its end where it was not cut at the limit."""
-        return self.tokenizer.decode(tokens) + (END if len(tokens) < self.settings.max_new_tokens else "")
+        return self.tokenizer.decode(tokens) + (END if len(tokens) < self.max_new_tokens else "")
 
-    def _example(self, tokens: Sequence[int]) -> TrainingExample:
+    def _make_example(self, tokens: Sequence[int]) -> TrainingExample:
         tokens = (self.tokenizer.cls_id, *tokens, self.tokenizer.sep_id)
         return TrainingExample(tokens, (False, *[True] * (len(tokens) - 1)))
 
 
-def rewards_for(settings: SelfCriticalSettings, data: Data, tokenizer: Tokenizer) -> Rewards:
-    """Rewards of a run's captions. Raises ConfigurationError for a photo without any."""
+def make_rewards(recipe: Recipe, data: TrainingData, tokenizer: Tokenizer) -> Rewards | None:
+    """Rewards of a run whose objective is CIDEr. Raises ConfigurationError for data without captions."""
+    if recipe.objective != "cider":
+        return None
     if data.task != "captions":
         raise ConfigurationError(f"objective cider is for captions, but the data are {data.task}")
-    return Rewards(settings, (item for part in data.parts for item in part.items), tokenizer)
+    limit = recipe.validation.max_new_tokens
+    return Rewards(recipe.self_critical, data.images(), tokenizer, max_new_tokens=limit)
 
 
-def with_ends(counted: DocumentFrequencies, references: Mapping[str, Sequence[str]]) -> DocumentFrequencies:
+def add_ends(counted: DocumentFrequencies, references: Mapping[str, Sequence[str]]) -> DocumentFrequencies:
     """A file's frequencies, and those of what ends a caption, which files do not have: from captions that end in END,
     brought to the file's number of images.
     """

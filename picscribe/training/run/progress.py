@@ -1,4 +1,4 @@
-"""What a run says of itself: what it begins with, how fast it learns, and when it is time to say so."""
+"""What a run prints: what it begins with, how fast it learns, and how it ended."""
 
 import math
 import shlex
@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from picscribe.model import Git
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.data.mixture import Data
+from picscribe.training.data.mixture import TrainingData
 from picscribe.training.recipe import Recipe
 from picscribe.training.run.run_folder import RunFolder
-from picscribe.training.setup.parameter_groups import count_parameters
+from picscribe.training.setup.optimiser import count_parameters
 
 SEEN, LITTLE = 2000, 0.01
-"""Images whose texts are looked at, and the share of unknown words that is not worth a warning."""
+"""Images whose texts are searched for unknown words, and the share of those that needs no warning."""
 MOST_SECONDS = 60.0
 """Between two lines, where steps are slow."""
 
@@ -34,7 +34,7 @@ class Progress:
         """Whether enough steps or time have passed since the last line."""
         return self._steps >= self.every or (self._steps > 0 and time.monotonic() - self._since >= MOST_SECONDS)
 
-    def tell(self, name: str, values: Sequence[float], learning_rate: float, images_left: int) -> dict[str, float]:
+    def report(self, name: str, values: Sequence[float], learning_rate: float, images_left: int) -> dict[str, float]:
         """What to say of the steps since the last line; `values`, of which the latest are theirs, have this `name`."""
         seconds = max(1e-9, time.monotonic() - self._since)
         recent = values[-self._steps :] or [math.nan]
@@ -49,8 +49,8 @@ class Progress:
         }
 
 
-def line_of(told: dict[str, float]) -> str:
-    """What `Progress.tell` says, as a line."""
+def format_line(told: dict[str, float]) -> str:
+    """What `Progress.report` says, as a line."""
     name, value = next(iter(told.items()))
     return (
         f"{name} {value:.4f}  learning rate {told['learning rate']:.3g}  {told['images a second']:.1f} images a "
@@ -58,7 +58,9 @@ def line_of(told: dict[str, float]) -> str:
     )
 
 
-def what_begins(model: Git, data: Data, steps: int, tokenizer: Tokenizer, recipe: Recipe) -> Iterator[str]:
+def describe_beginning(
+    model: Git, data: TrainingData, steps: int, tokenizer: Tokenizer, recipe: Recipe
+) -> Iterator[str]:
     """What a run says before its first step."""
     parameters, trained = count_parameters(model)
     seen = f"videos an epoch, {model.config.frames} frames of each" if data.has_videos else "images an epoch"
@@ -66,10 +68,10 @@ def what_begins(model: Git, data: Data, steps: int, tokenizer: Tokenizer, recipe
         f"{data.epoch_size():,} {seen}, {len(data.validation):,} examples to validate on, "
         f"{parameters:,} parameters, {trained:,} trained, {steps:,} steps"
     )
-    yield from warnings_of(data, tokenizer, recipe)
+    yield from list_warnings(data, tokenizer, recipe)
 
 
-def what_ends(data: Data, folder: RunFolder) -> str:
+def describe_end(data: TrainingData, folder: RunFolder) -> str:
     """What a run says at its end: where the best checkpoint is, and what to type to use it, and to score it again."""
     commands = {"questions": 'ask PHOTO "QUESTION"', "labels": "classify PHOTO --labels LABELS"}
     command, best = commands.get(data.task, "caption PHOTO"), shlex.quote(str(folder.best))
@@ -80,14 +82,12 @@ def what_ends(data: Data, folder: RunFolder) -> str:
     return f"{said}\nscores of what it did not learn from: picscribe evaluate {best} {scored} --output SCORES"
 
 
-def warnings_of(data: Data, tokenizer: Tokenizer, recipe: Recipe) -> Iterator[str]:
-    """What of the data will not be learned, or not be told, as one would think; texts of at most `SEEN` images a part
-    are looked at.
-    """
+def list_warnings(data: TrainingData, tokenizer: Tokenizer, recipe: Recipe) -> Iterator[str]:
+    """Warnings of data that will not be learned as one would expect; of a part, the texts of `SEEN` images are read."""
     yield from (f"warning: {note}" for note in data.notes)
-    if both := data.learned_and_validated():
+    if both := data.count_learned_and_validated():
         yield f"warning: {both:,} of the examples to validate on are about photos that are learned from too"
-    texts = [pair for part in data.parts for item in part.items[:SEEN] for pair in item.texts]
+    texts = [pair for part in data.parts for image in part.images[:SEEN] for pair in image.texts]
     given, learned = (tokenizer.encode_batch([pair[place] for pair in texts]) for place in (0, 1))
     unknown = sum(ids.count(tokenizer.unk_id) for ids in learned) / max(1, sum(map(len, learned)))
     if unknown > LITTLE:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from picscribe.datasets import Example
 from picscribe.errors import ConfigurationError
-from picscribe.training.data.mixture import Data
+from picscribe.training.data.mixture import TrainingData
 from picscribe.training.recipe import Recipe
 from picscribe.training.recipe_file import dump_recipe
 from picscribe.training.run.curves import draw_curves
@@ -102,7 +102,7 @@ class RunFolder:
     def _has_state(self) -> bool:
         return any((self.path / "states").glob("step-*.pt"))
 
-    def write_held_out(self, data: Data) -> None:
+    def write_held_out(self, data: TrainingData) -> None:
         """held_out/metadata.jsonl: what is validated on because nobody named other data, as a data set of its own."""
         if data.held_out is None:
             return
@@ -152,7 +152,7 @@ def _is_before(step: int, line: str) -> bool:
         return False
 
 
-def _row(example: Example, data: Data) -> dict[str, object]:
+def _row(example: Example, data: TrainingData) -> dict[str, object]:
     """As Hugging Face's imagefolder has it, `file_name` below `data.held_out`."""
     row = {"id": example.id, "file_name": Path(os.path.relpath(str(example.source), data.held_out)).as_posix()}
     if data.task == "labels":

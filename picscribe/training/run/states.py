@@ -10,24 +10,25 @@ import torch
 from torch import Tensor
 
 from picscribe.errors import CheckpointError, PicscribeError
-from picscribe.training.recipe import SavingSettings
 from picscribe.whole_files import PARTIAL, whole_file
 
 NAME = re.compile(r"step-(\d{8})\.pt")
+EVERY_MINUTES, KEPT = 10.0, 2
+"""A state is saved after so many minutes without one; the latest so many are kept."""
 
 
 class States:
     """step-00000100.pt and the like in a folder."""
 
-    def __init__(self, folder: Path, settings: SavingSettings) -> None:
-        self.folder, self.settings = folder, settings
+    def __init__(self, folder: Path, every_steps: int = 0) -> None:
+        """every_steps: 0 for by the clock alone."""
+        self.folder, self.every_steps = folder, every_steps
         self._saved = time.monotonic()
 
     def is_due(self, step: int) -> bool:
         """Whether after this step a state is to be saved, by the count of steps or by the clock."""
-        every, minutes = self.settings.every_steps, self.settings.every_minutes
-        late = minutes > 0 and time.monotonic() - self._saved >= 60 * minutes
-        return late or (every > 0 and step % every == 0)
+        late = time.monotonic() - self._saved >= 60 * EVERY_MINUTES
+        return late or (self.every_steps > 0 and step % self.every_steps == 0)
 
     def steps(self) -> list[int]:
         """The steps after which a state was saved, the latest last."""
@@ -35,7 +36,7 @@ class States:
             return []
         return sorted(int(match[1]) for file in self.folder.iterdir() if (match := NAME.fullmatch(file.name)))
 
-    def kept(self) -> str:
+    def describe_kept(self) -> str:
         """Which state there is to go on from, in words."""
         steps = self.steps()
         return f"the state after step {steps[-1]} is kept" if steps else "nothing was saved yet"
@@ -53,10 +54,10 @@ class States:
             with whole_file(self._file(step)) as stream:
                 torch.save(dict(state), stream)
         except (OSError, RuntimeError) as error:  # torch raises RuntimeError where a write fails
-            still = f"{self.kept()}: make room and resume" if self.steps() else "make room"
+            still = f"{self.describe_kept()}: make room and resume" if self.steps() else "make room"
             raise PicscribeError(f"{self._file(step)}: cannot be written ({error}); {still}") from error
         self._saved = time.monotonic()
-        for old in self.steps()[: -self.settings.keep]:
+        for old in self.steps()[:-KEPT]:
             self._file(old).unlink(missing_ok=True)
         for left in self.folder.glob(f"*{PARTIAL}"):  # of a run that was killed while it wrote
             left.unlink(missing_ok=True)
@@ -76,7 +77,7 @@ class States:
         return state
 
 
-def random_state(device: torch.device) -> dict[str, Tensor]:
+def read_random_state(device: torch.device) -> dict[str, Tensor]:
     """Where this process's random numbers stand."""
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":

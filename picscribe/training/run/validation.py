@@ -1,4 +1,4 @@
-"""How good a run is so far: scores on the validation data, samples to look at, and the best checkpoint kept."""
+"""How good a run is so far: scores on the validation data, samples to look at, and the best checkpoint."""
 
 import math
 import random
@@ -16,21 +16,24 @@ from picscribe.evaluation.warning_signs import warning_signs
 from picscribe.metrics.scores import choose_metric, score
 from picscribe.model import Git
 from picscribe.scribe import Scribe
-from picscribe.training.data.mixture import Data
+from picscribe.training.data.mixture import TrainingData
 from picscribe.training.recipe import Recipe
 from picscribe.training.run.run_folder import RunFolder
-from picscribe.training.setup.low_rank import has_low_rank, merged
+from picscribe.training.setup.low_rank import has_low_rank, merge_low_rank
 from picscribe.versions import versions
 
+MOST_AT_ONCE = 32
+"""Images that are captioned at once; fewer where training takes fewer."""
 
-class Scores:
+
+class Validation:
     """`best` is the best score so far, `waited` how many validations have passed since; `unreadable` are the examples
     that cannot be used, and why."""
 
     def __init__(
         self,
         recipe: Recipe,
-        data: Data,
+        data: TrainingData,
         start: Checkpoint,
         folder: RunFolder,
         say: Callable[[str], None],
@@ -38,16 +41,18 @@ class Scores:
         self.recipe, self.data, self.start, self.folder, self.say = recipe, data, start, folder, say
         self.best, self.waited = -math.inf, 0
         self.unreadable: dict[str, str] = {}
-        self.examples = _drawn(data.validation, recipe.validation.images, recipe.seed)
+        optimisation = recipe.optimisation
+        self.batch_images = min(MOST_AT_ONCE, optimisation.batch_images // optimisation.accumulate)
+        self.examples = _draw(data.validation, recipe.validation.images, recipe.seed)
 
-    def take(self, model: Git, step: int) -> dict[str, float]:
-        """The model's scores on the validation data; what LoRA added is merged, and the best is kept."""
+    def score(self, model: Git, step: int) -> dict[str, float]:
+        """The model's scores on the validation data, LoRA's additions merged; the best model is saved."""
         settings = self.recipe.validation
         examples = self.examples
-        whole = (merged(model) if has_low_rank(model) else model).eval()
+        whole = (merge_low_rank(model) if has_low_rank(model) else model).eval()
         checkpoint = replace(self.start, model=whole, name=self.recipe.name, folder=self.folder.best)
         with torch.random.fork_rng(devices=[]):  # validating must not change what is learned after it
-            batches = plan_batches(examples, settings.batch_images)
+            batches = plan_batches(examples, self.batch_images)
             answered = answer_batches(Scribe(checkpoint), batches, settings.options())
             found = {answer.id: answer for batch in answered for answer in batch}
         self.unreadable = {identity: answer.error for identity, answer in found.items() if answer.error}
@@ -82,7 +87,7 @@ class Scores:
             )
 
 
-def _drawn(examples: Sequence[Example], count: int, seed: int) -> Sequence[Example]:
+def _draw(examples: Sequence[Example], count: int, seed: int) -> Sequence[Example]:
     """So many of the examples, in their order: the first ones may be all of one class."""
     if len(examples) <= count:
         return examples

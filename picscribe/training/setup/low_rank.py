@@ -1,4 +1,4 @@
-"""LoRA through peft: low-rank additions to linear layers, which are merged into the weights when a model is saved."""
+"""LoRA through peft: low-rank additions to linear layers, merged into the weights when a model is saved."""
 
 import copy
 from typing import Any
@@ -29,8 +29,8 @@ def add_low_rank(model: Git, settings: WeightSettings) -> None:
         peft.inject_adapter_in_model(config, part)
 
 
-def merged(model: Git) -> Git:
-    """A copy of the model with what was added merged into its weights."""
+def merge_low_rank(model: Git) -> Git:
+    """A copy of the model with the low-rank additions merged into its weights."""
     layer = _peft().tuners.lora.LoraLayer
     whole = copy.deepcopy(model)
     for name, module in list(whole.named_modules()):
@@ -42,7 +42,7 @@ def merged(model: Git) -> Git:
 
 
 def has_low_rank(model: nn.Module) -> bool:
-    """Whether `add_low_rank` was here."""
+    """Whether the model has low-rank additions."""
     return any("lora_" in name for name, _ in model.named_parameters())
 
 

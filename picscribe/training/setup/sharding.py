@@ -1,6 +1,6 @@
-"""Weights shared out over processes (FSDP), and the same questions asked of weights that are not.
+"""Weights sharded over processes (FSDP), and functions that serve weights whether sharded or not.
 
-All of a module is one group: gathered when a step computes with it, given back after its gradients are shared out.
+A module is one group: gathered when a step computes with it, released after its gradients are reduced.
 accelerate offers this on GPUs alone, so torch's own `fully_shard` is called, on the processes that accelerate set up.
 """
 
@@ -28,13 +28,13 @@ def shard(module: nn.Module, device: torch.device, processes: int) -> None:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether `shard` was here."""
+    """Whether the module's weights are sharded."""
     return hasattr(module, "unshard")
 
 
 @contextmanager
-def gathered(module: nn.Module) -> Iterator[None]:
-    """Within, any method of the module may be called, for all weights are there."""
+def gather(module: nn.Module) -> Iterator[None]:
+    """Within, all weights are there, and any method of the module may be called."""
     if not is_sharded(module):
         yield
         return
@@ -46,7 +46,7 @@ def gathered(module: nn.Module) -> Iterator[None]:
         sharded.reshard()
 
 
-def weights_of(module: nn.Module) -> dict[str, Any]:
+def read_weights(module: nn.Module) -> dict[str, Any]:
     """All weights by name; of sharded ones the first process has them, the others nothing."""
     if not is_sharded(module):
         return module.state_dict()
@@ -56,7 +56,7 @@ def weights_of(module: nn.Module) -> dict[str, Any]:
 
 
 def load_weights(module: nn.Module, weights: dict[str, Any]) -> None:
-    """Put back what `weights_of` gave, on every process."""
+    """Put back what `read_weights` gave, on every process."""
     if not is_sharded(module):
         module.load_state_dict(weights)
         return
@@ -64,7 +64,7 @@ def load_weights(module: nn.Module, weights: dict[str, Any]) -> None:
     dicts.set_model_state_dict(module, weights, options=whole)
 
 
-def averages_of(module: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+def read_optimiser(module: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     """The optimiser's state; of sharded weights the first process has it."""
     if not is_sharded(module):
         return optimiser.state_dict()
@@ -73,8 +73,8 @@ def averages_of(module: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str
     return found
 
 
-def load_averages(module: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Put back what `averages_of` gave, on every process."""
+def load_optimiser(module: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put back what `read_optimiser` gave, on every process."""
     if not is_sharded(module):
         optimiser.load_state_dict(state)
         return
@@ -89,6 +89,6 @@ def _state_dicts() -> tuple[Any, Any]:
     return state_dict, state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
-def whole_number(value: Tensor) -> Tensor:
+def gather_norm(value: Tensor) -> Tensor:
     """A norm of shared gradients as a plain tensor."""
     return value.full_tensor() if hasattr(value, "full_tensor") else value

@@ -10,14 +10,15 @@ import torch
 from PIL import Image
 
 from picscribe.datasets import Example
-from picscribe.errors import InputError, PicscribeError
+from picscribe.errors import PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import EfficientNetLiteConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
-from picscribe.training.data import frozen_features as views
-from picscribe.training.data.augmentation import Augmentation, draw_view
+from picscribe.training.data import frozen_features
+from picscribe.training.data.augmentation import draw_view
 from picscribe.training.data.frozen_features import FrozenFeatures
+from picscribe.training.recipe import Augmentation
 
 SIZE, BLOCKS = 64, 4
 AUGMENTATION = Augmentation(min_area=0.5, max_stretch=1.25, mirror=True)
@@ -60,20 +61,17 @@ def make(encoder: EfficientNetLite, photos: list[Example], tmp_path: Path) -> An
 
 
 def computed(features: FrozenFeatures, view: int) -> torch.Tensor:
-    """The oracle: each image alone, in float32, its view drawn anew."""
+    """The oracle: each image alone, in float32, its view drawn again."""
     rows = []
     for example in features.images:
-        image = open_image(example.image())
-        if features.augmentation:
-            draw = random.Random(f"{features.seed}/{example.id}/{view}")
-            image = draw_view(image, SIZE, features.augmentation, draw, may_mirror=True)
+        draw = random.Random(f"{features.seed}/{example.id}/{view}")
+        image = draw_view(open_image(example.image()), SIZE, features.augmentation, draw, can_mirror=True)
         rows.append(features.encoder.encode_until(features.blocks, features.preprocessing(image)[None]))
     return torch.cat(rows)
 
 
-@pytest.mark.parametrize("augmentation", [AUGMENTATION, None])
-def test_features_are_those_of_the_views_computed_directly(make: Any, augmentation: Augmentation | None) -> None:
-    features = make(augmentation=augmentation)
+def test_features_are_those_of_the_views_computed_directly(make: Any) -> None:
+    features = make()
     features.prepare(0)
     found, expected = features.read(0, range(8)).float(), computed(features, 0)
     assert found.shape == (8, *features.shape)
@@ -92,7 +90,7 @@ def test_images_come_in_the_order_asked_for(make: Any) -> None:
 def test_more_images_than_a_batch_keep_their_places(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, pieces = make(), make(folder=make().folder / "pieces")
     whole.prepare(0)
-    monkeypatch.setattr(views, "BATCH", 3)
+    monkeypatch.setattr(frozen_features, "BATCH", 3)
     counts: list[int] = []
     pieces.prepare(0, counts.append)
     assert counts == [3, 6, 8]
@@ -115,7 +113,6 @@ def test_other_words_about_the_same_photos_share_their_views(make: Any, photos: 
     assert make(images=other).key == features.key
     sided = [replace(photos[0], texts=("a dog on the left",)), *photos[1:]]
     assert make(images=sided).key != features.key, "which may not be mirrored"
-    assert make(images=sided, augmentation=None).key == make(augmentation=None).key
     assert make(images=photos[::-1]).key != features.key
 
 
@@ -130,7 +127,7 @@ def test_a_full_disk_is_told_of_before_anything_is_computed(make: Any, monkeypat
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(views.os, "posix_fallocate", full, raising=False)
+    monkeypatch.setattr(frozen_features.os, "posix_fallocate", full, raising=False)
     features = make()
     with pytest.raises(PicscribeError, match=r"no room for a view's features.*No space left"):
         features.prepare(0)
@@ -152,7 +149,6 @@ def test_whatever_the_features_depend_on_names_another_file(
         "as it is": make().key,
         "seed": make(seed=2).key,
         "augmentation": make(augmentation=replace(AUGMENTATION, mirror=False)).key,
-        "no augmentation": make(augmentation=None).key,
         "blocks": make(blocks=BLOCKS + 1).key,
         "weights": make(encoder=changed_weights(encoder, BLOCKS - 1)).key,
         "caption": make(images=recaptioned).key,
@@ -172,13 +168,13 @@ def test_a_view_on_disk_is_read_and_not_computed_again(make: Any, monkeypatch: p
     first = make()
     first.prepare(0)
     second = make()
-    monkeypatch.setattr(second, "_pixels", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(second, "read_pixels", lambda *_: pytest.fail("computed again"))
     second.prepare(0)
     assert torch.equal(first.read(0, range(8)), second.read(0, range(8)))
 
 
 def test_what_was_left_half_done_is_never_taken_for_whole(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(views, "BATCH", 3)
+    monkeypatch.setattr(frozen_features, "BATCH", 3)
     broken = make()
 
     def die(done: int) -> None:
@@ -212,8 +208,18 @@ def test_an_image_that_cannot_be_read_is_named(make: Any, photos: list[Example],
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 not a photo")
     features = make(images=[*photos, Example("broken.jpg", broken, ("a photo",))])
-    with pytest.raises(InputError, match=r"broken\.jpg"):
-        features.prepare(0)
+    features.prepare(0)
+    assert [features.is_unreadable(index, 0) for index in range(9)] == [False] * 8 + [True]
+    assert "broken.jpg" in features.explain_unreadable(8, 0)
+
+
+def test_frozen_blocks_that_overflow_are_told_from_photos_that_cannot_be_read(
+    make: Any, encoder: EfficientNetLite
+) -> None:
+    broken = changed_weights(encoder, 0)
+    broken.stem.weight.data[:] = torch.inf
+    with pytest.raises(PicscribeError, match="frozen blocks of the image encoder give numbers that are not finite"):
+        make(encoder=broken).prepare(0)
 
 
 @pytest.mark.parametrize(
@@ -237,5 +243,7 @@ def test_an_image_whose_captions_name_a_side_is_never_mirrored(
         images=[Example("half.png", path, ("a photo", caption))],
         augmentation=Augmentation(1.0, 1.0, mirror=True),
     )
-    seen = {bool(pixels[0, 5, 5] > pixels[0, 5, -5]) for pixels in (features._pixels(0, view) for view in range(20))}
+    seen = {
+        bool(pixels[0, 5, 5] > pixels[0, 5, -5]) for pixels in (features.read_pixels(0, view) for view in range(20))
+    }
     assert seen == ({False, True} if mirrored else {False})

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
 from picscribe.errors import ConfigurationError
-from picscribe.training.data.augmentation import Augmentation, crop_box, draw_view
+from picscribe.training.data.augmentation import crop_box, draw_view
+from picscribe.training.recipe import Augmentation
 
 sides = st.integers(1, 5000)
 
@@ -36,7 +37,7 @@ def test_a_crop_stays_in_the_image_and_within_the_limits(
 
 @given(st.integers(1, 300), st.integers(1, 300), augmentations(), st.integers(0, 2**32))
 def test_every_crop_can_be_drawn(width: int, height: int, augmentation: Augmentation, seed: int) -> None:
-    view = draw_view(Image.new("RGB", (width, height)), 8, augmentation, random.Random(seed), may_mirror=True)
+    view = draw_view(Image.new("RGB", (width, height)), 8, augmentation, random.Random(seed), can_mirror=True)
     assert (view.size, view.mode) == ((8, 8), "RGB")
 
 
@@ -57,7 +58,7 @@ def test_crops_reach_the_limits_and_every_corner() -> None:
 
 def test_the_whole_image_is_the_only_view_without_any_freedom() -> None:
     image = Image.effect_noise((40, 30), 80).convert("RGB")
-    view = draw_view(image, 16, Augmentation(min_area=1.0), random.Random(5), may_mirror=True)
+    view = draw_view(image, 16, Augmentation(min_area=1.0), random.Random(5), can_mirror=True)
     assert ImageChops.difference(view, image.resize((16, 16), Image.Resampling.BICUBIC)).getbbox() is None
 
 

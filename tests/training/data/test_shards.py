@@ -13,7 +13,8 @@ from PIL import Image
 from picscribe.datasets import read_dataset
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.training.data import shards
-from picscribe.training.data.mixture import Batches, read_data, share_of
+from picscribe.training.data.mixture import BatchSchedule
+from picscribe.training.data.reading import read_data
 from picscribe.training.recipe import DataSettings, Source
 
 SIZES = [3, 5, 1, 4, 6, 2]
@@ -47,15 +48,15 @@ def settings(folder: Path, stream: bool = True) -> DataSettings:
 def test_every_image_once_an_epoch_in_an_order_the_seed_decides(folder: Path) -> None:
     data, whole = read_data(settings(folder), 1), read_data(settings(folder, stream=False), 1)
     orders = [
-        [data.item(*pair[:2]).texts for pair in data.epoch(seed, epoch).tolist()]
+        [data.image(*pair[:2]).texts for pair in data.draw_epoch(seed, epoch).tolist()]
         for seed, epoch in ((1, 0), (1, 1), (2, 0))
     ]
-    everything = Counter(item.texts for item in whole.parts[0].items)
+    everything = Counter(image.texts for image in whole.parts[0].images)
     assert all(Counter(order) == everything for order in orders)
     assert sum(everything.values()) == sum(SIZES)
     assert len({tuple(order) for order in orders}) == 3
     again = read_data(settings(folder), 1)
-    assert orders[0] == [again.item(*pair[:2]).texts for pair in again.epoch(1, 0).tolist()]
+    assert orders[0] == [again.image(*pair[:2]).texts for pair in again.draw_epoch(1, 0).tolist()]
 
 
 def test_few_tars_are_known_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,9 +71,9 @@ def test_few_tars_are_known_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(shards, "_read", counted)
     tars = [tar for tar in shards.tars_below(folder) if tar.split == "train"]
     paths = [tar.path for tar in tars]
-    items = shards.ShardItems(tars, window=2)
+    items = shards.ShardedImages(tars, window=2)
     assert read == Counter(dict.fromkeys(paths, 1))  # to count them
-    order = items.order(np.random.default_rng(0))
+    order = items.draw_order(np.random.default_rng(0))
     seen = [items[index].example.source.path for index in order.tolist()]  # type: ignore[union-attr]
     assert read == Counter(dict.fromkeys(paths, 2))
     by_window = list(dict.fromkeys(seen))
@@ -86,12 +87,11 @@ def test_few_tars_are_known_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_processes_share_a_step_without_overlap(folder: Path) -> None:
-    batches = Batches(read_data(settings(folder), 1), 1, batch=4, shares=2)
+    schedule = BatchSchedule(read_data(settings(folder), 1), 1, batch_images=4, shares=2)
     seen = []
-    for step in range(batches.steps_an_epoch):
-        _, items = batches.of_step(step)
-        shares = [share_of(items, share, 2) for share in range(2)]
-        seen += [item.id for share in shares for item, _ in share]
+    for step in range(schedule.steps_an_epoch):
+        shares = [schedule.images_of(step)[share::2] for share in range(2)]
+        seen += [drawn.image.id for share in shares for drawn in share]
     assert len(seen) == len(set(seen)) >= sum(SIZES) - 3
 
 
@@ -99,20 +99,20 @@ def test_what_cannot_be_streamed(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="name the data to validate on"):
         read_data(DataSettings((Source(str(folder), "train", stream=True),)), 1)
     with pytest.raises(InputError, match=r"no images of split 'test'; it has 'train', 'val'"):
-        shards.stream(folder, "test")
+        shards.read_shards(folder, "test")
     with pytest.raises(InputError, match=r"has the splits 'train', 'val'; name one"):
-        shards.stream(folder, "")
+        shards.read_shards(folder, "")
     with pytest.raises(InputError, match=r"has no \.tar file"):
-        shards.stream(tmp_path, "")
+        shards.read_shards(tmp_path, "")
     (tmp_path / "packed-0.tar.gz").touch()
     with pytest.raises(InputError, match=r"packed-0\.tar\.gz: is a compressed tar"):
-        shards.stream(tmp_path, "")
+        shards.read_shards(tmp_path, "")
     (tmp_path / "packed-0.tar.gz").unlink()
     write_tar(tmp_path / "train-0.tar", 2)
     whole = (tmp_path / "train-0.tar").read_bytes()
     data = DataSettings((Source(str(tmp_path), stream=True),), (Source(str(folder), "val"),))
     (tmp_path / "train-1.tar").write_bytes(whole[:3000])
-    assert any("train-1.tar" in place for place in read_data(data, 1).odd())
+    assert any("train-1.tar" in place for place in read_data(data, 1).unusable())
     (tmp_path / "train-1.tar").write_bytes(whole[:100])
     with pytest.raises(InputError, match=r"train-1\.tar"):
         read_data(data, 1)
@@ -130,8 +130,8 @@ def test_samples_that_cannot_be_used_are_left_out_and_told_of(folder: Path, tmp_
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     data = read_data(DataSettings((Source(str(tmp_path), stream=True),), (Source(str(folder), "val"),)), 1)
-    assert (data.epoch_size(), len(data.odd())) == (1, 3)
-    assert all("train-0.tar" in place for place in data.odd())
+    assert (data.epoch_size(), len(data.unusable())) == (1, 3)
+    assert all("train-0.tar" in place for place in data.unusable())
 
 
 def test_splits_are_those_of_the_samples(folder: Path, tmp_path: Path) -> None:
@@ -150,19 +150,19 @@ def test_splits_are_those_of_the_samples(folder: Path, tmp_path: Path) -> None:
     write_tar(tmp_path / "val" / "0.tar", 2)
     whole = read_dataset(tmp_path)
     for split, count in (("train", 2), ("test", 2), ("val", 2), ("train + val", 4)):
-        items = shards.stream(tmp_path, split)
+        items = shards.read_shards(tmp_path, split)
         assert len(items) == len(whole.select(split)) == count
         assert {item.texts for item in items} == {(("", example.texts[0]),) for example in whole.select(split)}
-    assert len(shards.stream(folder / "train-0000.tar", "")) == SIZES[0], "a single tar"
+    assert len(shards.read_shards(folder / "train-0000.tar", "")) == SIZES[0], "a single tar"
 
 
 def test_other_samples_are_other_data(tmp_path: Path) -> None:
     """Tars are padded, so that another one is often as long."""
     write_tar(tmp_path / "a.tar", 4)
-    items = shards.stream(tmp_path, "")
+    items = shards.read_shards(tmp_path, "")
     before, size = items.digest, (tmp_path / "a.tar").stat().st_size
     write_tar(tmp_path / "a.tar", 3)
     assert (tmp_path / "a.tar").stat().st_size == size
-    assert shards.stream(tmp_path, "").digest != before
+    assert shards.read_shards(tmp_path, "").digest != before
     with pytest.raises(InputError, match=r"a\.tar: has fewer samples than when the run began"):
         items[3]

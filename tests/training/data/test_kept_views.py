@@ -16,10 +16,10 @@ from torch import Tensor
 
 from picscribe.errors import ConfigurationError
 from picscribe.training import Recipe, train
-from picscribe.training.data.augmentation import Augmentation
 from picscribe.training.loop import Trainer
 from picscribe.training.preview import preview
 from picscribe.training.recipe import (
+    Augmentation,
     DataSettings,
     ImageSettings,
     OptimisationSettings,
@@ -27,6 +27,7 @@ from picscribe.training.recipe import (
     ValidationSettings,
     WeightSettings,
 )
+from tests.training.tiny_runs import silent
 
 pytest.importorskip("accelerate")
 
@@ -69,12 +70,8 @@ def keeping(recipe: Recipe, views: int = 1, **changes: Any) -> Recipe:
     return replace(recipe, image=replace(recipe.image, views=views, **changes))
 
 
-def silent(text: str) -> None:
+def never() -> None:
     pass
-
-
-def never() -> bool:
-    return False
 
 
 def weights(run: Path) -> dict[str, Tensor]:
@@ -85,11 +82,11 @@ def weights(run: Path) -> dict[str, Tensor]:
 
 def losses(recipe: Recipe, run: Path) -> list[float]:
     trainer = Trainer(recipe, run, silent)
-    trainer.model.train()
+    trainer.learner.model.train()
     found = []
-    for step in trainer.reader.upcoming(0, 6, never):
+    for step in trainer.reader.prepare_steps(0, 6, never):
         trainer.step = step
-        found.append(trainer.train_step(trainer.reader.prepare(step)))
+        found.append(trainer.train_step(trainer.reader.read_batch(step)))
     return found
 
 
@@ -104,13 +101,13 @@ def test_what_is_learned_is_the_same(frozen: str, recipe: Recipe, tmp_path: Path
 
 def test_cider_is_optimised_over_kept_views(recipe: Recipe, tmp_path: Path) -> None:
     trainer = Trainer(keeping(replace(recipe, objective="cider")), tmp_path / "run", silent)
-    before = trainer.model.text_decoder.word_embedding.weight.clone()
-    trainer.model.train()
-    for step in trainer.reader.upcoming(0, 3, never):
+    before = trainer.learner.model.text_decoder.word_embedding.weight.clone()
+    trainer.learner.model.train()
+    for step in trainer.reader.prepare_steps(0, 3, never):
         trainer.step = step
-        trainer.train_step(trainer.reader.prepare(step))
-    assert len(trainer.rewards.drawn) == 3  # type: ignore[union-attr]
-    assert not torch.equal(trainer.model.text_decoder.word_embedding.weight, before)
+        trainer.train_step(trainer.reader.read_batch(step))
+    assert len(trainer.learner.rewards.drawn) == 3  # type: ignore[union-attr]
+    assert not torch.equal(trainer.learner.model.text_decoder.word_embedding.weight, before)
 
 
 def test_frozen_blocks_see_every_view_once(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +122,7 @@ def test_frozen_blocks_see_every_view_once(recipe: Recipe, tmp_path: Path, monke
     def run(name: str) -> None:
         trainer = Trainer(recipe, tmp_path / name, silent)
         trainer.folder.open(recipe, resume=False)
-        encoder = trainer.model.image_encoder
+        encoder = trainer.learner.model.image_encoder
         encode_until = type(encoder).encode_until
 
         def counted(self: Any, block: int, pixels: Tensor) -> Tensor:
@@ -165,7 +162,7 @@ def test_a_stopped_run_goes_on_bit_identically(recipe: Recipe, tmp_path: Path) -
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_asked_to_stop_while_a_view_is_computed(stopped: int, recipe: Recipe, tmp_path: Path) -> None:
     """SIGTERM in the first view, and in the second, when some of the first's six steps are learned: those are saved,
-    the view is begun anew when the run goes on, and the weights are those of a run that nobody stopped.
+    the view is begun again when the run goes on, and the weights are those of a run that nobody stopped.
     """
     optimisation = replace(recipe.optimisation, steps=8, batch_images=2)
     recipe = keeping(replace(recipe, optimisation=optimisation), views=2)
@@ -174,14 +171,14 @@ def test_asked_to_stop_while_a_view_is_computed(stopped: int, recipe: Recipe, tm
     trainer = Trainer(recipe, tmp_path / "stopped", said.append)
     trainer.folder.open(recipe, resume=False)
     features = trainer.reader.kept.features  # type: ignore[union-attr]
-    pixels = features.pixels
+    read_pixels = features.read_pixels
 
     def seen(index: int, view: int) -> Tensor:
         if view == stopped and index == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        return pixels(index, view)
+        return read_pixels(index, view)
 
-    features.pixels = seen  # type: ignore[method-assign]
+    features.read_pixels = seen  # type: ignore[method-assign]
     with closing(trainer.folder):
         trainer.run()
     assert 0 < trainer.step < 6 if stopped else trainer.step == 0
@@ -206,13 +203,13 @@ def test_a_broken_photo_is_skipped_and_told_of_in_every_epoch(recipe: Recipe, tm
     )
     (photos / "02.png").write_bytes(b"no picture")
     trainer = Trainer(keeping(recipe), tmp_path / "run", silent)
-    for step in trainer.reader.upcoming(0, 2, never):
-        prepared = trainer.reader.prepare(step)
+    for step in trainer.reader.prepare_steps(0, 2, never):
+        prepared = trainer.reader.read_batch(step)
         assert [Path(name).stem for name, _ in prepared.skipped] == ["02"]
-        assert len(prepared.parts[0].pixels) == 3
-        assert not prepared.parts[0].pixels.isnan().any()
+        assert len(prepared.micro_batches[0].pixels) == 3
+        assert not prepared.micro_batches[0].pixels.isnan().any()
     Image.new("RGB", (40, 40)).save(photos / "02.png")
-    ((_, problem),) = trainer.reader.prepare(0).skipped
+    ((_, problem),) = trainer.reader.read_batch(0).skipped
     assert "delete" in problem
     assert "features" in problem
 

@@ -16,7 +16,7 @@ from picscribe.checkpoints.imagenet import imagenet_file, load_imagenet
 from picscribe.errors import ConfigurationError, MissingPackageError
 from picscribe.model import EfficientNetLiteConfig, Git, GitConfig
 from picscribe.model.efficientnet_lite import EfficientNetLite
-from picscribe.training import Recipe, loop, train
+from picscribe.training import Recipe, learner, train
 from picscribe.training.data.augmentation import Augmentation
 from picscribe.training.loop import Trainer
 from picscribe.training.objectives.objective import Objective
@@ -30,13 +30,12 @@ from picscribe.training.recipe import (
     ValidationSettings,
     WeightSettings,
 )
-from picscribe.training.setup.moving_average import move_average
-from picscribe.training.setup.parameter_groups import depth_of
+from picscribe.training.setup.optimiser import move_average
 from picscribe.training.setup.start import choose_weights
+from tests.training.tiny_runs import COLOURS, silent
 
 pytest.importorskip("accelerate")
 
-COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 200, 30), "white": (240, 240, 240)}
 EPOCHS, FROZEN, STEPS_AN_EPOCH, EMA_DECAY = 3, 14, 3, 0.5
 UNKNOWN = 1
 WATCHED = "image_encoder.position_embedding"
@@ -74,7 +73,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
         start="imagenet",
         name="tiny",
         data=DataSettings((learned,), (validated,)),
-        network=NetworkSettings(0, 64, 300, 1, width=32, layers=1, heads=2, mlp_width=64),
+        network=NetworkSettings(variant=0, image_size=64, vocabulary_size=300, min_frequency=1, width=64, layers=1),
         image=ImageSettings(
             views=2, features=str(folder / "features"), augmentation=Augmentation(0.6, 1.2, mirror=True)
         ),
@@ -97,13 +96,9 @@ def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         move_average(average, model, decay, number)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "move_average", watch)
+        patch.setattr(learner, "move_average", watch)
         train(recipe, folder, report=silent)
     return folder, watched
-
-
-def silent(text: str) -> None:
-    pass
 
 
 def state_of(run: Path) -> dict[str, Any]:
@@ -129,7 +124,7 @@ def test_it_learns_and_the_best_checkpoint_captions(whole: Any, recipe: Recipe) 
 def test_it_goes_on_from_where_it_stopped(
     whole: Any, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The vocabulary and the weights that it began from are made anew, and are the same."""
+    """The vocabulary and the weights that it began from are made again, and are the same."""
     step = Trainer.train_step
 
     def stop(trainer: Trainer, prepared: Any) -> float:
@@ -179,7 +174,7 @@ def test_questions_are_words_too(recipe: Recipe, tmp_path: Path) -> None:
 def test_depthwise_filters_may_stay_too(recipe: Recipe, tmp_path: Path) -> None:
     for frozen in (False, True):
         weights = replace(recipe.weights, frozen_depthwise=frozen)
-        blocks = Trainer(replace(recipe, weights=weights), tmp_path, silent).model.image_encoder.blocks
+        blocks = Trainer(replace(recipe, weights=weights), tmp_path, silent).learner.model.image_encoder.blocks
         learns = [all(p.requires_grad for p in block.depthwise.parameters()) for block in blocks]
         assert learns == [False] * FROZEN + [not frozen] * (len(blocks) - FROZEN)
         assert all(p.requires_grad for p in blocks[-1].project.parameters())
@@ -206,12 +201,12 @@ def test_parts_of_images_and_texts_are_hidden(recipe: Recipe, tmp_path: Path, mo
     for chosen in (recipe, hiding):
         trainer = Trainer(chosen, tmp_path, silent)
         assert trainer.start.tokenizer.unk_id == UNKNOWN
-        (step,) = trainer.reader.upcoming(0, 1, lambda: False)
-        prepared = trainer.reader.prepare(step)
+        (step,) = trainer.reader.prepare_steps(0, 1, lambda: None)
+        (part,) = trainer.reader.read_batch(step).micro_batches
         for learns in (True, False):
-            trainer.model.train(learns)
-            part = prepared.parts[0]
-            assert trainer.objective(part.pixels, trainer._work(part).texts).isfinite()
+            trainer.learner.model.train(learns)
+            inputs = trainer.learner._make_inputs(part, step)
+            assert trainer.learner.objective(inputs.pixels, inputs.texts).isfinite()
     assert seen == [(4, False), (4, False), (2, True), (4, False)], "while it learns, and then alone"
 
 
@@ -249,9 +244,9 @@ def test_contradictions_are_named(changes: dict[str, Any], words: str, recipe: R
 
 
 def test_what_does_not_fit_stops_a_run(recipe: Recipe, tmp_path: Path) -> None:
-    short = replace(recipe, network=replace(recipe.network, max_positions=16))
-    with pytest.raises(ConfigurationError, match="more than the 16 positions"):
-        train(short, tmp_path / "run", report=silent)
+    long = replace(recipe, data=replace(recipe.data, max_tokens=70))
+    with pytest.raises(ConfigurationError, match="more than the 64 positions"):
+        train(long, tmp_path / "run", report=silent)
     few = replace(recipe, network=replace(recipe.network, vocabulary_size=10))
     with pytest.raises(ConfigurationError, match="vocabulary"):
         train(few, tmp_path / "run", report=silent)
@@ -264,17 +259,15 @@ def test_a_dry_run_tells_of_the_vocabulary(recipe: Recipe, tmp_path: Path) -> No
     assert f"steps: {EPOCHS * STEPS_AN_EPOCH}, {STEPS_AN_EPOCH} an epoch" in lines
 
 
-def test_an_image_encoder_is_frozen_slowed_and_computed_again_block_by_block() -> None:
+def test_blocks_are_frozen_and_computed_again_by_their_numbers() -> None:
     decoder = NetworkSettings().text_decoder(vocabulary_size=40, cls_id=2, sep_id=3)
-    model = Git(GitConfig(EfficientNetLiteConfig(2, 64), decoder))
+    model = Git(GitConfig(NetworkSettings(image_size=64).image_encoder(), decoder))
     choose_weights(model, WeightSettings(frozen_blocks=16, frozen_depthwise=True))
     for name, parameter in model.image_encoder.named_parameters():
         part, number, *_ = [*name.split("."), ""]
         below = part == "stem" or (part == "blocks" and (int(number) < 16 or ".depthwise." in name))
         assert parameter.requires_grad is not below, name
-    depths = {"stem.weight": 21, "blocks.0.project.weight": 20, "blocks.20.project.weight": 0, "head.bias": 0}
-    assert {name: depth_of(model, f"image_encoder.{name}") for name in depths} == depths
-    Objective(model, 0.1, activation_checkpointing=True)
+    Objective(model, activation_checkpointing=True)
     again = [name for name, module in model.named_modules() if isinstance(module.__dict__.get("forward"), partial)]
     blocks = [f"image_encoder.blocks.{block}" for block in range(21)]
     assert again == [*blocks, *(f"text_decoder.layers.{layer}" for layer in range(3))]

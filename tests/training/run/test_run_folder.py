@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from picscribe.datasets import Example
 from picscribe.errors import ConfigurationError, PicscribeError
-from picscribe.training.recipe import Recipe, SavingSettings
+from picscribe.training.recipe import Recipe
 from picscribe.training.recipe_file import load_recipe
 from picscribe.training.run.run_folder import RunFolder
 from picscribe.training.run.states import States
@@ -24,7 +24,7 @@ STATE = "step-00000003.pt"
 
 
 def save_state(run: Path) -> None:
-    States(run / "states", SavingSettings()).save(3, {"step": 3})
+    States(run / "states").save(3, {"step": 3})
 
 
 def test_a_new_run_writes_down_what_it_is(tmp_path: Path) -> None:

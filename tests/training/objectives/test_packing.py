@@ -8,7 +8,7 @@ import torch
 from picscribe.errors import InputError
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.text.prompts import TrainingExample
-from picscribe.training.objectives.loss import smoothed_loss
+from picscribe.training.objectives.objective import smoothed_loss
 from picscribe.training.objectives.packing import hide_words, pack, predicted_logits
 
 DECODER = TextDecoderConfig(
