@@ -1,18 +1,19 @@
-"""Reads WebDataset tars: the members that share a name up to its first dot are one photo and what was said of it."""
+"""Reads WebDataset tars: the members that share a name up to a dot are one photo and what was said of it."""
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from picscribe.datasets.class_folders import class_names
-from picscribe.datasets.columns import find_columns
+from picscribe.datasets.columns import captions_of, find_columns
 from picscribe.datasets.dataset import Dataset, Task
 from picscribe.datasets.examples import Example, FileSlice
 from picscribe.datasets.folder_tree import LONGEST_TEXT, decode_short, files_below, first_files, split_of_path
 from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import as_object
+from picscribe.datasets.media_folder import composed
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption, inside
 from picscribe.errors import InputError
@@ -23,6 +24,7 @@ IMAGES = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
 CAPTIONS = ("txt", "caption")
 LABEL = "cls"
 RECORD = "json"
+TEXTS = (*CAPTIONS, LABEL, RECORD)
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 BLOCK = 512
 """Bytes that a tar is counted in; one of zeros says that it ends."""
@@ -30,14 +32,54 @@ CHUNK = 1 << 20
 """Bytes behind the end that are looked at at once."""
 
 
+IMAGE_WORDS = ("image", "img", "photo", "picture")
+"""What stands before the ending of the photo where a sample has several pictures: 0001.image.jpg beside a mask."""
+
+
 @dataclass
 class Sample:
-    """The members of one key: images, short texts by their ending, and the endings of other members."""
+    """The members of one key by all that stands behind it: images, short texts, and None for what is neither."""
 
     key: str
-    images: list[FileSlice] = field(default_factory=list)
-    texts: dict[str, bytes] = field(default_factory=dict)
-    others: list[str] = field(default_factory=list)
+    members: dict[str, FileSlice | bytes | None] = field(default_factory=dict)
+
+    def images(self) -> list[FileSlice]:
+        """Those with an ending alone; else those with a word for a photo before it; else all."""
+        found = {ending: member for ending, member in self.members.items() if isinstance(member, FileSlice)}
+        plain = [member for ending, member in found.items() if "." not in ending]
+        named = [member for ending, member in found.items() if ending.partition(".")[0] in IMAGE_WORDS]
+        return plain or named or list(found.values())
+
+    def texts(self) -> dict[str, bytes]:
+        """The texts by their last ending; of two, the one whose ending stands alone."""
+        found = {ending: member for ending, member in self.members.items() if isinstance(member, bytes)}
+        by_last = {ending.rpartition(".")[2]: member for ending, member in reversed(list(found.items()))}
+        return by_last | {ending: member for ending, member in found.items() if "." not in ending}
+
+    def parted(self) -> "Iterator[Sample]":
+        """The sample, or several where its key ends at a dot within names, as in "photo v2.0 (1).jpg".
+
+        A longer name is one of its own where it has an image and a caption, or any text where no image has a plain
+        ending.
+        """
+        longer: dict[str, Sample] = {}
+        for ending, member in self.members.items():
+            rest, dot, last = ending.rpartition(".")
+            key = f"{self.key}.{rest}" if dot else self.key
+            longer.setdefault(key, Sample(key)).members[last] = member
+        has_plain = any(isinstance(member, FileSlice) for member in longer.get(self.key, Sample("")).members.values())
+        own = [one for key, one in longer.items() if key != self.key and one.is_whole(CAPTIONS if has_plain else TEXTS)]
+        taken = {f"{one.key.removeprefix(self.key)[1:]}.{last}" for one in own for last in one.members}
+        left = {ending: member for ending, member in self.members.items() if ending not in taken}
+        if left:
+            yield Sample(self.key, left)
+        yield from own
+
+    def is_whole(self, endings: Collection[str]) -> bool:
+        """Whether it has an image, and a text of one of the endings."""
+        return any(isinstance(member, FileSlice) for member in self.members.values()) and any(
+            ending in self.members for ending in endings
+        )
 
 
 def fits(path: Path) -> bool:
@@ -49,7 +91,9 @@ def fits(path: Path) -> bool:
 
 def read(path: Path, images: Path | None) -> Dataset:
     """Every sample of every tar below a folder, by name, with texts from .txt or .caption (each line is a caption),
-    .json (the keys that `columns` lists) or .cls (a label, named by labels.json or classes.txt beside the tar).
+    .json (the keys that `columns` lists) or .cls (a label, named by labels.json or classes.txt beside the tar). A key
+    ends at a name's first dot, unless there are photos with captions of longer names: see `Sample.parted`. A caption in
+    a .json goes before the lines of a .txt that has several.
 
     A sample's id is that of its .json, else the tar's name and the key: train-0001/00017. A split is a word in the name
     of the tar or its folder. Nothing is unpacked: photos stay where they are. `images` has no use here.
@@ -78,21 +122,23 @@ def read(path: Path, images: Path | None) -> Dataset:
 
 
 def _example(sample: Sample, name: str, classes: dict[str, str], split: str, where: str) -> tuple[Task, Example]:
-    if len(sample.images) != 1:
-        endings = ", ".join([*sample.texts, *sample.others])
-        found = f"{len(sample.images)} images" if sample.images else f"no image, only {endings}"
+    images, texts = sample.images(), sample.texts()
+    if len(images) != 1:
+        found = f"{len(images)} images" if images else f"no image, only {', '.join(sample.members)}"
         raise InputError(f"has {found}; expected one, such as a jpg, png or webp")
-    image = sample.images[0]
-    record = _record(sample.texts[RECORD]) if RECORD in sample.texts else {}
-    texts = next((sample.texts[ending] for ending in CAPTIONS if ending in sample.texts), None)
-    if "question" not in record and texts is not None:
-        lines = [line for line in split_lines(decode_short(texts, "its text")) if line.strip()]
+    image = images[0]
+    record = _record(texts[RECORD]) if RECORD in texts else {}
+    text = next((texts[ending] for ending in CAPTIONS if ending in texts), None)
+    if "question" not in record and text is not None:
+        lines = [line for line in split_lines(decode_short(text, "its text")) if line.strip()]
         if not lines:
             raise InputError("its text is empty; it needs at least one line of words")
-        captions = tuple(caption(line, "a line of its text") for line in lines)
+        # img2dataset writes a caption of many lines to both: in the .json it is whole.
+        whole = captions_of(record) if len(lines) > 1 else ()
+        captions = whole or tuple(caption(line, "a line of its text") for line in lines)
         return "captions", Example(name, image, captions, split=split, where=where)
-    if LABEL in sample.texts and "question" not in record:
-        label = decode_short(sample.texts[LABEL], "its .cls").strip()
+    if LABEL in texts and "question" not in record:
+        label = decode_short(texts[LABEL], "its .cls").strip()
         columns, record = find_columns(["label"], where), {"label": label}
     elif record:
         columns = find_columns(record, "its .json")
@@ -126,24 +172,23 @@ def _samples(shard: Path, rows: Rows, split: str) -> Iterator[tuple[str, Sample]
         for member, content in _members(shard):
             with rows.reading(f"{shard}: {member.name}", split):
                 name = inside(member.name, "the member's name")
-                stem, _, ending = name.name.partition(".")
+                # The accents of one name may be composed in two ways within one tar.
+                stem, _, ending = composed(name.name).partition(".")
                 if not stem or not ending or member.isdir():
                     continue
                 if not member.isreg() or member.issparse():
                     raise InputError("is a link or sparse, not a plain file: pack the file itself")
-                key = (name.parent / stem).as_posix()
+                key = composed((name.parent / stem).as_posix())
                 sample = samples.setdefault(key, Sample(key))
                 ending = ending.lower()
-                if ending in sample.texts:
+                if ending in sample.members:
                     raise InputError(f"the key {key!r} has a .{ending} already")
-                if ending in IMAGES:
-                    sample.images.append(FileSlice(shard, member.offset_data, member.size, member.name))
-                elif content is not None:
-                    sample.texts[ending] = content
-                else:
-                    sample.others.append(ending)
-    for key, sample in samples.items():
-        yield f"{shard}: {key}", sample
+                is_image = ending.rpartition(".")[2] in IMAGES
+                image = FileSlice(shard, member.offset_data, member.size, member.name) if is_image else None
+                sample.members[ending] = image or content
+    for whole in samples.values():
+        for sample in whole.parted():
+            yield f"{shard}: {sample.key}", sample
 
 
 def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
@@ -157,7 +202,7 @@ def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
                 name = member.name
                 if member.offset_data + member.size > size:
                     raise InputError(f"is cut short within {name}: download it again")
-                text = member.isreg() and member.name.rpartition(".")[2].lower() in (*CAPTIONS, LABEL, RECORD)
+                text = member.isreg() and member.name.rpartition(".")[2].lower() in TEXTS
                 content = archive.extractfile(member) if text else None
                 yield member, content.read(LONGEST_TEXT + 1) if content else None
             stream.seek(archive.offset)

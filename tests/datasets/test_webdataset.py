@@ -146,3 +146,53 @@ def test_what_comes_after_an_end_is_told_of(tmp_path: Path) -> None:
         assert "goes on after its end" in oddity.problem
     (tmp_path / "padded.tar").write_bytes(whole + bytes(1 << 21))
     assert read_dataset(tmp_path / "padded.tar").oddities == ()
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        (  # dots within names, also where one name is the beginning of another
+            {"v2.0 (a).jpg": b"a", "v2.0 (a).txt": "one", "v2.0 (b).JPG": b"b", "v2.0 (b).caption": "two"},
+            [("v2.0 (a)", b"a", ("one",)), ("v2.0 (b)", b"b", ("two",))],
+        ),
+        (
+            {"v2.jpg": b"a", "v2.txt": "one", "v2.1.jpg": b"b", "v2.1.txt": "two", "v2.1.json": "{}"},
+            [("v2", b"a", ("one",)), ("v2.1", b"b", ("two",))],
+        ),
+        ({"a.b.c.png": b"a", "a.b.c.json": '{"caption": "one"}'}, [("a.b.c", b"a", ("one",))]),
+        # several endings
+        ({"0.image.jpg": b"a", "0.caption.txt": "one"}, [("0", b"a", ("one",))]),
+        ({"0.image.jpg": b"a", "0.mask.png": b"m", "0.meta.json": '{"text": "one"}'}, [("0", b"a", ("one",))]),
+        # the book's rule: what stands behind the first dot are endings of one sample
+        ({"0.jpg": b"a", "0.txt": "one", "0.seg.png": b"m", "0.seg.json": '{"area": 4}'}, [("0", b"a", ("one",))]),
+        (
+            {"0.bmp": b"a", "0.txt": "one", "1.gif": b"b", "1.txt": "two"},
+            [("0", b"a", ("one",)), ("1", b"b", ("two",))],
+        ),
+        # img2dataset: a caption of many lines is whole in the .json
+        (
+            {"0.jpg": b"a", "0.txt": "one\ncat\n", "0.json": '{"caption": "one\\ncat", "width": 4}'},
+            [("0", b"a", ("one\ncat",))],
+        ),
+        ({"0.jpg": b"a", "0.txt": "one\ntwo", "0.json": '{"width": 4}'}, [("0", b"a", ("one", "two"))]),
+        ({"0.jpg": b"a", "0.txt": "one", "0.json": '{"caption": "two"}'}, [("0", b"a", ("one",))]),
+        # marks at which Python parts lines, and accents composed in two ways
+        ({"0.jpg": b"a", "0.txt": "one\u2028\x85\x0bcat\r\ntwo"}, [("0", b"a", ("one\u2028\x85\x0bcat", "two"))]),
+        ({"caf\u00e9.jpg": b"a", "cafe\u0301.txt": "one"}, [("caf\u00e9", b"a", ("one",))]),
+    ],
+)
+def test_names_with_dots_and_texts_of_lines(
+    members: dict[str, bytes | str], expected: list[tuple[str, bytes, tuple[str, ...]]], tmp_path: Path
+) -> None:
+    for order in (members, dict(reversed(members.items()))):
+        dataset = read_dataset(write_tar(tmp_path / "x.tar", order))
+        assert dataset.oddities == ()
+        found = [(one.id.removeprefix("x/"), one.image(), one.texts) for one in dataset.examples]
+        assert sorted(found) == sorted(expected)
+
+
+def test_of_several_pictures_none_is_guessed(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "x.tar", {"0.left.jpg": b"a", "0.right.jpg": b"b", "0.txt": "one", "1.txt": "two"})
+    problems = [odd.problem for odd in read_dataset(path).oddities]
+    expected = "; expected one, such as a jpg, png or webp"
+    assert problems == [f"has 2 images{expected}", f"has no image, only txt{expected}"]
