@@ -1,6 +1,7 @@
 """The one loop of every job: tasks are read ahead in threads and computed in batches; results keep their places."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 
@@ -23,6 +24,7 @@ class Batches:
 
     cancelled: asked with a task's place before its image is read and before it is computed; where it says True the
     task's result is a `Cancelled` error. It is called from reading threads too.
+    warns: whether a task's notes become warnings, each once.
     finished: told a task's place and result as soon as the result is known, which may be before its turn comes.
     """
 
@@ -32,8 +34,9 @@ class Batches:
         size: int,
         cancelled: Callable[[int], bool] | None = None,
         finished: Finished | None = None,
+        warns: bool = False,
     ) -> None:
-        self.jobs, self.size = jobs, size
+        self.jobs, self.size, self.warns = jobs, size, warns
         self.cancelled, self.finished = cancelled, finished
 
     def run(self, tasks: Iterable[Task[object]]) -> Iterator[JobResult]:
@@ -79,6 +82,8 @@ class Batches:
             if isinstance(item, PicscribeError):
                 self._settle(results, place, item)
             else:
+                for note in item.notes if self.warns else ():
+                    warnings.warn(note, stacklevel=2)
                 by_shape.setdefault(item.pixels.shape, {})[place] = item
         for items in by_shape.values():
             for place in list(items):
@@ -118,14 +123,3 @@ def _held(image: object) -> object:
         return held(image)
     except InputError as error:
         return error
-
-
-def fitting_batch_size(peak: Callable[[int], int], free: int, most: int = 256, share: float = 0.8) -> int:
-    """How many images fit into `free` bytes, of which `share` may be used: at least 1, at most `most`.
-
-    `peak(n)` runs a batch of n images and tells how many bytes it took at most; memory grows evenly with the images.
-    """
-    one, three = peak(1), peak(3)
-    each = max(1, (three - one) // 2)
-    room = int(share * free) - (one - each)
-    return max(1, min(most, room // each))

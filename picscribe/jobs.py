@@ -17,13 +17,14 @@ from picscribe.generation.explanation import Method, explain
 from picscribe.generation.greedy_search import GreedySearch
 from picscribe.generation.label_trie import LabelTrie, continue_labels
 from picscribe.generation.likelihood import rank_labels, score_texts
+from picscribe.generation.options import whole_number
 from picscribe.media.frames import pixels_of
 from picscribe.model import Git, ImagePrefix
 from picscribe.results import Caption, Classification, Explanation, RankedLabel, TextScore
 from picscribe.tasks import Answers, AskTask, CaptionTask, ClassifyTask, ExplainTask, Scores, ScoreTask, Task
 from picscribe.text.labels import Labels
-from picscribe.text.prompts import prompt_ids
-from picscribe.text.tokenizer import Tokenizer
+from picscribe.text.prompts import Prompt, unknown_note
+from picscribe.text.tokenizer import Tokenizer, shorten
 from picscribe.text.vocabulary import CONTINUATION
 
 QUESTIONS = 16
@@ -43,6 +44,7 @@ class Prepared:
 
     lines: what is computed over the image, a line a caption, question, text or label; an error in its place where it
     cannot be. settings: tasks of equal ones are computed together. room: text slots that it needs behind an image.
+    notes: what of its texts the network does not get to read, a sentence each.
     """
 
     task: Task[object]
@@ -50,6 +52,7 @@ class Prepared:
     lines: tuple[Ids | PicscribeError, ...]
     settings: "Writing | Scoring | Choosing"
     room: int
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -99,36 +102,41 @@ class Jobs:
         """
         if isinstance(image, PicscribeError):
             raise image
-        lines: Sequence[Ids | PicscribeError]
         settings: Writing | Scoring | Choosing
+        notes: tuple[str, ...] = ()
         if isinstance(task, CaptionTask | ExplainTask | AskTask):
             settings = Writing(task.options)
             if isinstance(task, AskTask):
-                lines = self._lines(task.questions, "questions", lambda question: self.prompt(question, task.options))
+                read = self._read(task.questions, "questions", lambda question: self.prompt(question, task.options))
             else:
-                lines = [self.prompt(task.prompt, task.options)]
-            longest = max((len(line) for line in lines if not isinstance(line, PicscribeError)), default=1)
-            texts = min(QUESTIONS, len(lines))
+                read = [self.prompt(task.prompt, task.options)]
+            longest = max((len(line.ids) for line in read if isinstance(line, Prompt)), default=1)
+            texts = min(QUESTIONS, len(read))
             room = room_for(texts, longest, task.options.lines, task.options.max_new_tokens)
         elif isinstance(task, ScoreTask):
             prompt = self.prompt(task.prompt)
-            settings = Scoring(prompt)
-            lines, room = self._lines(task.texts, "texts", lambda text: self._text(text, len(prompt))), 0
+            settings = Scoring(prompt.ids)
+            read, room = self._read(task.texts, "texts", lambda text: self._text(text, len(prompt.ids))), 0
+            notes = prompt.notes
         elif isinstance(task, ClassifyTask):
             settings = Choosing(self.labels(task.labels), self.top_k(task.top_k) if task.exact else 0)
-            lines = [self.prompt(task.prompt)]
-            room = room_for(1, len(lines[0]), 1, self._trie(settings.labels).longest)  # type: ignore[arg-type]
+            prompt = self.prompt(task.prompt)
+            read, room = [prompt], room_for(1, len(prompt.ids), 1, self._trie(settings.labels).longest)
         else:
             raise ConfigurationError(f"{type(task).__name__} is no task: give a CaptionTask, an AskTask …")
-        return Prepared(task, self.pixels(image), tuple(lines), settings, room)
+        notes += tuple(note for line in read if isinstance(line, Prompt) for note in line.notes)
+        lines = tuple(line.ids if isinstance(line, Prompt) else line for line in read)
+        return Prepared(task, self.pixels(image), lines, settings, room, notes)
 
-    def prompt(self, prompt: str | None, options: GenerationOptions | None = None) -> Ids:
-        """[CLS] and the prompt's tokens. Raises InputError for a prompt that cannot be, ConfigurationError for options
-        that cannot go on from it."""
-        ids = tuple(prompt_ids(self.tokenizer, prompt))
+    def prompt(self, prompt: str | None, options: GenerationOptions | None = None) -> Prompt:
+        """What generation goes on from.
+
+        Raises InputError for a prompt that cannot be, ConfigurationError for options that cannot go on from it.
+        """
+        read = Prompt.of(self.tokenizer, prompt)
         if options is not None:
-            self._check_options(options, len(ids))
-        return ids
+            self._check_options(options, len(read.ids))
+        return read
 
     def labels(self, labels: Labels | Sequence[str]) -> Labels:
         """Labels as the tokenizer sees them. Raises InputError where none can be used."""
@@ -140,9 +148,7 @@ class Jobs:
 
     def top_k(self, top_k: int) -> int:
         """How many labels to rank. Raises ConfigurationError for what is no number of them."""
-        if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
-            raise ConfigurationError(f"top_k must be a whole number of at least 1, not {top_k!r}")
-        return top_k
+        return whole_number("top_k", top_k, 1)
 
     def _trie(self, labels: Labels) -> LabelTrie:
         return _trie(labels.tokens, self.tokenizer.sep_id, self.device)
@@ -152,11 +158,13 @@ class Jobs:
         """Where the network computes."""
         return self.model.projection_norm.weight.device
 
-    def _lines(self, texts: Sequence[str], what: str, read: Callable[[str], Ids]) -> list[Ids | PicscribeError]:
-        """Each text as `read` makes tokens of it, or its error. Raises InputError for none, or a text for a list."""
+    def _read(
+        self, texts: Sequence[str], what: str, read: Callable[[str], Prompt]
+    ) -> list[Prompt] | list[Prompt | PicscribeError]:
+        """Each text as `read` reads it, or its error. Raises InputError for none, or a text for a list."""
         if isinstance(texts, str) or not texts:
             raise InputError(f"{what} must be a list of at least one text, not {texts!r}")
-        lines: list[Ids | PicscribeError] = []
+        lines: list[Prompt | PicscribeError] = []
         for text in texts:
             try:
                 lines.append(read(text))
@@ -164,7 +172,7 @@ class Jobs:
                 lines.append(error)
         return lines
 
-    def _text(self, text: str, prompt: int) -> Ids:
+    def _text(self, text: str, prompt: int) -> Prompt:
         """Tokens of a text, [SEP] last, that is scored after a prompt of so many."""
         ids, most = self.tokenizer.encode(text), self.model.config.text_decoder.max_positions
         if not ids or self.tokenizer.sep_id in ids:
@@ -174,7 +182,10 @@ class Jobs:
                 f"the text {text[:60]!r}… is {len(ids)} tokens after a prompt of {prompt}, but the model knows {most}"
                 " positions: shorten it"
             )
-        return (*ids, self.tokenizer.sep_id)
+        notes: tuple[str, ...] = ()
+        if self.tokenizer.unk_id in ids:
+            notes = (unknown_note(self.tokenizer, f"the text {shorten(text)}", text, ids),)
+        return Prompt((*ids, self.tokenizer.sep_id), notes)
 
     def _check_options(self, options: GenerationOptions, prompt: int) -> None:
         """Raise ConfigurationError for options that this network cannot follow after a prompt of so many tokens."""
@@ -215,6 +226,27 @@ class Jobs:
                 of_lines = [line if isinstance(line, PicscribeError) else next(found) for line in items[number].lines]
                 results[number] = self._result(items[number], of_lines)
         return [results[number] for number in range(len(items))]
+
+    def fitting_batch_size(self, options: GenerationOptions) -> int:
+        """How many of the largest images fit into the free memory of the GPU that the network is on."""
+        size, frames = self.preprocessing.size, self.model.config.frames
+        shape = (frames,) * bool(frames) + (3, size, self.preprocessing.longer_edge or size)
+
+        def peak(images: int) -> int:
+            torch.cuda.reset_peak_memory_stats(self.device)
+            before = torch.cuda.memory_allocated(self.device)
+            prompt, room = self.prompt(None), room_for(1, 1, options.lines, options.max_new_tokens)
+            # Different ones: equal ones would be encoded once.
+            pixels = [torch.full(shape, 0.01 * number) for number in range(images)]
+            task, settings = CaptionTask(pixels[0]), Writing(options)
+            self.compute([Prepared(task, one, (prompt.ids,), settings, room, ()) for one in pixels])
+            return torch.cuda.max_memory_allocated(self.device) - before
+
+        try:
+            return fitting_batch_size(peak, torch.cuda.mem_get_info(self.device)[0])
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            return 1
 
     def _apart(self, settings: object, prefix: ImagePrefix, lines: "list[tuple[int, Ids]]") -> list[Any]:
         """A result for each line (which image, tokens): all together, or where that fails in halves, down to the line
@@ -396,3 +428,14 @@ def _select(prefix: ImagePrefix, rows: Sequence[int]) -> ImagePrefix:
     if list(rows) == list(range(len(prefix))):
         return prefix
     return prefix.select(torch.tensor(rows, device=prefix.keys[0].device))
+
+
+def fitting_batch_size(peak: Callable[[int], int], free: int, most: int = 256, share: float = 0.8) -> int:
+    """How many images fit into `free` bytes, of which `share` may be used: at least 1, at most `most`.
+
+    `peak(n)` runs a batch of n images and tells how many bytes it took at most; memory grows evenly with the images.
+    """
+    one, three = peak(1), peak(3)
+    each = max(1, (three - one) // 2)
+    room = int(share * free) - (one - each)
+    return max(1, min(most, room // each))

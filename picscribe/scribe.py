@@ -6,6 +6,7 @@ images, one after the other (`captions`), and as a task among others of any kind
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,13 @@ import torch
 from picscribe import checkpoints
 from picscribe.acceleration.accelerated import Accelerated
 from picscribe.acceleration.forking import survive_forks
-from picscribe.batches import Batches, fitting_batch_size
+from picscribe.batches import Batches
 from picscribe.checkpoints.checkpoint import Checkpoint
 from picscribe.checkpoints.fingerprint import fingerprint
 from picscribe.errors import ConfigurationError, PicscribeError
 from picscribe.generation import GenerationOptions, OptionFields
 from picscribe.generation.explanation import Method
+from picscribe.generation.options import whole_number
 from picscribe.jobs import Jobs
 from picscribe.media.preprocessing import Preprocessing, resized
 from picscribe.model import Git, GitConfig
@@ -90,6 +92,7 @@ class Scribe:
         self._checkpoint = checkpoint
         self._network = Accelerated(checkpoint.model)
         self._jobs = Jobs(checkpoint, self._network)
+        self._fitting: dict[GenerationOptions, int] = {}
 
     @property
     def name(self) -> str:
@@ -182,17 +185,14 @@ class Scribe:
             the results of tasks before it.
         """
         _check_errors(errors)
-        return self._run(tasks, self._checked(batch_size, None), errors, cancelled, finished)
+        batches = Batches(self._jobs, self._checked(batch_size, None), cancelled, cast("Any", finished))
+        return self._results(batches, tasks, errors)
 
-    def _run(
-        self,
-        tasks: Iterable[Task[Result]],
-        batch_size: int,
-        errors: Raise | Return,
-        cancelled: Callable[[int], bool] | None = None,
-        finished: Callable[[int, Result | PicscribeError], None] | None = None,
-    ) -> Iterator[Result]:
-        batches = Batches(self._jobs, batch_size, cancelled, cast("Callable[[int, object], None]", finished))
+    def _run(self, tasks: Iterable[Task[Result]], batch_size: int, errors: Raise | Return) -> Iterator[Result]:
+        """`run` for the methods below, which warn of words that the network does not get to read."""
+        return self._results(Batches(self._jobs, batch_size, warns=True), tasks, errors)
+
+    def _results(self, batches: Batches, tasks: Iterable[Task[Result]], errors: Raise | Return) -> Iterator[Result]:
         for result in batches.run(tasks):
             if errors == "raise":
                 for one in result if isinstance(result, list) else [result]:
@@ -203,9 +203,7 @@ class Scribe:
     def _checked(self, batch_size: int | None, options: GenerationOptions | None) -> int:
         if batch_size is None:
             return self.fitting_batch_size(options)
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-            raise ConfigurationError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
-        return batch_size
+        return whole_number("batch_size", batch_size, 1)
 
     # Captions. A text is one image, though to a type checker it is a sequence of texts as well: hence the ignores.
 
@@ -233,6 +231,7 @@ class Scribe:
         """Caption an image, or each of a list: path, bytes, stream, PIL image, numpy array or pixels (see `Image`).
 
         prompt: words that the caption goes on from; `Caption.text` is what comes after them.
+            Words of it that the network does not get to read, unknown ones and those beyond 38 tokens, are warned of.
         options: how to search; single options can be given by name instead (`beams=1`), or on top of `options`.
         batch_size: images computed at a time; by default 16, on a GPU as many as its memory holds. Results do not
             depend on it.
@@ -240,7 +239,9 @@ class Scribe:
 
         Raises InputError for an image that cannot be used, ConfigurationError for options that cannot.
         """
-        results = list(self.captions(_listed(images), errors=cast(Return, errors), **how))
+        given = _listed(images)
+        how.setdefault("batch_size", _small(given))
+        results = list(self.captions(given, errors=cast(Return, errors), **how))
         return results if _several(images) else results[0]
 
     @overload
@@ -299,7 +300,7 @@ class Scribe:
         errors: "return" puts the error of a question that cannot be asked in its place.
         Raises InputError for an image that cannot be used, ConfigurationError for options that cannot.
         """
-        (answers,) = self.answers([(image, questions)], errors=cast(Return, errors), **how)
+        (answers,) = self.answers([(image, questions)], batch_size=1, errors=cast(Return, errors), **how)
         if isinstance(answers, PicscribeError):
             raise answers
         return answers
@@ -392,7 +393,9 @@ class Scribe:
         `Labels.of(scribe.tokenizer, names).notes` tells what is odd about labels, and which are left out.
         Raises InputError for an image or labels that cannot be used.
         """
-        results = list(self.classifications(_listed(images), labels, errors=cast(Return, errors), **how))
+        given = _listed(images)
+        how.setdefault("batch_size", _small(given))
+        results = list(self.classifications(given, labels, errors=cast(Return, errors), **how))
         return results if _several(images) else results[0]
 
     @overload
@@ -453,7 +456,7 @@ class Scribe:
         errors: "return" puts the error of a text that cannot be scored in its place.
         Raises InputError for an image or a text that cannot be used.
         """
-        (scores,) = self.scores([(image, texts)], prompt=prompt, errors=cast(Return, errors))
+        (scores,) = self.scores([(image, texts)], prompt=prompt, batch_size=1, errors=cast(Return, errors))
         if isinstance(scores, PicscribeError):
             raise scores
         return scores
@@ -499,10 +502,13 @@ class Scribe:
 
         `beams` is 1 unless given. Raises as `caption`, and ConfigurationError for a beam search.
         """
-        if options is None and "temperature" not in fields:
+        if options is None and not fields.get("temperature"):
             fields = {"beams": 1, **fields}
         chosen = GenerationOptions.choose(options, fields)
-        return self._jobs.stream(self.pixels(image), self._jobs.prompt(prompt, chosen), chosen)
+        read = self._jobs.prompt(prompt, chosen)
+        for note in read.notes:
+            warnings.warn(note, stacklevel=2)
+        return self._jobs.stream(self.pixels(image), read.ids, chosen)
 
     def explain(
         self,
@@ -519,7 +525,7 @@ class Scribe:
         Other arguments and errors are those of `caption`; ConfigurationError also for gradients of int8 weights.
         """
         task = ExplainTask(image, prompt, method, GenerationOptions.choose(options, fields))
-        (explanation,) = self.run([task])
+        (explanation,) = self._run([task], 1, "raise")
         return explanation
 
     def pixels(self, image: Image) -> torch.Tensor:
@@ -530,20 +536,16 @@ class Scribe:
         return self._jobs.pixels(image)
 
     def fitting_batch_size(self, options: GenerationOptions | None = None) -> int:
-        """Images computed at a time unless told otherwise: 16 on a CPU, on a GPU as many as its free memory holds."""
-        device = self._jobs.device
-        if device.type != "cuda":
+        """Images computed at a time unless told otherwise: 16 on a CPU, on a GPU as many as its free memory holds.
+
+        On a GPU two small batches are searched once for each new `options`, to see what an image takes.
+        """
+        if self._jobs.device.type != "cuda":
             return BATCH
-        size, chosen = self.preprocessing.size, options or GenerationOptions()
-
-        def peak(images: int) -> int:
-            torch.cuda.reset_peak_memory_stats(device)
-            before = torch.cuda.memory_allocated(device)
-            task = CaptionTask(torch.zeros((3, size, size)), None, chosen)
-            self._jobs.compute([self._jobs.prepare(task, torch.rand((3, size, size))) for _ in range(images)])
-            return torch.cuda.max_memory_allocated(device) - before
-
-        return fitting_batch_size(peak, torch.cuda.mem_get_info(device)[0])
+        chosen = options or GenerationOptions()
+        if chosen not in self._fitting:
+            self._fitting[chosen] = self._jobs.fitting_batch_size(chosen)
+        return self._fitting[chosen]
 
 
 def _several(images: object) -> bool:
@@ -552,6 +554,11 @@ def _several(images: object) -> bool:
 
 def _listed(images: Given | Sequence[Given]) -> Sequence[Given]:
     return cast("Sequence[Given]", images) if _several(images) else [cast(Given, images)]
+
+
+def _small(images: Sequence[Given]) -> int | None:
+    """A batch that holds all of a few images, for which it need not be measured how many fit; None for many."""
+    return max(1, len(images)) if len(images) <= BATCH else None
 
 
 def _each(images: Iterable[Given]) -> Iterable[Given]:

@@ -139,7 +139,7 @@ def test_what_fails_in_the_network_fails_alone(
 ) -> None:
     """A network that stumbles over one question among many."""
     jobs = scribe._jobs
-    write, bad = jobs._write, jobs.prompt("red")
+    write, bad = jobs._write, jobs.prompt("red").ids
 
     def stumble(prefix: Any, lines: Any, options: Any) -> Any:
         if any(line == bad for _, line in lines):

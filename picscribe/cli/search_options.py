@@ -98,4 +98,4 @@ def options_of(
         **others,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
-    return GenerationOptions(**chosen)  # type: ignore[arg-type]
+    return GenerationOptions.choose(None, chosen)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from picscribe.acceleration.steps import step_for
-from picscribe.errors import ConfigurationError, InputError
+from picscribe.errors import CheckpointError, ConfigurationError, InputError
 from picscribe.generation.candidates import Candidates, likeliest
 from picscribe.generation.constraints import NO_TOKEN, Filter
 from picscribe.generation.hypothesis import Hypothesis
@@ -95,6 +95,7 @@ def decode_steps(
         logits = logits.view(len(alive) * texts, beams, -1)
         sep_id = model.config.text_decoder.sep_id
         found = likeliest(logits, chooser.width, filters, prompt, chooser.tokens, sep_id, penalties, chooser.wanted())
+        check_finite(model, found.log_prob.amax(-1))
         source, token = chooser.choose(found)
         yield
 
@@ -118,6 +119,20 @@ def decode_steps(
     _collect(results, chooser, alive, torch.ones_like(image_done), texts)
     if step is not None:
         step.finish()
+
+
+def check_finite(model: Git, values: Tensor) -> None:
+    """Raise CheckpointError unless all `values`, which the network computed, are finite."""
+    if values.isfinite().all():
+        return
+    dtype = model.projection_norm.weight.dtype
+    name = str(dtype).removeprefix("torch.")
+    remedy = (
+        "its weights are damaged or far too large: get the checkpoint again, or train it with a lower learning rate"
+        if dtype == torch.float32
+        else "this checkpoint needs larger numbers than that holds: load it with dtype float32"
+    )
+    raise CheckpointError(f"the network computed numbers that are not finite, in {name}: {remedy}")
 
 
 def room_for(prompts: int, longest: int, beams: int, max_new_tokens: int) -> int:

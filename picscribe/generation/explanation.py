@@ -3,6 +3,7 @@
 The network's own attention does not show its weights, so its layers are walked through with one that does.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -11,11 +12,15 @@ from torch import Tensor
 
 from picscribe.acceleration.int8 import is_int8
 from picscribe.errors import ConfigurationError
+from picscribe.generation.decoding import check_finite
 from picscribe.model import ClipVitConfig, Git
 from picscribe.model.attention import sees_image
 from picscribe.model.clip_vit import ClipVit
 
 Method = Literal["gradient", "rollout"]
+
+STRIDE = 32
+"""Pixels a side of an EfficientNet-Lite's cell; those at the edge may be cut."""
 
 
 def explain(
@@ -60,6 +65,7 @@ def explain(
                 weighed = [a.mean(1)[0] for a in [*attended, *(a for _, attention in visual for a in attention)]]
             text = _follow(weighed[: len(attended)], row, method)[:images].view(len(frames), -1)
             maps.append(_to_pixels(text, weighed[len(attended) :], len(frames), method))
+        check_finite(model, torch.stack(maps))
     return _as_grids(torch.stack(maps).detach(), model, frames)
 
 
@@ -94,7 +100,7 @@ def _as_grids(maps: Tensor, model: Git, frames: Tensor) -> Tensor:
         maps = maps[..., 1:]
         rows, columns = (side // config.patch_size for side in frames.shape[-2:])
     else:
-        rows = columns = round(maps.shape[-1] ** 0.5)
+        rows, columns = (math.ceil(side / STRIDE) for side in frames.shape[-2:])
     maps = maps.clamp(min=0)
     total = maps.sum((1, 2), keepdim=True)
     even = torch.full_like(maps, 1 / maps[0].numel())

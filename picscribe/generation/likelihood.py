@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.generation.decoding import pad_prompts
+from picscribe.generation.decoding import check_finite, pad_prompts
 from picscribe.generation.label_trie import LabelTrie
 from picscribe.model import Git, ImagePrefix, TextCache
 from picscribe.model.attention import PADDING_POSITION, sees_image
@@ -41,7 +41,9 @@ def following_log_probs(model: Git, hidden: Tensor, row: Tensor, token: Tensor) 
         logits = model.logits(hidden[start : start + step]).float()
         place = row[first:last] - start
         found.append(logits[place, token[first:last]] - logits.logsumexp(-1)[place])
-    return torch.cat(found)
+    log_probs = torch.cat(found)
+    check_finite(model, log_probs)
+    return log_probs
 
 
 def check_prompts(model: Git, prefix: ImagePrefix, prompts: Sequence[Sequence[int]]) -> None:

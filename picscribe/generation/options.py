@@ -1,13 +1,18 @@
 """What to generate, as one frozen object that command line, server and bulk captioning all build."""
 
-from collections.abc import Mapping, Sequence
+import math
+import operator
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import Any, Literal, TypedDict, get_args
 
 from picscribe.errors import ConfigurationError
 
 Scoring = Literal["git", "transformers"]
 MOST_BEAMS = 256
+COLDEST = 0.00001
+"""Below this temperature every draw is the likeliest token, and numbers overflow."""
 
 
 class OptionFields(TypedDict, total=False):
@@ -38,7 +43,7 @@ class OptionFields(TypedDict, total=False):
 class GenerationOptions:
     """Options of a search; the defaults are the original code's: 4 beams, ((5 + length) / 6)^0.6 (paper, section 4.1).
 
-    beams: at most 256; 1 is greedy search, which has no use for `length_penalty` and `scoring`.
+    beams: at most 256; 1 is greedy search, which takes no `length_penalty` and `scoring`.
     max_new_tokens, min_new_tokens: of the caption, not counting the prompt, [CLS] and [SEP].
     num_captions: how many to return an image, best first; at most `beams`.
     length_penalty: exponent of the length in the score; larger favours longer captions.
@@ -50,7 +55,7 @@ class GenerationOptions:
     required_words: words or phrases that a caption must hold, as the tokenizer spells them; with several beams only.
     repetition_penalty: logits of tokens that stand already are divided by it (multiplied where negative); 1 for none.
     temperature: 0 searches; above, tokens are drawn, and `num_captions` counts samples. Below 1 likely words become
-        likelier still. Beams, their groups, penalty and scoring then have no use.
+        likelier still; at least 0.00001. Beams, their groups, penalty and scoring do not go with it.
     top_k, top_p: draw from so many of the likeliest tokens (0 for all), and from the likeliest that together have so
         much of the probability (1 for all).
     seed: of what is drawn. The same for every image, so that a caption does not depend on what is captioned beside it.
@@ -91,9 +96,7 @@ class GenerationOptions:
             ("seed", 0),
             ("beam_groups", 1),
         ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}")
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least))
         if self.beams > MOST_BEAMS:
             raise ConfigurationError(f"beams must be at most {MOST_BEAMS}, not {self.beams}")
         if self.min_new_tokens > self.max_new_tokens:
@@ -107,9 +110,15 @@ class GenerationOptions:
             ("top_p", 0.0001, 1),
             ("diversity_penalty", 0, 100),
         ):
-            number = getattr(self, name)
-            if not isinstance(number, int | float) or isinstance(number, bool) or not lowest <= number <= highest:
-                raise ConfigurationError(f"{name} must be a number from {lowest} to {highest}, not {number!r}")
+            given = getattr(self, name)
+            number = float(given) if isinstance(given, Real) and not isinstance(given, bool) else math.nan
+            if not lowest <= number <= highest:
+                raise ConfigurationError(f"{name} must be a number from {lowest} to {highest}, not {given!r}")
+            object.__setattr__(self, name, number)
+        if 0 < self.temperature < COLDEST:
+            raise ConfigurationError(
+                f"temperature must be 0, which searches, or at least {COLDEST:f}, not {self.temperature!r}"
+            )
         if self.scoring not in get_args(Scoring):
             raise ConfigurationError(f"scoring must be one of {', '.join(get_args(Scoring))}, not {self.scoring!r}")
         for name in ("no_immediate_repeat", "own_draws", "special_tokens"):
@@ -120,12 +129,13 @@ class GenerationOptions:
             if not isinstance(words, list | tuple) or not all(isinstance(word, str) and word.strip() for word in words):
                 raise ConfigurationError(f"{name} must be a list of words, none empty, not {words!r}")
             object.__setattr__(self, name, tuple(words))
+        if self.seed >= 2**63:
+            raise ConfigurationError(f"seed must be below 2**63, not {self.seed}")
         self._check_together()
+        self._check_effect()
 
     def _check_together(self) -> None:
         """Raise ConfigurationError for options that contradict each other."""
-        if self.seed >= 2**63:
-            raise ConfigurationError(f"seed must be below 2**63, not {self.seed}")
         if self.temperature:
             if self.num_captions > MOST_BEAMS:
                 raise ConfigurationError(f"num_captions must be at most {MOST_BEAMS}, not {self.num_captions}")
@@ -147,6 +157,27 @@ class GenerationOptions:
         if self.beam_groups > 1 and self.required_words:
             raise ConfigurationError("required_words and beam_groups do not go together: choose one")
 
+    def _check_effect(self, given: Container[str] = ()) -> None:
+        """Raise ConfigurationError for options that would have no effect; `given` are set, be it to their defaults."""
+
+        def refuse(names: Sequence[str], why: str) -> None:
+            for name in names:
+                if name in given or getattr(self, name) != getattr(type(self), name):
+                    raise ConfigurationError(f"{name} has no effect {why}")
+
+        if self.temperature:
+            if self.beams > 1:
+                refuse(["beams"], "on what is drawn: leave it or temperature out")
+            refuse(["length_penalty", "scoring"], "on what is drawn: leave it or temperature out")
+        else:
+            refuse(["seed", "own_draws"], "on a search: give a temperature, or leave it out")
+            if self.beams == 1:
+                # Only where they are given with it: an object's settings may serve greedy search for once.
+                names = [name for name in ("length_penalty", "scoring") if name in given]
+                refuse(names, "on greedy search: ask for more beams, or leave it out")
+        if self.beam_groups == 1:
+            refuse(["diversity_penalty"], "without beam_groups: ask for at least 2, or leave it out")
+
     @property
     def lines(self) -> int:
         """Texts that grow side by side for one prompt: beams or samples."""
@@ -164,4 +195,17 @@ class GenerationOptions:
             raise ConfigurationError(f"options must be a GenerationOptions, not {type(options).__name__}")
         if unknown := sorted(set(fields) - set(cls.names())):
             raise ConfigurationError(f"unknown option {', '.join(unknown)}; known are {', '.join(cls.names())}")
-        return replace(options or cls(), **fields)
+        chosen = replace(options or cls(), **fields)
+        chosen._check_effect(fields)
+        return chosen
+
+
+def whole_number(name: str, value: object, least: int) -> int:
+    """`value` as an int, NumPy's too. Raises ConfigurationError for what is none, and for one below `least`."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise ConfigurationError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    return number

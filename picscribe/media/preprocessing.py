@@ -112,7 +112,12 @@ class Preprocessing:
         short, long = sorted(pixels.shape[1:])
         if self.longer_edge is None:
             return short == long == self.size
-        return min(SMALLEST_SIDE, self.size) <= short <= self.size and long <= self.longer_edge
+        if short == self.size:
+            return long <= self.longer_edge
+        # The shorter edge is rounded first and the longer one made of it, which may be as far off as half a pixel of
+        # the shorter makes.
+        slack = math.ceil(self.longer_edge / (2 * max(short, 1))) + 1
+        return min(SMALLEST_SIDE, self.size) <= short < self.size and abs(long - self.longer_edge) <= slack
 
     def __call__(self, image: Image.Image) -> Tensor:
         """An RGB image (see `open_image`) → pixels (3, height, width), float32.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from picscribe.errors import InputError
-from picscribe.text.tokenizer import UNK, Tokenizer, split_words
+from picscribe.text.tokenizer import UNK, Tokenizer, shorten
 from picscribe.text.vocabulary import SPECIAL_TOKENS
 
 
@@ -54,7 +54,7 @@ class Labels:
         Raises InputError where none are left, and for what is no text.
         """
         if isinstance(labels, str):
-            raise InputError(f"{source} must be a list of texts, not the text {_short(labels)}")
+            raise InputError(f"{source} must be a list of texts, not the text {shorten(labels)}")
         given = list(labels)
         tokens = [tuple(ids) for ids in tokenizer.encode_batch(given)]
         first: dict[tuple[int, ...], int] = {}
@@ -63,15 +63,15 @@ class Labels:
             problem = _problem(tokenizer, ids)
             if problem is None and ids in first:
                 before = first[ids]
-                problem = f"is to the checkpoint the same as {before + 1}, {_short(given[before])}"
+                problem = f"is to the checkpoint the same as {before + 1}, {shorten(given[before])}"
             if problem is not None:
-                notes.append(f"{source}: {place + 1}, {_short(name)}, is left out: it {problem}")
+                notes.append(f"{source}: {place + 1}, {shorten(name)}, is left out: it {problem}")
                 continue
             first[ids] = place
             if tokenizer.unk_id in ids:
-                unknown = ", ".join(_unknown_words(tokenizer, name))
+                unknown = ", ".join(map(shorten, tokenizer.unknown_words(name)))
                 notes.append(
-                    f"{source}: {place + 1}, {_short(name)}, holds what the checkpoint cannot write: {unknown}"
+                    f"{source}: {place + 1}, {shorten(name)}, holds what the checkpoint cannot write: {unknown}"
                 )
         if not first:
             reasons = f": {notes[0]}" if notes else ""
@@ -91,11 +91,3 @@ def _problem(tokenizer: Tokenizer, ids: Sequence[int]) -> str | None:
     if all(index == tokenizer.unk_id for index in ids):
         return "holds no word that the checkpoint knows"
     return None
-
-
-def _unknown_words(tokenizer: Tokenizer, name: str) -> list[str]:
-    return [_short(word) for word in split_words(name) if tokenizer.unk_id in tokenizer.encode(word)]
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:60] + "…")

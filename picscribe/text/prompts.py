@@ -1,27 +1,61 @@
 """The original code's rules for what text goes into the decoder: prompts, and prefix and target for training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.text.tokenizer import CLS, PAD, SEP, Tokenizer
+from picscribe.text.tokenizer import CLS, PAD, SEP, Tokenizer, shorten
 
 MAX_TOKENS = 40
 MAX_PROMPT = MAX_TOKENS - 2
 """Tokens of a prompt that generation goes on from, without [CLS]."""
 
 
-def prompt_ids(tokenizer: Tokenizer, prompt: str | None) -> list[int]:
-    """[CLS] and the prompt: its first 40 tokens, of which the last 38 where there are more than 38.
+@dataclass(frozen=True)
+class Prompt:
+    """What generation goes on from: `ids`, [CLS] first; `notes` say what of the text is not in it, a sentence each."""
 
-    None and "" give [CLS] alone. Generation goes on from here. Source: the original code's inference.
-    Raises InputError for a prompt that holds a special token such as [SEP], which would end the text before it begins.
-    """
-    ids = tokenizer.encode(prompt or "")[:MAX_TOKENS]
-    special = {tokenizer.pad_id: PAD, tokenizer.cls_id: CLS, tokenizer.sep_id: SEP}
-    for index in ids:
-        if index in special:
-            raise InputError(f"the prompt {prompt!r} holds the special token {special[index]}: write it without")
-    return [tokenizer.cls_id, *ids[-MAX_PROMPT:]]
+    ids: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, text: str | None) -> "Prompt":
+        """[CLS] and the prompt: its first 40 tokens, of which the last 38 where there are more than 38.
+
+        None and "" give [CLS] alone. Source: the original code's inference.
+        Raises InputError for a prompt that holds a special token such as [SEP], which would end the text before it
+        begins, and for one without a word that the vocabulary knows.
+        """
+        whole = tokenizer.encode(text or "")
+        first = whole[:MAX_TOKENS]
+        ids = first[-MAX_PROMPT:]
+        special = {tokenizer.pad_id: PAD, tokenizer.cls_id: CLS, tokenizer.sep_id: SEP}
+        for index in first:
+            if index in special:
+                raise InputError(f"the prompt {text!r} holds the special token {special[index]}: write it without")
+        notes = []
+        if text and tokenizer.unk_id in ids:
+            notes.append(unknown_note(tokenizer, f"the prompt {shorten(text)}", text, ids))
+        if text and len(ids) < len(whole):
+            lost = [first[: len(first) - len(ids)], whole[MAX_TOKENS:]]
+            words = " and ".join(shorten(tokenizer.decode(part)) for part in lost if part)
+            notes.append(
+                f"the prompt {shorten(text)} is {len(whole)} tokens, of which {len(ids)} are read: without {words}"
+            )
+        return cls((tokenizer.cls_id, *ids), tuple(notes))
+
+
+def unknown_note(tokenizer: Tokenizer, name: str, text: str, ids: Sequence[int]) -> str:
+    """What to say of a text, called `name`, whose `ids` hold [UNK]. Raises InputError where they hold nothing else."""
+    if all(index == tokenizer.unk_id for index in ids):
+        raise InputError(f"{name} holds no word that the checkpoint knows: use words of its language")
+    unknown = ", ".join(map(shorten, tokenizer.unknown_words(text)))
+    return f"{name} holds what the checkpoint does not know: {unknown}"
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str | None) -> list[int]:
+    """The ids of `Prompt.of`."""
+    return list(Prompt.of(tokenizer, prompt).ids)
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,10 @@ class Tokenizer:
             _check_text(text)
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of `text` that hold what the vocabulary cannot spell, so that they become [UNK]."""
+        return [word for word in split_words(text) if self.unk_id in self.encode(word)]
+
     def spellings(self, text: str, most: int = 256) -> list[tuple[int, ...]]:
         """The ways in which the vocabulary's pieces can spell `text`, those of fewest pieces first, at most `most`.
 
@@ -155,6 +159,11 @@ class Tokenizer:
             "mask_token": MASK,
         }
         (folder / "tokenizer_config.json").write_text(json.dumps(configuration, indent=2) + "\n", encoding="utf-8")
+
+
+def shorten(text: str) -> str:
+    """The text in quotes for a message, its beginning where it is long."""
+    return repr(text if len(text) <= 60 else text[:60] + "…")
 
 
 def _check_text(text: object) -> None:
