@@ -165,7 +165,7 @@ def test_every_size_that_keeping_the_aspect_makes_is_taken_back(size: int) -> No
 
 ENCODERS = {
     "vit": ClipVitConfig(width=16, layers=2, heads=2, mlp_width=32, patch_size=16, image_size=64),
-    "efficientnet": EfficientNetLiteConfig(image_size=64, variants=(0,)),
+    "efficientnet": EfficientNetLiteConfig(image_size=64, variant=0),
 }
 
 

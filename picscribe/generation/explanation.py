@@ -19,9 +19,6 @@ from picscribe.model.clip_vit import ClipVit
 
 Method = Literal["gradient", "rollout"]
 
-STRIDE = 32
-"""Pixels a side of an EfficientNet-Lite's cell; those at the edge may be cut."""
-
 
 def explain(
     model: Git, pixels: Tensor, prompt: Sequence[int], tokens: Sequence[int], method: Method = "gradient"
@@ -100,7 +97,7 @@ def _as_grids(maps: Tensor, model: Git, frames: Tensor) -> Tensor:
         maps = maps[..., 1:]
         rows, columns = (side // config.patch_size for side in frames.shape[-2:])
     else:
-        rows, columns = (math.ceil(side / STRIDE) for side in frames.shape[-2:])
+        rows, columns = (math.ceil(side / config.stride) for side in frames.shape[-2:])
     maps = maps.clamp(min=0)
     total = maps.sum((1, 2), keepdim=True)
     even = torch.full_like(maps, 1 / maps[0].numel())
