@@ -1,5 +1,6 @@
 """Animated GIF, WebP, PNG and AVIF through Pillow, which decodes them frame by frame."""
 
+import io
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,8 +10,9 @@ from PIL import Image
 
 from picscribe.errors import InputError
 from picscribe.media.images import PILLOW_IMAGES, ImageLimits, upright
+from picscribe.media.repairs import readable
 from picscribe.media.signatures import may_be_animation
-from picscribe.media.sources import MAX_VIDEO_BYTES, head_of, open_stream
+from picscribe.media.sources import MAX_VIDEO_BYTES, head_of, open_stream, read_whole
 
 FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
 SHORTEST = 0.02
@@ -107,6 +109,11 @@ class Animation:
 
 def _opened(stream: BinaryIO) -> Image.Image:
     Image.init()
+    if stream.read(4) in (b"\x89PNG", b"RIFF"):
+        stream.seek(0)
+        with stream:
+            stream = io.BytesIO(readable(read_whole(stream, MAX_VIDEO_BYTES)))
+    stream.seek(0)
     return Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN])
 
 

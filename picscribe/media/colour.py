@@ -3,20 +3,21 @@
 import numpy as np
 from PIL import Image, ImageCms
 
+LEVELS = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
 WHITE = (255, 255, 255, 255)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """A new RGB image of any mode's image; what is transparent shows white behind it.
 
-    16-bit grey is scaled from 0…65535. Two modes have no fixed range: 32-bit whole numbers are taken for 16-bit where
-    they fit, floats for 0…1 or 0…255 where they fit; else both are stretched from their least to their greatest value.
+    Whole numbers of 16 or 32 bits are grey levels of the fewest of 8, 10, 12, 14 and 16 bits that hold the greatest of
+    them: cameras and scanners of 10 to 14 bits write their levels as they are, and scaled from 65535 they would be
+    black. Numbers that fit none, and floats that are within neither 0…1 nor 0…255, are stretched from their least to
+    their greatest value.
     """
-    if image.mode.startswith("I;16"):
-        return _from_grey(np.asarray(image).astype(np.float32) * np.float32(255 / 65535))
-    if image.mode == "I":
+    if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.float64)
-        return _from_grey(values * (255 / 65535) if _within(values, 65535) else _stretch(values))
+        return _from_grey(values * (255 / _greatest_level(values)) if _within(values, 65535) else _stretch(values))
     if image.mode == "F":
         values = np.asarray(image).astype(np.float64)
         return _from_grey(values * 255 if _within(values, 1) else values if _within(values, 255) else _stretch(values))
@@ -28,6 +29,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return _over_white(image.convert("RGBA"))
     # Without a copy the caller would share pixels with the image it gave.
     return image.copy() if image.mode == "RGB" else image.convert("RGB")
+
+
+def _greatest_level(values: np.ndarray) -> int:
+    """White of the fewest usual bits that hold all values."""
+    greatest = values.max(initial=0)
+    return next(level for level in LEVELS if greatest <= level)
 
 
 def _within(values: np.ndarray, greatest: float) -> bool:

@@ -12,7 +12,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from picscribe.errors import ConfigurationError, InputError
+from picscribe.media.bitfields import has_bitfields, read_bitfields
 from picscribe.media.colour import to_rgb
+from picscribe.media.repairs import mended, readable
 from picscribe.media.signatures import is_heif, what_it_is
 from picscribe.media.sources import MAX_IMAGE_BYTES, Content, describe, read_whole
 
@@ -119,7 +121,22 @@ def _open(source: ImageSource, name: str, limits: ImageLimits, at_least: int | N
         limits.check(name, *source.size)
         with PILLOW_IMAGES:
             return upright(source, name, limits)
-    content = read_whole(source, limits.max_bytes)
+    content = readable(read_whole(source, limits.max_bytes))
+    try:
+        return _decode(content, name, limits, at_least)
+    except (InputError, Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        raise
+    except Exception as error:
+        if (sound := mended(content)) is not None:
+            return _decode(sound, name, limits, at_least)
+        if isinstance(error, UnidentifiedImageError):
+            raise InputError(f"{name} is {what_it_is(content)}") from error
+        raise
+
+
+def _decode(content: bytes, name: str, limits: ImageLimits, at_least: int | None) -> Image.Image:
+    if has_bitfields(content):
+        return upright(read_bitfields(content, functools.partial(limits.check, name)), name, limits)
     image = _identify(content, name)
     limits.check(name, *image.size)
     if at_least is not None:
@@ -131,9 +148,9 @@ def _identify(content: bytes, name: str) -> Image.Image:
     """The image in a file's content, its pixels not decoded yet."""
     try:
         return Image.open(io.BytesIO(content), formats=_readable_formats())
-    except UnidentifiedImageError as error:
+    except UnidentifiedImageError:
         if not is_heif(content):
-            raise InputError(f"{name} is {what_it_is(content)}") from error
+            raise
     try:
         from pillow_heif.as_plugin import HeifImageFile
     except ImportError as error:
