@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from picscribe.cli.data_options import DataFormat, Images
-from picscribe.cli.terminal import write_line
+from picscribe.cli.terminal import write_line, write_table
 from picscribe.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
@@ -82,11 +82,7 @@ def compare(
 def _show(found: "Comparison") -> None:
     from picscribe.evaluation.comparison_page import count_line, score_heads, score_row
 
-    rows = [score_heads(found), *(score_row(score) for score in found.scores)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for name, *values in rows:
-        cells = [name.ljust(widths[0]), *(value.rjust(width) for value, width in zip(values, widths[1:], strict=True))]
-        write_line("  ".join(cells).rstrip())
+    write_table([score_heads(found), *(score_row(score) for score in found.scores)])
     write_line(count_line(found))
     for what, one, other in found.settings:
         write_line(f"{what}: A {one}, B {other}")

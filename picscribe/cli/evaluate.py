@@ -9,7 +9,7 @@ import typer
 
 from picscribe.cli.data_options import DataFormat, Images
 from picscribe.cli.loading_options import Compile, Dtype, Quantize
-from picscribe.cli.terminal import Bar, report, show_scores, write_line
+from picscribe.cli.terminal import Bar, report, show_scores, write_line, write_table
 
 
 def evaluate(
@@ -63,10 +63,12 @@ def evaluate(
 ) -> None:
     """Caption every photo of a split, or answer its questions, and score what is said.
 
-    Captions: CIDEr (1.0 is 100 points), BLEU, ROUGE-L, and what tells a model that does not look at its photos.
-    Questions: VQA accuracy, or exact match. Classes: equal and in. Each with a 95 % confidence interval.
+    Captions: CIDEr (1.0 is 100 points), BLEU, ROUGE-L, the share that names a thing its references agree on, and what
+    tells a model that does not look at its photos. Questions: VQA accuracy, or exact match. Classes: equal and in. Each
+    with a 95 % confidence interval; and how often confident answers are right.
     """
     from picscribe.datasets import load_examples
+    from picscribe.evaluation.page import calibration_rows
     from picscribe.evaluation.plan import Evaluation
     from picscribe.evaluation.run import run
     from picscribe.generation.options import GenerationOptions
@@ -105,6 +107,8 @@ def evaluate(
     for name, error in result.errors.items():
         report(f"{name}: {error}")
     show_scores(result.scores, result.intervals)
+    if result.calibration:
+        write_table(calibration_rows(result.calibration))
     of_split = f" of {split}" if split else ""
     done = f"{_count(len(examples), 'example')}{of_split}, {_count(beams, 'beam')}, {result.seconds:.0f} s"
     write_line(done)

@@ -28,7 +28,7 @@ from picscribe.cli.score import score
 from picscribe.cli.score_answers import score_answers
 from picscribe.cli.score_captions import score_captions
 from picscribe.cli.serve import serve
-from picscribe.cli.terminal import report
+from picscribe.cli.terminal import report, reported_output, write_line
 from picscribe.cli.train import train
 from picscribe.errors import ConfigurationError, PicscribeError
 
@@ -72,7 +72,7 @@ app.add_typer(bulk, name="bulk")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"picscribe {picscribe.__version__}")
+        write_line(f"picscribe {picscribe.__version__}")
         raise typer.Exit
 
 
@@ -107,4 +107,5 @@ def main() -> None:
     # What Pillow thinks of a photo is said by our own errors, or does not matter: damaged EXIF data, many pixels.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    app()
+    with reported_output():
+        app()

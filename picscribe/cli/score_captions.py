@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from picscribe.cli.terminal import show_scores
+from picscribe.cli.terminal import report, show_scores
 
 
 def score_captions(
@@ -34,12 +34,15 @@ def score_captions(
     seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: scores and intervals.")] = False,
 ) -> None:
-    """Score captions: CIDEr (1.0 is 100 points), BLEU, ROUGE-L, distinct captions, words used, captions shuffled.
+    """Score captions: CIDEr (1.0 is 100 points), BLEU, ROUGE-L, named things, and what tells a broken model.
+
+    Named things is the share of photos whose caption names a thing that three fifths of the references name.
 
     The photos are not needed. Every image of the split needs a caption, and every caption references.
     """
     from picscribe.datasets import read_dataset
     from picscribe.evaluation.results import read_predictions
+    from picscribe.evaluation.warning_signs import ALONE
     from picscribe.metrics import java_metrics
     from picscribe.metrics.bootstrap import Resampling, intervals
     from picscribe.metrics.document_frequencies import DocumentFrequencies
@@ -55,5 +58,7 @@ def score_captions(
         scores["METEOR"] = java_metrics.meteor(predictions, texts)
     if spice:
         scores["SPICE"] = java_metrics.spice(predictions, texts)
+    if len(texts) == 1 and frequencies is None:
+        report(f"warning: {ALONE}")
     values = {name: metric.value for name, metric in scores.items()}
     show_scores(values, intervals(scores, resampling), as_json)

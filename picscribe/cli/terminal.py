@@ -1,31 +1,38 @@
 """What the command line writes: results to standard output, problems and the progress bar to standard error."""
 
+import codecs
+import contextlib
+import errno
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 
 import typer
 
 from picscribe.errors import PicscribeError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing fails with where a disk is full or broken."""
+
 
 def write_line(text: str, end: bool = True) -> None:
     """Write `text` and the end of its line to standard output now.
 
-    The bytes of a file name come out as they are on the disk.
+    The bytes of a file name come out as they are on the disk. A character that the locale lacks comes out as its
+    number, \\u4e00 for example; a locale of ASCII alone is taken for UTF-8, as typer takes it for help.
     Raises PicscribeError where standard output is closed or takes no more, BrokenPipeError where its reader has gone.
     """
     if sys.stdout is None:  # started with `>&-`
         raise PicscribeError("standard output is closed: give results somewhere to go")
     try:
-        typer.echo(os.fsencode(text), nl=end)
+        typer.echo(text.encode(_encoding(), ESCAPE), nl=end)
     except BrokenPipeError:  # not worth a word: typer ends the program quietly
         raise
     except OSError as error:
-        # Python writes what is left once more when it ends, and would complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         raise PicscribeError(f"standard output cannot be written: {error.strerror}") from error
 
 
@@ -35,12 +42,63 @@ def write_piece(text: str) -> None:
 
 
 def report(problem: object) -> None:
-    """Write `problem` to standard error, as one line."""
-    typer.echo("picscribe: " + " ".join(str(problem).splitlines()), err=True)
+    """Write `problem` to standard error, as one line; where that is closed or full, the exit code has to tell."""
+    with contextlib.suppress(OSError):
+        typer.echo("picscribe: " + " ".join(str(problem).splitlines()), err=True)
+
+
+@contextlib.contextmanager
+def reported_output() -> Iterator[None]:
+    """Around the whole program: what typer itself writes, such as help, fails as `write_line` does: with one line.
+
+    Raises SystemExit where output takes no more.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors=ESCAPE)
+    try:
+        yield
+    except PicscribeError as error:  # of --version, which is read before any command
+        report(error)
+        raise SystemExit(1) from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _give_up_output()
+        report(f"output cannot be written: {error.strerror}")
+        raise SystemExit(1) from error
+
+
+def _give_up_output() -> None:
+    """Python writes what is left in its buffer once more when it ends, and would complain again."""
+    if sys.stdout is None:
+        return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _encoding() -> str:
+    encoding = codecs.lookup(sys.getfilesystemencoding()).name
+    return "utf-8" if encoding == "ascii" else encoding
+
+
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What is written for a character that the locale lacks: its number; for a byte of a file name, that byte."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    character, end = error.object[error.start], error.start + 1
+    if "\udc80" <= character <= "\udcff":
+        return bytes([ord(character) - 0xDC00]), end
+    return character.encode("ascii", "backslashreplace").decode("ascii"), end
+
+
+ESCAPE = "picscribe.escape"
+codecs.register_error(ESCAPE, _escape)
 
 
 class Bar:
-    """A progress bar over `total` photos or batches; there is none for a single one, or where nobody is looking."""
+    """A progress bar over `total` photos or batches.
+
+    There is none for a single one, where nobody is looking, and in a terminal that cannot redraw it (TERM=dumb).
+    """
 
     def __init__(self, total: int) -> None:
         self._progress = None
@@ -48,11 +106,14 @@ class Bar:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+            console = Console(stderr=True)
+            if console.is_dumb_terminal:  # cannot go back to the bar to redraw it
+                return
             self._progress = Progress(
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=console,
                 transient=True,
                 # Results go to standard output, which may be a pipe: rich must not take them over.
                 redirect_stdout=False,
@@ -101,3 +162,11 @@ def show_scores(
     for name, score in scores.items():
         low_high = "  ({:.4f} to {:.4f})".format(*intervals[name]) if name in intervals else ""
         write_line(f"{name:{width}} {score:.4f}{low_high}")
+
+
+def write_table(rows: Sequence[Sequence[str]]) -> None:
+    """Write a line a row, the columns aligned: the first at its left, the others at their right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *values in rows:
+        cells = [name.ljust(widths[0]), *(value.rjust(width) for value, width in zip(values, widths[1:], strict=True))]
+        write_line("  ".join(cells).rstrip())

@@ -51,7 +51,13 @@ def folder_of(examples: Sequence[Example]) -> Path | None:
 
     Raises InputError for a file name that no list of photos can hold.
     """
-    paths = [example.source.resolve() for example in examples if isinstance(example.source, Path)]
+    try:
+        paths = [example.source.resolve() for example in examples if isinstance(example.source, Path)]
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{error.object!r} cannot be a file name in this locale ({error.encoding}): set a UTF-8 one, such as "
+            "LC_ALL=C.UTF-8"
+        ) from error
     if len(paths) < len(examples):
         return None
     root = Path(os.path.commonpath([path.parent for path in paths]))

@@ -42,6 +42,16 @@ class Rows:
             raise InputError(f"{shown(example.id)} is of the split {shown(earlier.split)} too ({earlier.where})")
         self.examples[example.id] = replace(earlier, texts=earlier.texts + example.texts) if earlier else example
 
+    def drop_empty_splits(self) -> None:
+        """Give a split whose texts are all empty no texts: that is how a test split's file keeps its answers back.
+
+        A single question that all annotators left empty stays as it is, and counts.
+        """
+        known = {e.split for e in self.examples.values() if any(text.strip() for text in e.texts)}
+        for name, example in self.examples.items():
+            if example.split not in known:
+                self.examples[name] = replace(example, texts=())
+
     def dataset(self, path: Path, format: str, task: Task, medium: Medium = "images") -> Dataset:
         """What was read. Raises InputError where there was no row at all."""
         if not self.examples and not self.oddities:

@@ -18,7 +18,6 @@ from picscribe.datasets.json_files import (
 from picscribe.datasets.media_folder import find_folder
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption, identity, inside, text
-from picscribe.datasets.vqa import known_answers
 from picscribe.errors import InputError
 from picscribe.text_files import read_json_object
 
@@ -54,6 +53,7 @@ def read_questions(path: Path, images: Path | None) -> Dataset:
             name = identity(value_of(as_object(entry), "question_id"), "question_id")
             question = caption(value_of(entry, "question"), "question")
             rows.add(Example(name, folder / _file(entry), _answers(entry), question, split, where))
+    rows.drop_empty_splits()
     return rows.dataset(path, TEXTVQA.name, "questions")
 
 
@@ -88,7 +88,7 @@ def _answers(entry: dict[str, Any]) -> tuple[str, ...]:
     answers = field(entry, "answers", list)
     if not answers:
         raise InputError("answers is empty; a question needs at least one")
-    return known_answers(tuple(text(answer, f"answers[{k}]") for k, answer in enumerate(answers)))
+    return tuple(text(answer, f"answers[{k}]") for k, answer in enumerate(answers))
 
 
 def _captions(entry: dict[str, Any]) -> tuple[str, ...]:

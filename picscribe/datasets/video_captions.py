@@ -19,7 +19,6 @@ from picscribe.datasets.json_files import (
 from picscribe.datasets.media_folder import MediaFolder, find_folder
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption, identity, inside, kind_of, shown, text
-from picscribe.datasets.vqa import known_answers
 from picscribe.errors import InputError
 from picscribe.media.suffixes import VIDEO_SUFFIXES
 from picscribe.text_files import read_json, split_lines
@@ -93,6 +92,7 @@ def read_questions(path: Path, images: Path | None) -> Dataset:
             name = str(index) if key is None else identity(entry[key], key)
             texts = _answers(entry)
             rows.add(Example(name, videos.find(entry), texts, question, split, where))
+    rows.drop_empty_splits()
     return rows.dataset(path, VIDEO_QUESTIONS.name, "questions", "videos")
 
 
@@ -130,7 +130,7 @@ class _Videos:
                 return [inside(entry[key], key)]
         name = _video_id(entry)
         stems = [name]
-        if isinstance(entry[_key(entry, VIDEO_KEYS)], int):
+        if isinstance(entry[_key(entry, VIDEO_KEYS)], int | float):
             known = self._names.get(f"vid{name}")
             stems = [known] if known else [f"video{name}", f"vid{name}", name]
         return [inside(stem + suffix, "the video's name") for stem in stems for suffix in VIDEO_SUFFIXES]
@@ -183,7 +183,7 @@ def _answers(entry: dict[str, Any]) -> tuple[str, ...]:
     answers = value if isinstance(value, list) else [value]
     if not answers:
         raise InputError(f"{key} is empty; a question needs at least one")
-    return known_answers(tuple(text(answer, key) for answer in answers))
+    return tuple(text(answer, key) for answer in answers)
 
 
 def _names_one(keys: frozenset[str], wanted: tuple[str, ...]) -> bool:

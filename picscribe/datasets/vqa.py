@@ -59,12 +59,8 @@ def read(path: Path, images: Path | None) -> Dataset:
     if rows.examples and answers is None and not split.startswith("test"):
         problem = f"there are none: put {_official_name(path)} beside it"
         rows.oddities.append(Oddity(f"{path}: answers", problem, split))
+    rows.drop_empty_splits()
     return rows.dataset(path, VQA.name, "questions")
-
-
-def known_answers(answers: tuple[str, ...]) -> tuple[str, ...]:
-    """The answers as they are, one an annotator; none where all are empty, as a test split writes them."""
-    return answers if any(answer.strip() for answer in answers) else ()
 
 
 def _question_id(entry: dict[str, Any]) -> str:
@@ -125,7 +121,7 @@ def _read_answers(path: Path, split: str, rows: Rows) -> Answers:
             given = field(annotation, "answers", list)
             if not given:
                 raise InputError("answers is empty; a question needs at least one")
-            answers[name] = known_answers(tuple(_texts(given)))
+            answers[name] = tuple(_texts(given))
     return answers
 
 

@@ -9,12 +9,12 @@ from picscribe.datasets import Example
 from picscribe.errors import PicscribeError
 from picscribe.evaluation.journal import Answer
 from picscribe.media.reading import read_ahead
+from picscribe.results import Caption, Classification
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from picscribe.generation import GenerationOptions
-    from picscribe.results import Caption, Classification
     from picscribe.scribe import Scribe
     from picscribe.text.labels import Labels
 
@@ -85,7 +85,9 @@ def _ask(
     return [_answer(example, answer) for example, answer in zip(batch, answers, strict=True)]
 
 
-def _answer(example: Example, said: "Caption | Classification | PicscribeError") -> Answer:
+def _answer(example: Example, said: Caption | Classification | PicscribeError) -> Answer:
     if isinstance(said, PicscribeError):
         return Answer(example.id, "", str(said))
-    return Answer(example.id, said.text if hasattr(said, "text") else said.label)
+    if isinstance(said, Caption):
+        return Answer(example.id, said.text, confidence=said.confidence)
+    return Answer(example.id, said.label, confidence=said.ranking[0].probability)

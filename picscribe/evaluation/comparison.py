@@ -10,7 +10,7 @@ from picscribe.errors import ConfigurationError, InputError
 from picscribe.evaluation.provenance import differences
 from picscribe.evaluation.results import REPORT, RESULT_FORMS, Item, Report, read_results, read_run
 from picscribe.metrics.bootstrap import Resampling, compare_paired
-from picscribe.metrics.metric import Metric
+from picscribe.metrics.metric import Metric, scores_of
 from picscribe.metrics.scores import AnswerMetric, MetricName, choose_metric, score
 
 MOST_NAMED = 5
@@ -222,12 +222,13 @@ def _changes(
             references=item.references,
             first=first.predictions[item.id],
             second=second.predictions[item.id],
-            first_scores={name: score.per_item[item.id] for name, score in one.items() if score.per_item},
-            second_scores={name: score.per_item[item.id] for name, score in other.items() if score.per_item},
+            first_scores=scores_of(item.id, one),
+            second_scores=scores_of(item.id, other),
         )
         for item in items
     ]
 
 
 def _gain(change: Change, metric: str) -> float:
-    return change.second_scores[metric] - change.first_scores[metric]
+    """How much better B is; 0 for an example that does not count in the metric."""
+    return change.second_scores.get(metric, 0) - change.first_scores.get(metric, 0)

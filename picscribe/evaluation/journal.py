@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from picscribe.errors import ConfigurationError, InputError
@@ -16,11 +17,12 @@ from picscribe.whole_files import write_whole
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said of one example, or why it could not ("" where it could)."""
+    """What the model said of one example and how sure it was, or why it could not ("" where it could)."""
 
     id: str
     text: str
     error: str = ""
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Journal:
         self.folder = folder
         self._answers = folder / "answers"
         self._identity = self._answers / "identity.json"
+        self._counted: dict[Path, tuple[int, int]] = {}
 
     def begin(self, identity: Mapping[str, Any]) -> None:
         """Start an evaluation here, or go on with one. Raises ConfigurationError where that would mix two."""
@@ -93,8 +96,15 @@ class Journal:
         return done
 
     def count(self) -> int:
-        """How many batches are done; cheap, for a progress bar."""
-        return sum(file.read_bytes().count(b"\n") for file in self._answers.glob("*.jsonl"))
+        """How many batches are done; for a progress bar: each call reads what was written since the one before."""
+        for file in self._answers.glob("*.jsonl"):
+            lines, position = self._counted.get(file, (0, 0))
+            with file.open("rb") as stream:
+                stream.seek(position)
+                written = stream.read()
+            # A line that is still being written counts next time; one cut short by a kill is cut off by its writer.
+            self._counted[file] = lines + written.count(b"\n"), position + written.rfind(b"\n") + 1
+        return sum(lines for lines, _ in self._counted.values())
 
 
 class JournalWriter:
@@ -144,6 +154,8 @@ def _read_batch(line: bytes, plan: Sequence[Sequence[str]]) -> AnsweredBatch:
         raise TypeError("seconds must be a number")
     if not all(type(text) is str for answer in answers for text in (answer.text, answer.error)):
         raise TypeError("text and error must be texts")
+    if not all(type(answer.confidence) in (float, int, NoneType) for answer in answers):
+        raise TypeError("confidence must be a number")
     if [answer.id for answer in answers] != [*plan[number]]:
         raise ValueError(f"its answers are not those of the examples of batch {number}")
     return AnsweredBatch(number, answers, seconds)

@@ -1,8 +1,8 @@
 """The page of an evaluation: one HTML file for people, which needs no network and no script."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from picscribe.evaluation.cards import card_list, written_scores
 from picscribe.evaluation.charts import length_histogram
@@ -30,6 +30,7 @@ MEANINGS = {
     "ROUGE-L": "longest sequence of words in common with a reference",
     "METEOR": "words in common with a reference, with their stems and synonyms",
     "SPICE": "objects, attributes and relations in common with the references",
+    "named things": "share of the photos whose caption names a thing that three fifths of the references name",
     "distinct": "share of different captions; near 0 where the model says the same of every image",
     "vocabulary": "share of the references' words that the predictions use",
     "vqa-accuracy": "share of the annotators' agreement that the answers earn, as the VQA challenge counts it",
@@ -56,6 +57,7 @@ def report_page(report: Report, items: Sequence[Item], open_picture: OpenPicture
         element("p", f"{len(items):,} examples, {report.seconds:,.0f} seconds", class_="soft"),
         *warnings(warning_signs(report.scores, items)),
         section("Scores", _scores(report)),
+        *_calibration(report),
         *_lengths(items),
         *_extremes(report, items, open_picture),
         *_most_frequent(items),
@@ -73,6 +75,24 @@ def _scores(report: Report) -> Markup:
         rows.append([named, f"{score:.4f}", interval])
     caption = f"The interval holds {level} of the scores of as many examples drawn from these anew."
     return table(caption, ["score", "value", f"{level} interval"], rows, numbers=(1, 2))
+
+
+def _calibration(report: Report) -> list[Markup]:
+    if not report.calibration:
+        return []
+    rows = calibration_rows(report.calibration)
+    caption = "What a threshold, such as caption --min-confidence, keeps, and how right it is."
+    return [section("Confidence", table(caption, rows[0], rows[1:], numbers=(1, 2, 3)))]
+
+
+def calibration_rows(calibration: Mapping[str, Any]) -> list[list[str]]:
+    """A head, then a row for each threshold: the threshold, the answers kept, their share, how right they are."""
+    rows = [["confidence", "kept", "share", str(calibration["metric"])]]
+    for level in calibration["levels"]:
+        least = f"at least {level['threshold']:g}" if level["threshold"] else "any"
+        right = "" if level["right"] is None else f"{level['right']:.1%}"
+        rows.append([least, f"{level['kept']:,}", f"{level['share']:.1%}", right])
+    return rows
 
 
 def _lengths(items: Sequence[Item]) -> list[Markup]:

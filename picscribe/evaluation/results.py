@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from picscribe.datasets.values import identity
 from picscribe.errors import InputError
 from picscribe.text_files import read_json
 from picscribe.whole_files import write_whole
 
 REPORT, ITEMS, PREDICTIONS = "report.json", "items.json", "predictions.json"
 
-OBJECTS = ("scores", "intervals", "model", "data", "generation", "resampling", "versions", "errors")
+OBJECTS = ("scores", "intervals", "model", "data", "generation", "resampling", "versions", "errors", "calibration")
 """The parts of a report that are JSON objects."""
 
 RESULT_FORMS = {"captions": ("image_id", "caption"), "questions": ("question_id", "answer"), "labels": ("id", "label")}
@@ -24,7 +25,7 @@ class Item:
     """One example of an evaluation: what the model said, what people said, and its scores by metric.
 
     image: path or name of the photo, for people. error: why the photo could not be used ("" where it could; then
-    `prediction` is "").
+    `prediction` is ""). confidence: how sure the model was, 0 to 1; None where it is not known.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Item:
     references: tuple[str, ...]
     scores: dict[str, float]
     error: str = ""
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Report:
     """The whole evaluation: enough to know what was measured, with what, on what, and to do it again.
 
     intervals: confidence intervals by metric. seconds: of computing captions, summed over batches and processes.
+    calibration: how right the sure answers are: `metric`, the score that says so, and `levels`, each the fields of a
+    `picscribe.metrics.Confident`; {} where the confidences are not known.
     """
 
     scores: dict[str, float]
@@ -53,6 +57,7 @@ class Report:
     versions: dict[str, str]
     seconds: float
     errors: dict[str, str] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
 
 
 def write_run(folder: Path, report: Report, items: Sequence[Item]) -> None:
@@ -88,6 +93,7 @@ def read_run(path: Path) -> tuple[Report, list[Item]]:
     report = read_json(folder / REPORT)
     entries = read_json(folder / ITEMS)
     try:
+        report = {"calibration": {}, **report}  # of older runs
         known = {key.name: report[key.name] for key in fields(Report)}
         if wrong := [name for name in OBJECTS if not isinstance(known[name], dict)]:
             raise TypeError(f"{', '.join(wrong)} must be an object")
@@ -141,14 +147,12 @@ def read_results(path: Path) -> tuple[dict[str, str], str]:
         where = f"{path}: [{index}]"
         if not isinstance(entry, dict) or not entry.keys() >= {id_key, text_key}:
             raise InputError(f"{where} must be an object with {id_key!r} and {text_key!r}")
-        identity, text = entry[id_key], entry[text_key]
-        if isinstance(identity, bool) or not isinstance(identity, int | str):
-            raise InputError(f"{where}.{id_key} must be a number or a text, found {str(identity)[:80]!r}")
+        name, text = identity(entry[id_key], f"{where}.{id_key}"), entry[text_key]
         if not isinstance(text, str):
             raise InputError(f"{where}.{text_key} must be a text, found {str(text)[:80]!r}")
-        if str(identity) in predictions:
-            raise InputError(f"{where} has the {id_key} {identity!r}, which an earlier entry has too")
-        predictions[str(identity)] = text
+        if name in predictions:
+            raise InputError(f"{where} has the {id_key} {name!r}, which an earlier entry has too")
+        predictions[name] = text
     return predictions, tasks[0]
 
 
@@ -166,12 +170,12 @@ def read_rankings(path: Path) -> dict[str, tuple[str, ...]]:
     For `top_k`. Raises InputError where some entries have a ranking and others none, or one is not a list of texts.
     """
     predictions = read_predictions(path, "labels")
-    rankings = {str(entry["id"]): entry["ranked"] for entry in read_json(path) if "ranked" in entry}
+    rankings = {identity(entry["id"], "id"): entry["ranked"] for entry in read_json(path) if "ranked" in entry}
     if not rankings:
         return {}
-    for identity, names in rankings.items():
+    for example, names in rankings.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise InputError(f"{path}: ranked of {identity!r} must be a list of class names, found {str(names)[:80]!r}")
-    if missing := [identity for identity in predictions if identity not in rankings]:
+            raise InputError(f"{path}: ranked of {example!r} must be a list of class names, found {str(names)[:80]!r}")
+    if missing := [example for example in predictions if example not in rankings]:
         raise InputError(f'{path}: {missing[0]!r} has no "ranked", but others have')
-    return {identity: tuple(names) for identity, names in rankings.items()}
+    return {example: tuple(names) for example, names in rankings.items()}

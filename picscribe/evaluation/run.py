@@ -3,9 +3,10 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -20,7 +21,8 @@ from picscribe.evaluation.processes import rank, run_in_processes
 from picscribe.evaluation.results import Item, Report, write_run
 from picscribe.media.images import open_image
 from picscribe.metrics.bootstrap import intervals
-from picscribe.metrics.metric import Metric
+from picscribe.metrics.calibration import calibrate
+from picscribe.metrics.metric import Metric, scores_of
 from picscribe.metrics.scores import score
 from picscribe.scribe import Scribe
 from picscribe.text.labels import Labels
@@ -28,6 +30,9 @@ from picscribe.versions import versions
 from picscribe.whole_files import write_whole
 
 PAGE = "report.html"
+
+GRADED = frozenset({"CIDEr", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L"})
+"""Scores of likeness: they do not say whether an answer is right."""
 
 Progress = Callable[[int], None]
 """Told how many batches are done."""
@@ -139,6 +144,7 @@ def _finish(
         versions=versions(),
         seconds=sum(batch.seconds for batch in done.values()),
         errors={identity: answer.error for identity, answer in answers.items() if answer.error},
+        calibration=_calibration(answers.values(), scores),
     )
     items = [_item(example, answers[example.id], scores) for example in evaluation.examples]
     sources = {example.id: example for example in evaluation.examples}
@@ -147,9 +153,26 @@ def _finish(
     return report, items
 
 
+def _calibration(answers: Iterable[Answer], scores: Mapping[str, Metric]) -> dict[str, Any]:
+    """How right the sure answers are, by the first score that says right or wrong; {} where none has a confidence."""
+    confidences = {answer.id: answer.confidence for answer in answers if answer.confidence is not None}
+    metric = next((name for name in scores if name not in GRADED and scores[name].per_item), None)
+    if not confidences or metric is None:
+        return {}
+    return {"metric": metric, "levels": [asdict(level) for level in calibrate(confidences, scores[metric].per_item)]}
+
+
 def _item(example: Example, answer: Answer, scores: dict[str, Metric]) -> Item:
-    of_item = {name: metric.per_item[example.id] for name, metric in scores.items() if metric.per_item}
-    return Item(example.id, str(example.source), example.question, answer.text, example.texts, of_item, answer.error)
+    return Item(
+        example.id,
+        str(example.source),
+        example.question,
+        answer.text,
+        example.texts,
+        scores_of(example.id, scores),
+        answer.error,
+        answer.confidence,
+    )
 
 
 def _picture(example: Example) -> Image.Image | None:

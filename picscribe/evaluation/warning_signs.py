@@ -12,6 +12,12 @@ FEWEST = 20
 """Examples; among fewer, the same prediction twice means nothing."""
 
 
+ALONE = (
+    "CIDEr of a single image is 0, whatever was said: no word tells it from other images. Score more images at once, "
+    "or give the document frequencies of a corpus (score-captions --document-frequencies)."
+)
+
+
 def warning_signs(scores: Mapping[str, float], items: Sequence[Item]) -> list[str]:
     """A sentence for each thing that is probably wrong; none where nothing stands out."""
     found = [*(_shuffled(scores) if len(items) != 1 else _alone(scores)), *_repeated(scores, items)]
@@ -25,7 +31,7 @@ def warning_signs(scores: Mapping[str, float], items: Sequence[Item]) -> list[st
 def _alone(scores: Mapping[str, float]) -> list[str]:
     if "CIDEr" not in scores:
         return []
-    return ["CIDEr of a single image is 0, whatever was said: no word tells it from other images."]
+    return [ALONE]
 
 
 def _shuffled(scores: Mapping[str, float]) -> list[str]:

@@ -1,5 +1,6 @@
 """What every metric gives to reports: a value, each example's own, and how it changes with the sample."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 class Metric:
     """A score over a data set. `per_item` is empty, `statistic` None, for what only the whole has.
 
-    `per_item` and `statistic` have the examples in one order, that of the references.
+    `per_item` and `statistic` have the examples in one order, that of the references. An example that does not count,
+    such as a photo whose references agree on nothing, has nan.
     """
 
     value: float
@@ -26,3 +28,9 @@ def mean_metric(per_item: Mapping[str, float]) -> Metric:
     """The metric that is the mean of its examples' scores."""
     values = np.array(list(per_item.values()), dtype=np.float64)
     return Metric(float(values.mean()), per_item, lambda drawn: drawn @ values / drawn.sum(axis=1))
+
+
+def scores_of(identity: str, scores: Mapping[str, Metric]) -> dict[str, float]:
+    """One example's own scores, by the metric's name, without those in which it does not count."""
+    own = {name: metric.per_item[identity] for name, metric in scores.items() if metric.per_item}
+    return {name: score for name, score in own.items() if not math.isnan(score)}

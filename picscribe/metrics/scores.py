@@ -15,6 +15,7 @@ from picscribe.metrics.diagnosis import distinct_share, shuffled_cider, vocabula
 from picscribe.metrics.document_frequencies import DocumentFrequencies
 from picscribe.metrics.exact_match import exact_match, scene_text_accuracy
 from picscribe.metrics.metric import Metric, mean_metric
+from picscribe.metrics.named_things import named_things_of_pairs
 from picscribe.metrics.ngrams import LONGEST
 from picscribe.metrics.pairs import CaptionPairs, pair_captions
 from picscribe.metrics.rouge import rouge_of_pairs
@@ -35,17 +36,20 @@ def score_captions(
     references: Texts,
     document_frequencies: DocumentFrequencies | None = None,
 ) -> dict[str, Metric]:
-    """CIDEr, BLEU-1 to -4 and ROUGE-L of raw captions, and what tells a broken model, by name.
+    """CIDEr, BLEU-1 to -4, ROUGE-L and named things of raw captions, and what tells a broken model, by name.
 
+    "named things" is left out where no photo's references agree on one.
     "distinct", "vocabulary" and "CIDEr shuffled" (see diagnosis.py) are of the whole alone. CIDEr's document
     frequencies are those of `references` where none are given, and stay the same when images are drawn again. Raises
     InputError where predictions and references do not hold the same ids.
     """
     pairs = pair_captions(predictions, references)
+    named_things = named_things_of_pairs(pairs)
     return {
         "CIDEr": mean_metric(cider_of_pairs(pairs, document_frequencies).per_item),
         **_bleu_metrics(pairs),
         "ROUGE-L": mean_metric(rouge_of_pairs(pairs).per_item),
+        **({"named things": named_things} if named_things else {}),
         "distinct": Metric(distinct_share(pairs), {}),
         "vocabulary": Metric(vocabulary_share(pairs), {}),
         "CIDEr shuffled": Metric(shuffled_cider(pairs, document_frequencies), {}),

@@ -1,5 +1,6 @@
 """The command `picscribe` as a process: exit codes, pipes, Ctrl-C, terminals, and errors without a traceback."""
 
+import json
 import os
 import signal
 import struct
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 import picscribe
 from picscribe.cli.main import ReportingGroup, app
+from picscribe.cli.terminal import ESCAPE
 from picscribe.errors import CheckpointError, ConfigurationError, InputError
 
 COMMAND = [sys.executable, "-c", "from picscribe.cli.main import main; main()"]
@@ -121,6 +123,9 @@ def shell(line: str, tiny_model: Path, photos: Path) -> subprocess.CompletedProc
     return subprocess.run(["sh", "-c", line], capture_output=True, env={**os.environ, **environment}, timeout=120)
 
 
+FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has /dev/full")
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -129,8 +134,14 @@ def shell(line: str, tiny_model: Path, photos: Path) -> subprocess.CompletedProc
         pytest.param(
             'PICSCRIBE caption --model "$MODEL" "$PHOTO" >/dev/full',
             b"standard output cannot be written: No space left on device",
-            marks=pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has /dev/full"),
+            marks=FULL,
         ),
+        *[
+            pytest.param(f"PICSCRIBE {asked} >/dev/full", b"output cannot be written: No space left", marks=FULL)
+            for asked in ("--help", "caption --help", "data inspect -h")
+        ],
+        pytest.param("PICSCRIBE --version >/dev/full", b"standard output cannot be written: No space", marks=FULL),
+        ("PICSCRIBE --version >&-", b"standard output is closed: "),
     ],
 )
 def test_closed_and_full_streams_are_one_line(line: str, said: bytes, tiny_model: Path, photos: Path) -> None:
@@ -246,3 +257,57 @@ def test_lines_on_a_terminal_stay_whole_beside_the_bar(tiny_model: Path, photos:
     assert process.wait(timeout=60) == 0
     for number in range(1, 13):
         assert os.fsencode(photos / f"photo{number}.png") + b"\t" in shown
+
+
+def test_a_terminal_that_cannot_redraw_gets_no_bar(tiny_model: Path, photos: Path) -> None:
+    ours, theirs = os.openpty()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "dumb"}
+    arguments = ["caption", "--model", str(tiny_model), "--batch-size", "5", str(photos)]
+    process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    assert read_terminal(ours) == b""
+    assert process.stdout is not None
+    assert len(process.stdout.read().splitlines()) == 12
+    assert process.wait(timeout=60) == 0
+
+
+def test_a_locale_of_ascii_alone_is_taken_for_utf_8(tiny_model: Path, tmp_path: Path) -> None:
+    """Every command that prints what people wrote; a file's name keeps its own bytes."""
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "OMP_NUM_THREADS": "1"}
+
+    def run(*arguments: object) -> bytes:
+        done = subprocess.run(
+            [*COMMAND, *map(os.fsencode, map(str, arguments))],
+            capture_output=True,
+            env={**os.environ, **ascii_only},
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"Traceback" not in done.stderr
+        return done.stdout
+
+    data = tmp_path / "data"
+    data.mkdir()
+    named = data / "\u00e9.png"
+    Image.new("RGB", (40, 30), (200, 40, 30)).save(named)
+    (data / "\u00e9.txt").write_text("\u4e00 \u00e9t\u00e9", encoding="utf-8")
+    shown = run("data", "inspect", data)
+    assert "40×30".encode() in shown
+    assert "×".encode() in run("info", tiny_model)
+    assert run("caption", "--model", tiny_model, named, named).startswith(os.fsencode(named) + b"\t")
+    assert "B − A".encode() in run("compare", "--help")
+    for number in (1, 2):
+        content = [{"image_id": 1, "caption": "a\u00e9" * number}, {"image_id": 2, "caption": "b"}]
+        (tmp_path / f"{number}.json").write_text(json.dumps(content))
+    references = {
+        "images": [{"id": number, "file_name": f"{number}.jpg"} for number in (1, 2)],
+        "annotations": [{"id": k, "image_id": k, "caption": "\u4e00 b"} for k in (1, 2)],
+    }
+    (tmp_path / "references.json").write_text(json.dumps(references))
+    compared = run("compare", tmp_path / "1.json", tmp_path / "2.json", "--references", tmp_path / "references.json")
+    assert "B − A".encode() in compared
+
+
+def test_what_a_locale_lacks_is_written_as_its_number_and_bytes_of_names_as_they_are() -> None:
+    assert "\u2212 \u00e9 \udcff\U0001f600".encode("latin-1", ESCAPE) == b"\\u2212 \xe9 \xff\\U0001f600"
+    assert "\u00e9\udcc3".encode("utf-8", ESCAPE) == b"\xc3\xa9\xc3"

@@ -16,7 +16,8 @@ from picscribe.evaluation.comparison import compare as compare_runs
 from picscribe.evaluation.comparison import read_side
 
 WORDS = ["a", "the", "dog", "cat", "man", "runs", "sits", "on", "grass", "in", "red", "with", "and", "of"]
-METRICS = ["CIDEr", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "distinct", "vocabulary", "CIDEr shuffled"]
+METRICS = ["CIDEr", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "named things"]
+METRICS += ["distinct", "vocabulary", "CIDEr shuffled"]
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +52,16 @@ def test_scores_counts_settings_and_examples_are_printed(runs: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, ""), result.output
     lines = result.stdout.splitlines()
     assert re.split(r"  +", lines[0]) == ["score", "A", "B", "B − A", "95 % interval", "p"]
-    assert [line[:14].strip() for line in lines[1:10]] == METRICS
+    assert [line[:14].strip() for line in lines[1:11]] == METRICS
     expected = compare_runs(read_side(runs / "a"), read_side(runs / "b"))
     scores = json.loads((runs / "a" / "report.json").read_text())["scores"]
-    for line, score in zip(lines[1:10], expected.scores, strict=True):
+    for line, score in zip(lines[1:11], expected.scores, strict=True):
         cells = re.split(r"  +", line)
         assert float(cells[1]) == pytest.approx(scores[score.metric], abs=6e-5)
         assert cells[2:4] == [f"{score.second:.4f}", f"{score.difference:+.4f}"]
-    assert re.fullmatch(r"8 examples, \d with the same text; by CIDEr A is better in \d, B in \d", lines[10])
-    assert lines[11] == "Generation: beams: A 1, B 4"
-    assert any(line.startswith("B furthest ") for line in lines[12:])
+    assert re.fullmatch(r"8 examples, \d with the same text; by CIDEr A is better in \d, B in \d", lines[11])
+    assert lines[12] == "Generation: beams: A 1, B 4"
+    assert any(line.startswith("B furthest ") for line in lines[13:])
     assert sum(line.startswith("  reference ") for line in lines) <= 2
 
 

@@ -19,7 +19,8 @@ from picscribe.datasets import load_examples
 from picscribe.metrics.scores import score_captions
 from picscribe.metrics.vqa_accuracy import vqa_accuracy
 
-METRICS = ["CIDEr", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "distinct", "vocabulary", "CIDEr shuffled"]
+METRICS = ["CIDEr", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "named things"]
+METRICS += ["distinct", "vocabulary", "CIDEr shuffled"]
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def data(photos: Path, tmp_path: Path) -> Path:
             "filename": f"photo{number}.png",
             "cocoid": 1000 + number,
             "split": "val" if number <= 8 else "test",
-            "sentences": [{"raw": "A dog runs on the red grass."}, {"raw": f"The cat of man number {number} sits."}],
+            "sentences": [{"raw": "A dog runs on the red grass."}, {"raw": f"The dog of man number {number} sits."}],
         }
         for number in range(1, 13)
     ]
@@ -80,7 +81,10 @@ def test_scores_are_those_of_the_captions_given_one_by_one(evaluate: Any, tiny_m
     assert list(scores) == METRICS
     assert scores == pytest.approx({name: metric.value for name, metric in expected.items()}, abs=6e-5)
     assert scores["BLEU-1"] > 0
-    assert result.stdout.splitlines()[9].startswith("8 examples of val, 2 beams, ")
+    lines = result.stdout.splitlines()[len(METRICS) :]
+    assert lines[0].split() == ["confidence", "kept", "share", "named", "things"]
+    assert lines[1].split()[:3] == ["any", "8", "100.0%"]
+    assert lines[7].startswith("8 examples of val, 2 beams, ")
     assert result.stderr == ""
 
 
@@ -99,7 +103,7 @@ def test_the_folder_holds_predictions_items_report_and_page(
     ]
     report = report_of(out)
     assert report["scores"] == pytest.approx(printed_scores(result), abs=6e-5)
-    assert report["intervals"].keys() == {*METRICS[:6]}
+    assert report["intervals"].keys() == {*METRICS[:7]}
     assert all(low <= high for low, high in report["intervals"].values())
     assert report["data"].items() >= {"split": "test", "examples": 4, "format": "karpathy", "task": "captions"}.items()
     assert report["resampling"] == {"samples": 1000, "level": 0.95, "seed": 5}
@@ -108,8 +112,20 @@ def test_the_folder_holds_predictions_items_report_and_page(
     assert report["versions"]["picscribe"] == picscribe.__version__
     items = json.loads((out / "items.json").read_text())
     assert [item["id"] for item in items] == ["1009", "1010", "1011", "1012"]
-    assert items[0]["scores"].keys() == {*METRICS[:6]}
+    assert items[0]["scores"].keys() == {*METRICS[:7]}
+    assert [item["confidence"] for item in items] == [
+        pytest.approx(picscribe.load(tiny_model).caption(data / "images" / f"photo{number}.png").confidence)
+        for number in range(9, 13)
+    ]
+    assert report["calibration"]["metric"] == "named things"
+    assert [level["threshold"] for level in report["calibration"]["levels"]] == [0.0, 0.5, 0.6, 0.7, 0.8, 0.9]
+    for level in report["calibration"]["levels"]:
+        kept = [item for item in items if item["confidence"] >= level["threshold"]]
+        right = [item["scores"]["named things"] for item in kept]
+        assert (level["kept"], level["judged"]) == (len(kept), len(right))
+        assert level["right"] == (pytest.approx(sum(right) / len(right)) if right else None)
     page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Confidence</h2>" in page
     assert page.count("data:image/jpeg;base64,") >= 4
 
 

@@ -70,8 +70,12 @@ def test_document_frequencies_of_a_corpus(runner: CliRunner, results: Path, refe
     content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] == 1]
     references.write_text(json.dumps(content))
     results.write_text(json.dumps([{"image_id": 1, "caption": SAID[1]}]))
-    assert json.loads(runner.invoke(app, command).stdout)["scores"]["CIDEr"] == 0
-    scored = json.loads(runner.invoke(app, [*command, "--document-frequencies", str(corpus)]).stdout)["scores"]
+    alone = runner.invoke(app, command)
+    assert json.loads(alone.stdout)["scores"]["CIDEr"] == 0
+    assert "warning: CIDEr of a single image is 0" in alone.stderr
+    of_corpus = runner.invoke(app, [*command, "--document-frequencies", str(corpus)])
+    assert of_corpus.stderr == ""
+    scored = json.loads(of_corpus.stdout)["scores"]
     frequencies = DocumentFrequencies.load(corpus)
     assert scored["CIDEr"] == pytest.approx(cider({"1": SAID[1]}, {"1": CAPTIONS[1]}, frequencies).corpus)
     assert scored["CIDEr"] > 0
@@ -164,3 +168,22 @@ def test_ranked_labels_give_top_5(runner: CliRunner, classes: Path, tmp_path: Pa
         results.write_text(json.dumps(changed))
         refused = runner.invoke(app, command)
         assert refused.exit_code == 1 and says in refused.stderr, refused.output
+
+
+def test_a_question_that_all_annotators_left_empty_counts_as_the_official_evaluation_has_it(
+    runner: CliRunner, tmp_path: Path
+) -> None:
+    """The empty answer is right, any other is wrong; the file is not refused. Ids may be written 1.0, as tables do."""
+    questions = [{"question_id": n, "image_id": 42, "question": "what?"} for n in (1, 2, 3)]
+    answers = {1: ["yes"] * 10, 2: [""] * 10, 3: [""] * 10}
+    annotations = [
+        {"question_id": float(n), "answers": [{"answer": answer} for answer in given]} for n, given in answers.items()
+    ]
+    asked = tmp_path / "v2_OpenEnded_mscoco_val2014_questions.json"
+    asked.write_text(json.dumps({"data_subtype": "val2014", "questions": questions}))
+    (tmp_path / "v2_mscoco_val2014_annotations.json").write_text(json.dumps({"annotations": annotations}))
+    results = [{"question_id": n, "answer": said} for n, said in ((1.0, "yes"), (2, ""), ("3", "yes"))]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    result = runner.invoke(app, ["score-answers", str(tmp_path / "results.json"), str(asked), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["scores"] == {"vqa-accuracy": pytest.approx(2 / 3)}

@@ -98,16 +98,24 @@ def test_photos_as_coco_named_them_later(write: Write) -> None:
     assert load_examples(file, None, None)[1][0].source == photo
 
 
-def test_one_empty_answer_counts_as_an_annotator(write: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("empty", ["", " "])
+def test_empty_answers_count_unless_the_whole_split_keeps_its_answers_back(
+    empty: str, write: Write, tmp_path: Path
+) -> None:
     given = answers(420, 421)
-    given["annotations"][0]["answers"][3]["answer"] = ""
+    given["annotations"][0]["answers"][3]["answer"] = empty
     for answer in given["annotations"][1]["answers"]:
-        answer["answer"] = " "
+        answer["answer"] = empty
     write(ANSWERS, given)
-    first, second = read_dataset(write(QUESTIONS, questions(420, 421)), tmp_path).examples
+    asked = write(QUESTIONS, questions(420, 421))
+    first, second = read_dataset(asked, tmp_path).examples
     assert len(first.texts) == 10
-    assert first.texts[3] == ""
-    assert second.texts == ()
+    assert first.texts[3] == empty
+    assert second.texts == (empty,) * 10
+    for answer in given["annotations"][0]["answers"]:
+        answer["answer"] = empty
+    write(ANSWERS, given)
+    assert [example.texts for example in read_dataset(asked, tmp_path).examples] == [(), ()]
 
 
 def textvqa(number: int, **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from picscribe.errors import ConfigurationError, InputError
 from picscribe.evaluation.journal import Answer, AnsweredBatch, Journal
 
 FIRST = AnsweredBatch(0, (Answer("a", "a dog"), Answer("b", "", "b: broken")), 1.5)
-SECOND = AnsweredBatch(7, (Answer("c", "naïve ☃"),), 0.25)
+SECOND = AnsweredBatch(7, (Answer("c", "naïve ☃", confidence=0.75),), 0.25)
 
 PLAN = [["a", "b"], *([[]] * 6), ["c"]]
 
@@ -61,12 +61,13 @@ def test_a_damaged_line_is_named(journal: Journal) -> None:
     ("was", "edited", "words"),
     [
         ('"id": "a"', '"id": "z"', "not those of the examples of batch 0"),
-        ('{"id": "a", "text": "a dog", "error": ""}, ', "", "not those of the examples of batch 0"),
+        ('{"id": "a", "text": "a dog", "error": "", "confidence": null}, ', "", "not those of the examples of batch 0"),
         ('"number": 0', '"number": 7', "not those of the examples of batch 7"),
         ('"number": 0', '"number": 8', "there is no batch 8"),
         ('"number": 0', '"number": -1', "there is no batch -1"),
         ('"number": 0', '"number": "0"', "there is no batch '0'"),
         ('"text": "a dog"', '"text": 5', "must be texts"),
+        ('"a dog", "error": "", "confidence": null', '"a dog", "confidence": "high"', "confidence must be a number"),
         ('"seconds": 1.5', '"seconds": "long"', "seconds must be a number"),
         ('"number": 0, ', "", "number"),
     ],
@@ -117,3 +118,20 @@ def test_a_full_disk_is_named_and_the_batches_before_stay(journal: Journal, monk
         with pytest.raises(InputError, match=r"0\.jsonl: cannot be written \(No space left.*goes on"):
             write(journal, 0, SECOND)
     assert journal.batches(PLAN)[0] == FIRST
+
+
+def test_counting_reads_what_is_new_and_no_line_twice(journal: Journal) -> None:
+    write(journal, 0, FIRST)
+    write(journal, 1, SECOND)
+    assert journal.count() == 2
+    file = journal.folder / "answers" / "0.jsonl"
+    content = file.read_bytes()
+    file.write_bytes(b" " * (len(content) - 1) + b"\n")  # what was counted is not looked at again
+    with file.open("ab") as stream:
+        stream.write(b'{"number": 2')
+    assert journal.count() == 2
+    with file.open("ab") as stream:
+        stream.write(b"}\n{}\n{")
+    assert journal.count() == 4
+    write(journal, 0, SECOND)  # cuts the torn line off
+    assert journal.count() == 5
