@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from picscribe.datasets.annotation_lists import ANNOTATION_LIST
+from picscribe.datasets.arrow_folder import ARROW_FOLDER
 from picscribe.datasets.caption_files import CAPTION_FILES
 from picscribe.datasets.class_folders import CLASS_FOLDERS
 from picscribe.datasets.coco import COCO
@@ -41,7 +42,7 @@ ANNOTATION_FILES = (
 )
 """Forms that are one file; a folder that holds one such file, or else a folder in it, is read as that."""
 
-SURE_FOLDERS = (TSV, WEBDATASET, PARQUET, IMAGE_FOLDER)
+SURE_FOLDERS = (TSV, WEBDATASET, PARQUET, ARROW_FOLDER, IMAGE_FOLDER)
 """Forms that a folder has for certain, by the files in it."""
 
 LOOSE_FOLDERS = (CAPTION_FILES, CLASS_FOLDERS)

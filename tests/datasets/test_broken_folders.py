@@ -220,7 +220,10 @@ def _table(path: Path, **columns: list[object]) -> None:
             lambda path: _table(path, image=[b"x"], width=[3]),
             r"x\.parquet: has no column of captions .*'image', 'width'",
         ),
-        (lambda path: _table(path, image=[3], caption=["x"]), r"x\.parquet: row 0: image must be a text"),
+        (
+            lambda path: _table(path, image=[3], caption=["x"]),
+            r"x\.parquet: image must be a column of bytes or of paths, found int64",
+        ),
         (lambda path: _table(path, image=[b"x"], caption=[[]]), r"x\.parquet: row 0: caption is empty"),
         (lambda path: _table(path, image=[b"x"], caption=[["a", " "]]), r"x\.parquet: row 0: caption\[1\] is empty"),
         (lambda path: _table(path, image=[b"x"], label=[3]), r"x\.parquet: row 0: label is 3, a number without a name"),

@@ -29,7 +29,7 @@ DOCUMENTS = {
 
 def test_names_are_one_of_a_kind() -> None:
     names = [form.name for form in FORMATS]
-    assert len(set(names)) == len(names) == 16
+    assert len(set(names)) == len(names) == 17
     assert all(form.summary and "\n" not in form.summary for form in FORMATS)
 
 

@@ -165,3 +165,161 @@ def test_without_pyarrow_it_says_what_to_install(tmp_path: Path, monkeypatch: py
     assert PARQUET.fits(path)
     with pytest.raises(MissingPackageError, match=r'pip install "picscribe\[data\]"'):
         read_dataset(path)
+
+
+def columns_of_photos() -> dict[str, Any]:
+    """The same three photos in every type that a column of them has."""
+    raw = PHOTOS[:3]
+    pairs = pyarrow.array([{"bytes": one, "path": None} for one in raw])
+    columns = {
+        "large": pyarrow.array(raw, pyarrow.large_binary()),
+        "fixed": pyarrow.array(raw, pyarrow.binary(len(raw[0]))),
+        "dictionary": pyarrow.array(raw).dictionary_encode(),
+        "list": pyarrow.array([[one] for one in raw]),
+        "fixed list": pyarrow.array([[one] for one in raw], pyarrow.list_(pyarrow.binary(), 1)),
+        "large list of pairs": pyarrow.array(
+            [[{"bytes": one, "path": None}] for one in raw], pyarrow.large_list(pairs.type)
+        ),
+        "list of bytes": pyarrow.array([list(one) for one in raw], pyarrow.list_(pyarrow.uint8())),
+        "fixed list of bytes": pyarrow.array([list(one) for one in raw], pyarrow.list_(pyarrow.uint8(), len(raw[0]))),
+        "large pair": pyarrow.array(
+            [{"bytes": one, "path": ""} for one in raw],
+            pyarrow.struct({"bytes": pyarrow.large_binary(), "path": pyarrow.large_string()}),
+        ),
+    }
+    if hasattr(pyarrow, "binary_view"):
+        columns["view"] = pyarrow.array(raw, pyarrow.binary_view())
+        columns["pair of views"] = pyarrow.array(
+            [{"bytes": one, "path": ""} for one in raw],
+            pyarrow.struct({"bytes": pyarrow.binary_view(), "path": pyarrow.string_view()}),
+        )
+    return columns
+
+
+@pytest.mark.parametrize("kind", columns_of_photos())
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_photos_in_every_type_of_column(kind: str, nested: bool, form: str, tmp_path: Path) -> None:
+    column, texts = columns_of_photos()[kind], pyarrow.array(["a", "b", "c"]).dictionary_encode()
+    columns = {"image": column, "caption": texts}
+    if nested:
+        columns = {"data": pyarrow.StructArray.from_arrays([column, texts], ["image", "caption"]), "n": [1, 2, 3]}
+    try:
+        path = write_table(tmp_path / "x.parquet", columns, 2) if form == "parquet" else write_arrow(tmp_path, columns)
+    except pyarrow.ArrowNotImplementedError as error:
+        pytest.skip(f"pyarrow writes no such table: {error}")
+    dataset = read_dataset(path)
+    assert dataset.oddities == ()
+    for _ in range(2):  # there and back again
+        assert [example.image() for example in dataset.examples] == PHOTOS[:3]
+    assert [example.texts for example in dataset.examples] == [("a",), ("b",), ("c",)]
+
+
+def write_arrow(folder: Path, columns: dict[str, Any], split: str | None = None, parts: int = 1) -> Path:
+    """As `Dataset.save_to_disk` of Hugging Face's datasets writes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table, names = pyarrow.table(columns), []
+    for part in range(parts):
+        names.append(f"data-{part:05}-of-{parts:05}.arrow")
+        rows = -(-table.num_rows // parts)
+        with (
+            pyarrow.OSFile(str(folder / names[-1]), "wb") as sink,
+            pyarrow.ipc.new_stream(sink, table.schema) as writer,
+        ):
+            writer.write_table(table.slice(part * rows, rows), max_chunksize=2)
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": n} for n in names], "_split": split}))
+    (folder / "dataset_info.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    "kind", ["null bytes", "paths alone", "strings", "large strings", "views", "lists", "some bytes"]
+)
+def test_photos_beside_the_table(kind: str, form: str, tmp_path: Path) -> None:
+    names = ["a.jpg", "sub/b.jpg", "c.jpg"]
+    for name, photo in zip(names, PHOTOS, strict=False):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(photo)
+    pair = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
+    cells = [{"bytes": None, "path": name} for name in names]
+    if kind == "views" and not hasattr(pyarrow, "string_view"):
+        pytest.skip("this pyarrow has no views")
+    column = {
+        "null bytes": lambda: pyarrow.array(cells, pair),
+        "paths alone": lambda: pyarrow.array([{"path": name} for name in names]),
+        "strings": lambda: pyarrow.array(names).dictionary_encode(),
+        "large strings": lambda: pyarrow.array(names, pyarrow.large_string()),
+        "views": lambda: pyarrow.array(names, pyarrow.string_view()),
+        "lists": lambda: pyarrow.array([[cell] for cell in cells], pyarrow.list_(pair)),
+        "some bytes": lambda: pyarrow.array([{"bytes": PHOTOS[0], "path": "gone.jpg"}, *cells[1:]], pair),
+    }[kind]()
+    columns = {"image": column, "caption": ["a", "b", "c"]}
+    path = write_table(tmp_path / "x.parquet", columns) if form == "parquet" else write_arrow(tmp_path, columns)
+    examples = read_dataset(path).examples
+    found = [example.image() for example in examples]
+    assert [one.read_bytes() if isinstance(one, Path) else one for one in found] == PHOTOS[:3]
+    if kind != "some bytes" and (kind, form) != ("lists", "arrow"):
+        assert [example.source for example in examples] == [tmp_path / name for name in names]
+        (tmp_path / "c.jpg").unlink()
+        assert len(missing_files(examples)) == 1
+    photos = tmp_path / "elsewhere"
+    (tmp_path / "sub").rename(photos)
+    (photos / "sub").mkdir()
+    (photos / "b.jpg").rename(photos / "sub" / "b.jpg")
+    found = [read_dataset(path, photos).examples[1].image()]
+    assert [one.read_bytes() if isinstance(one, Path) else one for one in found] == PHOTOS[1:2]
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([{"bytes": None, "path": "../out.jpg"}, {"bytes": b"x", "path": None}], "inside the folder of images"),
+        (
+            [{"bytes": None, "path": "gone.jpg"}, {"bytes": b"x", "path": None}],
+            r"gone\.jpg cannot be read \(No such file",
+        ),
+        ([{"bytes": None, "path": None}, {"bytes": b"x", "path": None}], "has neither bytes nor a path"),
+        ([{"bytes": b"", "path": None}, {"bytes": b"x", "path": None}], "has neither bytes nor a path"),
+        ([[b"x", b"y"], [b"x"]], "is a list of 2 photos; an example has one"),
+        ([[], [b"x"]], "is a list of 0 photos"),
+        ([[1000], [1]], "is a list of numbers that are no bytes"),
+    ],
+)
+def test_a_cell_that_is_no_photo_is_named(cells: list[Any], message: str, tmp_path: Path) -> None:
+    columns = {"image": cells, "caption": ["a", "b"]}
+    for path in (write_table(tmp_path / "x.parquet", columns), write_arrow(tmp_path / "arrow", columns)):
+        with pytest.raises(InputError, match=rf"row 0, image: .*{message}"):
+            read_dataset(path).examples[0].image()
+
+
+def test_folders_that_datasets_saved(tmp_path: Path) -> None:
+    for split, texts in (("train", ["a", "b", "c", "d", "e"]), ("my-test", ["f", "g"])):
+        photos = [{"bytes": photo, "path": None} for photo in PHOTOS[: len(texts)]]
+        write_arrow(tmp_path / "all" / split, {"image": photos, "caption": texts}, split, parts=2)
+    (tmp_path / "all" / "dataset_dict.json").write_text('{"splits": ["train", "my-test"]}')
+    dataset = read_dataset(tmp_path / "all")
+    assert (dataset.format, dataset.oddities, dataset.splits) == ("arrow-folder", (), {"my-test": 2, "train": 5})
+    assert [example.texts[0] for example in dataset.select("train")] == list("abcde")
+    assert [example.image() for example in dataset.select("train")] == PHOTOS[:5]
+    assert read_dataset(tmp_path / "all" / "train").splits == {"train": 5}
+    (tmp_path / "all" / "train" / "data-00001-of-00002.arrow").unlink()
+    with pytest.raises(InputError, match=r"lacks data-00001-of-00002\.arrow, which state\.json lists"):
+        read_dataset(tmp_path / "all")
+
+
+@pytest.mark.parametrize("content", [b"", b"no arrow", b"ARROW1\0\0", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_a_broken_arrow_file_is_named(content: bytes, tmp_path: Path) -> None:
+    folder = write_arrow(tmp_path, {"image": PHOTOS, "caption": ["x"] * 7})
+    (folder / "data-00000-of-00001.arrow").write_bytes(content)
+    named = "Git LFS pointer" if b"lfs" in content else "is not an Arrow file that can be read"
+    with pytest.raises(InputError, match=rf"data-00000-of-00001\.arrow: .*({named}|holds no rows)"):
+        read_dataset(folder)
+
+
+def test_numbered_labels_of_a_saved_folder(tmp_path: Path) -> None:
+    folder = write_arrow(tmp_path, {"image": PHOTOS[:2], "label": [1, 0]})
+    (folder / "dataset_info.json").write_text(
+        '{"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}'
+    )
+    assert [example.texts for example in read_dataset(folder).examples] == [("dog",), ("cat",)]
