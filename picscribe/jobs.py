@@ -83,6 +83,12 @@ class Jobs:
     def __init__(self, checkpoint: Checkpoint, network: Accelerated) -> None:
         self.network, self.tokenizer = network, checkpoint.tokenizer
         self.preprocessing, self.name = checkpoint.preprocessing, checkpoint.name
+        self.encoder: Callable[[torch.Tensor], torch.Tensor] = self.encode
+        """What makes visual features of pixels; see `Scribe.wrap_encoder`."""
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels (B, …, 3, height, width) → visual features (B, I, visual width)."""
+        return self.model.visual_features(self._on_device(pixels))
 
     @property
     def model(self) -> Git:
@@ -207,7 +213,7 @@ class Jobs:
     def compute(self, items: Sequence[Prepared]) -> list[JobResult]:
         """The results of tasks whose pixels have one shape; each different image is encoded once."""
         rows, images = _distinct([item.pixels for item in items])
-        prefix = self.model.encode(self._on_device(torch.stack(images)), max(item.room for item in items))
+        prefix = self.model.prefix_of(self.encoder(torch.stack(images)), max(item.room for item in items))
         groups: dict[Hashable, list[int]] = {}
         for number, item in enumerate(items):
             groups.setdefault(item.settings, []).append(number)
@@ -352,7 +358,7 @@ class Jobs:
         """What comes after the prompt of one image, (…, 3, height, width), piece by piece as it is found."""
         with torch.inference_mode():
             room = room_for(1, len(prompt), options.lines, options.max_new_tokens)
-            prefix = self.model.encode(self._on_device(pixels[None]), room)
+            prefix = self.model.prefix_of(self.encoder(pixels[None]), room)
         said, tokens = "", list[int]()
         for token in stream(self.model, prefix, prompt, options, _wording(self.tokenizer, options)):
             tokens.append(token)

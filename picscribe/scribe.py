@@ -45,6 +45,8 @@ Given: TypeAlias = Image | PicscribeError
 """An image, or the error that stands for one that could not be got."""
 
 Result = TypeVar("Result")
+Encoder: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+Wrapped = TypeVar("Wrapped", bound=Encoder)
 
 
 class SearchArguments(OptionFields, total=False):
@@ -117,6 +119,20 @@ class Scribe:
     def checkpoint(self) -> Checkpoint:
         """The checkpoint with its network, which computes from then on: see `model`."""
         return replace(self._checkpoint, model=self._network.hand_out())
+
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """The network's weights by name, sorted, to be read; a weight may be a copy."""
+        return self._network.weights()
+
+    def wrap_encoder(self, wrap: Callable[[Encoder], Wrapped]) -> Wrapped:
+        """Put what `wrap` makes of the image encoder in its place, such as one that keeps what it has computed.
+
+        An encoder takes pixels (B, 3, height, width) or (B, F, 3, height, width), as `pixels` makes them, stacked, and
+        gives visual features (B, I, visual width). `explain` goes on with the network's own.
+        """
+        wrapped = wrap(self._jobs.encoder)
+        self._jobs.encoder = wrapped
+        return wrapped
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -51,10 +51,8 @@ class Engine:
         batch_size: int | None = None,
         keep_content: bool = False,
     ) -> None:
-        from picscribe.checkpoints.fingerprint import fingerprint
-
         self.scribe, self.work, self.name = scribe, work, scribe.name
-        self.fingerprint = fingerprint(scribe.checkpoint)
+        self.fingerprint = scribe.fingerprint()
         self.batch_size = batch_size or scribe.fitting_batch_size()
         self.decoders = Decoders(settings_of(scribe, limits), limits.workers, keep_content)
 
@@ -181,7 +179,7 @@ def settings_of(scribe: "Scribe", limits: Limits) -> Settings:
     return Settings(
         asdict(scribe.preprocessing),
         scribe.name,
-        scribe.model.config.frames,
+        scribe.config.frames,
         limits.frames,
         limits.seconds,
         limits.memory,

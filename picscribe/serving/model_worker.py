@@ -86,17 +86,16 @@ class ModelWorker:
         self.batch = settings["batch"] or self.scribe.fitting_batch_size()
         self.answers, self.gone = answers, set[int]()
         self.asks = answers_questions(settings["source"])
-        model: Any = self.scribe.model
-        self.encoder = EncoderCache(model.visual_features, settings["cache"])
-        object.__setattr__(model, "visual_features", self.encoder)
+        self.encoder = self.scribe.wrap_encoder(lambda encoder: EncoderCache(encoder, settings["cache"]))
 
     def facts(self) -> dict[str, Any]:
         """What the service has to know of the model, and tells of it."""
         from dataclasses import asdict
 
         from picscribe.checkpoints.registry import find_released
+        from picscribe.checkpoints.tensor_names import count_parameters
 
-        scribe, config = self.scribe, self.scribe.model.config
+        scribe, config = self.scribe, self.scribe.config
         released = find_released(scribe.name)
         preprocessing = asdict(scribe.preprocessing)
         return {
@@ -104,8 +103,8 @@ class ModelWorker:
             "frames": config.frames,
             "asks": self.asks,
             "task": released.task if released else None,
-            "parameters": sum(weight.numel() for weight in scribe.model.parameters()),
-            "bytes": sum(weight.numel() * weight.element_size() for weight in scribe.model.parameters()),
+            "parameters": count_parameters(config),
+            "bytes": sum(weight.nbytes for _, weight in scribe.weights()),
             "positions": config.text_decoder.max_positions,
             "image_tokens": self._warm_up(),
         }
@@ -114,13 +113,12 @@ class ModelWorker:
         """Caption a grey picture, so that the first client does not wait for what happens once; the image tokens."""
         import torch
 
-        size, frames = self.scribe.preprocessing.size, self.scribe.model.config.frames
+        size, frames = self.scribe.preprocessing.size, self.scribe.config.frames
         pixels = torch.zeros((frames, 3, size, size) if frames else (3, size, size))
         for _ in self.scribe.captions([pixels], errors="return"):
             pass
-        weight = self.scribe.model.projection_norm.weight
         with torch.inference_mode():
-            return self.encoder(pixels[None].to(weight.device, weight.dtype)).shape[1]
+            return self.encoder(pixels[None]).shape[1]
 
     def compute(self, header: dict[str, Any], content: bytes) -> None:
         """Answer a batch: `questions` with their numbers, shapes and settings, `content` their pixels in a row."""
@@ -170,10 +168,9 @@ class ModelWorker:
         shapes: dict[Any, list[torch.Tensor]] = {}
         for image in wanted.values():
             shapes.setdefault(image.shape, []).append(image)
-        weight = self.scribe.model.projection_norm.weight
         with torch.inference_mode():
             for same in shapes.values():
-                self.encoder(torch.stack(same).to(weight.device, weight.dtype))
+                self.encoder(torch.stack(same))
 
     def _run(self, questions: list[dict[str, Any]], images: "dict[int, torch.Tensor]") -> None:
         if not questions:

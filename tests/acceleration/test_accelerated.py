@@ -3,8 +3,10 @@
 import copy
 import json
 import pickle
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,38 @@ def test_a_scribe_hands_out_an_ordinary_module(tiny_model: Path, photos: Path, t
         pickle.loads(pickle.dumps(picscribe.load(tiny_model))),
     ):
         assert other.caption(photo).text == expected.text
+
+
+def test_the_package_leaves_the_fast_form_alone() -> None:
+    """What asks for `Scribe.model` or `Scribe.checkpoint` makes whatever comes after it slower."""
+    package = Path(picscribe.__file__).parent
+    asking = re.compile(r"scribe\.(model|checkpoint)\b(?!s)")
+    found = [
+        (str(file.relative_to(package)), line.strip())
+        for file in package.rglob("*.py")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if asking.search(line) and "import" not in line
+    ]
+    assert found == []
+
+
+def test_another_encoder_in_the_networks_place(tiny_model: Path, photos: Path) -> None:
+    scribe, seen = picscribe.load(tiny_model), list[tuple[int, ...]]()
+    expected = scribe.caption(photos / "photo1.png")
+
+    class Blind:
+        def __init__(self, encoder: Callable[[Tensor], Tensor]) -> None:
+            self.encoder = encoder
+
+        def __call__(self, pixels: Tensor) -> Tensor:
+            seen.append(tuple(pixels.shape))
+            return self.encoder(torch.zeros_like(pixels))
+
+    assert isinstance(scribe.wrap_encoder(Blind), Blind)
+    captions = [scribe.caption(photos / name) for name in ("photo1.png", "photo2.png")]
+    assert captions[0].tokens == captions[1].tokens and captions[0].score != expected.score
+    assert "".join(scribe.stream(photos / "photo1.png")) == scribe.caption(photos / "photo2.png", beams=1).text
+    assert seen == [(1, 3, 32, 32)] * 4
 
 
 MEMORY = """

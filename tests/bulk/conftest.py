@@ -20,7 +20,6 @@ from picscribe.bulk.engine import Known, settings_of
 from picscribe.bulk.entries import Entry, Outcome, printable
 from picscribe.bulk.failures import EntryError
 from picscribe.bulk.fetching import content_of
-from picscribe.checkpoints.fingerprint import fingerprint
 from picscribe.scribe import Scribe
 
 
@@ -41,7 +40,7 @@ class Inline:
 
     def __init__(self, scribe: Scribe, work: Work, limits: Limits = DEFAULT, log: Path | None = None) -> None:
         self.scribe, self.work, self.limits, self.log = scribe, work, limits, log
-        self.name, self.fingerprint = "tiny", fingerprint(scribe.checkpoint)
+        self.name, self.fingerprint = "tiny", scribe.fingerprint()
         self.reader = Reader(settings_of(scribe, limits))
         self.calls: list[str] = []
 
