@@ -24,6 +24,7 @@ from picscribe.results import Caption, Classification, Explanation, RankedLabel,
 from picscribe.tasks import Answers, AskTask, CaptionTask, ClassifyTask, ExplainTask, Scores, ScoreTask, Task
 from picscribe.text.labels import Labels
 from picscribe.text.prompts import Prompt, unknown_note
+from picscribe.text.prose import write_settled_words
 from picscribe.text.tokenizer import Tokenizer, shorten
 from picscribe.text.vocabulary import CONTINUATION
 
@@ -359,13 +360,15 @@ class Jobs:
         with torch.inference_mode():
             room = room_for(1, len(prompt), options.lines, options.max_new_tokens)
             prefix = self.model.prefix_of(self.encoder(pixels[None]), room)
-        said, tokens = "", list[int]()
+        said, tokens = 0, list[int]()
         for token in stream(self.model, prefix, prompt, options, _wording(self.tokenizer, options)):
             tokens.append(token)
-            text = self._text_after(prompt, tokens)
-            if text.startswith(said):
-                yield text[len(said) :]
-                said = text
+            text = write_settled_words(self.tokenizer.words(tokens))
+            if len(text) > said:
+                yield text[said:]
+                said = len(text)
+        if rest := self.tokenizer.write(tokens)[said:]:
+            yield rest
 
     def _on_device(self, pixels: torch.Tensor) -> torch.Tensor:
         norm = self.model.projection_norm.weight  # a float where other weights are int8
@@ -377,12 +380,19 @@ class Jobs:
         if not hypotheses:
             return InputError("no caption fits the options: allow more words or a shorter caption")
         captions = tuple(
-            Caption(self._text_after(prompt, h.tokens), h.score, h.confidence, h.tokens, h.log_probabilities)
+            Caption(
+                self.tokenizer.write(h.tokens),
+                h.score,
+                h.confidence,
+                h.tokens,
+                h.log_probabilities,
+                decoded=self._decode_after(prompt, h.tokens),
+            )
             for h in hypotheses
         )
         return replace(captions[0], alternatives=captions) if len(captions) > 1 else captions[0]
 
-    def _text_after(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+    def _decode_after(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
         """The words of `tokens`; where they go on within the prompt's last word, without the mark of a word's piece."""
         before = self.tokenizer.decode(prompt)
         together = self.tokenizer.decode([*prompt, *tokens])

@@ -12,13 +12,14 @@ from picscribe.media.heat_maps import draw_heat_maps
 
 @dataclass(frozen=True)
 class Caption:
-    """One caption or answer: `text` is what comes after the prompt.
+    """One caption or answer: `text` is what comes after the prompt, as people write it.
 
     score: what the search ranked by, a length-normalised log-probability; higher is better.
     confidence: exp of the mean token log-probability, from 0 to 1.
     tokens: ids without [SEP].
     log_probabilities: one a token, and [SEP]'s after them where the caption ended by itself.
     alternatives: where several captions were asked for, all of them, best first, this one included; else empty.
+    decoded: the text as the original code's decoding gives it, "a cat ' s face"; what an evaluation scores.
     """
 
     text: str
@@ -27,6 +28,7 @@ class Caption:
     tokens: tuple[int, ...]
     log_probabilities: tuple[float, ...]
     alternatives: tuple["Caption", ...] = ()
+    decoded: str = ""
 
 
 @dataclass(frozen=True)

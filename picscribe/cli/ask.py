@@ -86,7 +86,8 @@ def ask(
                 if isinstance(result, PicscribeError):
                     report(result)
                 if questions_file is not None and not json_lines:
-                    said = "" if isinstance(result, PicscribeError) else result.text
+                    # As the original code's results file has it, which the official evaluation reads.
+                    said = "" if isinstance(result, PicscribeError) else result.decoded
                     answers.append({"question_id": question.id, "answer": said})
                 else:
                     _show(question, result, json_lines, len(asked) > 1, min_confidence, questions_file is not None)

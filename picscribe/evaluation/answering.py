@@ -89,5 +89,6 @@ def _answer(example: Example, said: Caption | Classification | PicscribeError) -
     if isinstance(said, PicscribeError):
         return Answer(example.id, "", str(said))
     if isinstance(said, Caption):
-        return Answer(example.id, said.text, confidence=said.confidence)
+        # As the original code decodes them: published scores are of such texts.
+        return Answer(example.id, said.decoded, confidence=said.confidence)
     return Answer(example.id, said.label, confidence=said.ranking[0].probability)

@@ -12,6 +12,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from picscribe.errors import CheckpointError, ConfigurationError, InputError
+from picscribe.text.prose import write_words
 from picscribe.text.vocabulary import CONTINUATION, SPECIAL_TOKENS, learn_vocabulary
 from picscribe.text_files import read_json_object, read_text, split_lines
 
@@ -131,7 +132,7 @@ class Tokenizer:
         return whole[:most]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Ids → text: special tokens left out, word pieces joined, no space before punctuation marks.
+        """Ids → text as the original code gives it: special tokens left out, word pieces joined, no space before .,?!
 
         Raises InputError for an id outside the vocabulary.
         """
@@ -140,6 +141,28 @@ class Tokenizer:
             if not 0 <= index < self.vocabulary_size:
                 raise InputError(f"token id {index} lies outside the vocabulary of {self.vocabulary_size} words")
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+    def words(self, ids: Iterable[int]) -> list[str]:
+        """Ids → words and punctuation marks: special tokens left out, word pieces joined.
+
+        A piece that comes first stands for itself, without its mark. Raises InputError as `decode`.
+        """
+        words = list[str]()
+        for index in ids:
+            if not 0 <= index < self.vocabulary_size:
+                raise InputError(f"token id {index} lies outside the vocabulary of {self.vocabulary_size} words")
+            token = self.vocabulary[index]
+            if token in SPECIAL_TOKENS:
+                continue
+            if words and token.startswith(CONTINUATION):
+                words[-1] += token.removeprefix(CONTINUATION)
+            else:
+                words.append(token.removeprefix(CONTINUATION))
+        return words
+
+    def write(self, ids: Iterable[int]) -> str:
+        """Ids → text as people write it: "a cat's face", where `decode` gives "a cat ' s face"; see `prose`."""
+        return write_words(self.words(ids))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write tokenizer.json, vocab.txt and tokenizer_config.json, as transformers' `BertTokenizer` reads them."""
