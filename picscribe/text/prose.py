@@ -47,10 +47,12 @@ def _joins(words: Sequence[str]) -> tuple[list[bool], int]:
     for place, word in enumerate(words):
         if not is_mark(word):
             continue
+        # Of an apostrophe among the last two it is not known whether it closes a quotation or stands within a word.
+        may_open = word == "'" and word not in quoted and _is_loose(words, place)
+        may_open = may_open and not _is_followed(words, place, len(words) - 2)
         before, after = _leans(words, place, quoted)
         joins[place] |= before
         joins[place + 1] |= after
-        may_open = word == "'" and word not in quoted and _is_loose(words, place) and not _is_followed(words, place)
         if place >= len(words) - 2 or (may_open and words[place - 1].endswith("s")):
             settled = min(settled, place)
     return joins, settled
@@ -86,7 +88,7 @@ def _leans_as_quotation(words: Sequence[str], place: int, quoted: set[str]) -> t
         quoted.remove(mark)
         return True, False
     measure = mark == '"' and before[-1:].isdigit()
-    possessive = mark == "'" and before.endswith("s") and not _is_followed(words, place)
+    possessive = mark == "'" and before.endswith("s") and not _is_followed(words, place, len(words))
     if measure or possessive:
         return True, False
     quoted.add(mark)
@@ -101,6 +103,6 @@ def _is_loose(words: Sequence[str], place: int) -> bool:
     return not before or is_mark(before) or after not in ENDINGS
 
 
-def _is_followed(words: Sequence[str], place: int) -> bool:
-    """Whether another apostrophe of that kind comes later."""
-    return any(words[later] == "'" and _is_loose(words, later) for later in range(place + 1, len(words)))
+def _is_followed(words: Sequence[str], place: int, end: int) -> bool:
+    """Whether another apostrophe of that kind comes later, before `end`."""
+    return any(words[later] == "'" and _is_loose(words, later) for later in range(place + 1, end))

@@ -73,7 +73,7 @@ MARKS = list("',.-\"!?:;()/&$%#")
 WORDS = ["a", "dog", "dogs", "says", "s", "t", "10", "5", "c", "u", "re", "clock", "it"]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.sampled_from(MARKS + WORDS), max_size=14))
 def test_the_words_stay_and_a_growing_text_only_grows(words: list[str]) -> None:
     text = write_words(words)
