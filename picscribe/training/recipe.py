@@ -20,10 +20,11 @@ HEAD_WIDTH = 64
 class Source:
     """One data set, in any form that `picscribe data inspect` knows; paths are relative to where the command runs.
 
-    split: as the data set names it, several joined by "+"; "" for a data set that has but one. weight: how many times
-    an epoch goes over it; 0.5 takes half of it, another half each epoch; what several of one weight say of an image is
-    learned together. stream: WebDataset tars, of which a few are known at a time, for more captions than memory holds;
-    all are read through once before the first step.
+    split: as the data set names it, several joined by "+"; "" for a data set without splits.
+    weight: how many times an epoch goes over it; 0.5 takes one half in one epoch and the other half in the next. Data
+        sets of one weight are learned together, all texts of an image at once.
+    stream: WebDataset tars that are read while the run learns, for more captions than memory holds; they are read
+        through once before the first step.
     """
 
     path: str = ""
@@ -44,12 +45,12 @@ class Source:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """What is learned from, and what is captioned to see how far it is.
+    """What is learned, and what the model is validated on.
 
-    validation: none leaves `held_out` of the training images, drawn by the seed, for that.
-    texts_an_image: of an image's captions and questions so many, drawn anew each epoch, over one image prefix; with
-        objective cider, of its questions.
-    max_tokens: the longest text, prefix and target together (FACTS of the original: 40).
+    validation: empty holds out the share `held_out` of the training images, drawn by the seed.
+    texts_an_image: how many of an image's captions and questions are learned an epoch, drawn, over one image prefix;
+        with objective cider, how many of its questions.
+    max_tokens: the longest text, prefix and target together (the original code: 40).
     """
 
     train: tuple[Source, ...] = ()
@@ -92,12 +93,13 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """Pixels: random views as in the paper. Of several `sizes` each batch takes one; a single one is the model's from
-    then on, also where it is used.
+    """How training images are seen: in random views, as in the paper.
 
-    frames: of videos; a start without temporal embeddings is given so many (0: 6, the paper's). views: a photo is
-    learned in so many views in turn (0: a new one each epoch), and what the frozen blocks of the image encoder make of
-    a view is computed once and kept in `features`, by default a folder of the run's.
+    sizes: pixels of a side; of several each batch takes one, a single one becomes the model's own.
+    frames: of a video; for a start without temporal embeddings (0: 6, the paper's).
+    views: each photo is learned in this many views in turn (0: a new view each epoch), and the features that the
+        image encoder's frozen blocks give for a view are computed once and kept.
+    features: the folder where they are kept; "" for one in the run's folder.
     """
 
     sizes: tuple[int, ...] = ()
@@ -159,15 +161,17 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class WeightSettings:
-    """Which weights learn. `decoder` leaves the image encoder as it is, `lora` trains low-rank additions to all
-    linear layers of what `lora_in` names, and merges them when a model is saved.
+    """Which weights learn, and how they are regularised.
 
-    frozen_blocks: so many blocks of the image encoder, from the pixels on, stay as they are. frozen_depthwise: so do
-    EfficientNet-Lite's depthwise filters in the others: few weights, with which nano overfitted sooner. image_dropout:
-    the share of an image's features (cells or patches, drawn for each step) that is hidden from the decoder.
-    word_dropout: the share of a text's words, drawn for each step, that is hidden from the words after them.
-    activation_checkpointing: less memory for about a third more time. sharded: of several processes each keeps its
-    share of weights and of the optimiser (FSDP).
+    train: `decoder` leaves the image encoder as it is; `lora` trains low-rank additions to the linear layers of the
+        parts that `lora_in` names, and merges them when a model is saved.
+    frozen_blocks: how many blocks of the image encoder, counted from the pixels, do not learn.
+    frozen_depthwise: whether EfficientNet-Lite's depthwise filters do not learn either; they are few, and nano
+        overfitted sooner with them.
+    image_dropout: the share of an image's features (cells or patches, drawn for each step) hidden from the decoder.
+    word_dropout: the share of a text's words, drawn for each step, hidden from the words after them.
+    activation_checkpointing: less memory for about a third more time.
+    sharded: each of several processes keeps its share of the weights and of the optimiser's state (FSDP).
     """
 
     train: TrainedPart = "all"
@@ -195,10 +199,13 @@ class WeightSettings:
 
 @dataclass(frozen=True)
 class OptimisationSettings:
-    """AdamW with warm-up and a cosine to 0; a batch is images, over all processes, in `accumulate` parts.
+    """AdamW with warm-up and a cosine to 0. Learning rates are the paper's for pre-training.
 
-    Either `epochs` or, where it is not 0, `steps` says how long. Learning rates are the paper's for pre-training. The
-    warm-up takes at most a quarter of a run.
+    epochs, steps: how long a run is; `steps` counts where it is not 0.
+    batch_images: images a step, over all processes.
+    accumulate: how many micro-batches a step is computed in.
+    warmup_steps: at most a quarter of the run.
+    ema_decay: of the moving average of the weights, which is validated and kept; 0 for none.
     """
 
     epochs: int = 10
@@ -227,9 +234,11 @@ class OptimisationSettings:
 
 @dataclass(frozen=True)
 class SelfCriticalSettings:
-    """CIDEr optimisation (Rennie et al., 2017, arXiv 1612.00563): so many sampled captions an image, each compared with
-    the mean of the others. `document_frequencies` of CIDEr: a file from `picscribe data frequencies`; "" for those of
-    the training captions."""
+    """CIDEr optimisation (Rennie et al., 2017, arXiv 1612.00563).
+
+    samples: captions drawn of each image; each is compared with the mean of the others.
+    document_frequencies: of CIDEr, a file from `picscribe data frequencies`; "" for those of the training captions.
+    """
 
     samples: int = 5
     document_frequencies: str = ""
@@ -240,10 +249,12 @@ class SelfCriticalSettings:
 
 @dataclass(frozen=True)
 class ValidationSettings:
-    """Scores of `images` of the validation data every so many steps (0: every epoch), the best checkpoint kept.
+    """Scores of the model while it learns; the checkpoint with the best score is kept.
 
-    before: score the start too, which is the best where nothing after it is better. patience: stop after so many
-    validations without a better score; 0 never.
+    before: whether the start is scored too, which stays the best where nothing after it is better.
+    every_steps: 0 for every epoch.
+    images: how many of the validation examples, drawn by the seed.
+    patience: how many validations without a better score end the run; 0 for never.
     """
 
     before: bool = False
@@ -267,7 +278,7 @@ class ValidationSettings:
 
 @dataclass(frozen=True)
 class SavingSettings:
-    """The state to go on from is saved with each validation, every ten minutes, and every so many steps (0: never)."""
+    """States to go on from, saved with each validation, every ten minutes, and every `every_steps` (0: never)."""
 
     every_steps: int = 0
 

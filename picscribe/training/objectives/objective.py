@@ -76,7 +76,7 @@ class Objective(nn.Module):
         never_sampled: Sequence[int] = (),
         kept_blocks: int | None = None,
     ) -> None:
-        """kept_blocks: pixels are the features that so many frozen blocks of the image encoder gave."""
+        """kept_blocks: pixels are not pixels but the features after this many frozen blocks of the image encoder."""
         super().__init__()
         self.model = model
         self.label_smoothing, self.image_dropout = label_smoothing, image_dropout
@@ -121,7 +121,7 @@ class Objective(nn.Module):
         return any(p.requires_grad for name, p in self.model.named_parameters() if name.startswith(names))
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Features (B, I, D) of pixels, or where `kept_blocks` is set, of the features that so many blocks gave.
+        """Features (B, I, D) of pixels, or where `kept_blocks` is set, of the features after those blocks.
 
         While the model learns, each image keeps a random part of its features, as many as `image_dropout` leaves.
         """

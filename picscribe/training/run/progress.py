@@ -26,7 +26,7 @@ class Progress:
         self._since, self._seen, self._steps = time.monotonic(), 0, 0
 
     def add(self, images: int) -> None:
-        """A step has learned from so many."""
+        """Count a step's images."""
         self._seen += images
         self._steps += 1
 

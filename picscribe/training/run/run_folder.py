@@ -83,7 +83,7 @@ class RunFolder:
                 f"{self.path}: another process is training here: wait for its end, or name another folder"
             ) from error
         except (OSError, NotImplementedError):
-            # A file system without locks: no reason not to train. One that cannot be written the next write tells of.
+            # A file system without locks is no reason not to train; the next write fails where it cannot be written.
             pass
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from picscribe.whole_files import PARTIAL, whole_file
 
 NAME = re.compile(r"step-(\d{8})\.pt")
 EVERY_MINUTES, KEPT = 10.0, 2
-"""A state is saved after so many minutes without one; the latest so many are kept."""
+"""Minutes without a state after which one is saved, and how many of the latest are kept."""
 
 
 class States:
