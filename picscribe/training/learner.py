@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from picscribe.checkpoints import Checkpoint
-from picscribe.errors import PicscribeError
+from picscribe.errors import CheckpointError, PicscribeError
 from picscribe.model import Git
 from picscribe.training.data.batches import MicroBatch, TrainingBatch
 from picscribe.training.data.mixture import TrainingData
@@ -77,7 +77,11 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak_lr"] * scale_learning_rate(step, warmup, total)
         self.optimiser.zero_grad(set_to_none=True)
-        inputs = [self._make_inputs(one, step) for one in batch.micro_batches]
+        try:
+            inputs = [self._make_inputs(one, step) for one in batch.micro_batches]
+        except CheckpointError as error:  # the network's numbers are not finite
+            reason = self._explain_not_finite(batch, [], step)
+            raise PicscribeError(f"no caption could be sampled at step {step + 1}: {reason}") from error
         count = self._sum(float(sum(one.count_tokens() for one in inputs)))
         loss = self._sum(self._add_gradients(inputs, count))
         norm = self.accelerator.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], CLIP_NORM)
@@ -154,7 +158,7 @@ class Learner:
                 if not bool(torch.isfinite(pixels).all()):
                     return f"the pixels of {image.place} hold numbers that are not finite; leave it out"
         precision = str(self.accelerator.mixed_precision)
-        if self.has_finite_weights() and precision != "no":
+        if inputs and self.has_finite_weights() and precision != "no":
             # accelerate has put autocast around the module's own forward.
             with sharding.gather(self.objective), torch.autocast(self.accelerator.device.type, enabled=False):
                 losses = [

@@ -88,6 +88,17 @@ def test_a_start_that_overflows_is_not_called_a_learning_rate(recipe: Recipe, tm
         train(broken, tmp_path / "run", report=silent)
 
 
+def test_samples_of_numbers_that_are_not_finite_are_explained_too(recipe: Recipe, tmp_path: Path) -> None:
+    broken = save_changed_start(recipe, tmp_path / "start", "projection.weight", 3e38)
+    trainer = Trainer(replace(broken, objective="cider"), tmp_path / "run", silent)
+    batch = trainer.reader.read_batch(0)
+    with pytest.raises(PicscribeError, match=r"no caption could be sampled at step 1: .*start gives numbers that are"):
+        trainer.train_step(batch)
+    trainer.step = 5
+    with pytest.raises(PicscribeError, match=r"no caption could be sampled at step 6: the weights have diverged"):
+        trainer.train_step(batch)
+
+
 def test_a_photo_whose_pixels_are_not_finite_is_named(recipe: Recipe, tmp_path: Path) -> None:
     trainer = Trainer(recipe, tmp_path / "run", silent)
     batch = trainer.reader.read_batch(0)
