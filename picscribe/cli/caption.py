@@ -42,7 +42,7 @@ def caption(
         typer.Argument(
             metavar="PHOTO|FOLDER|-",
             show_default=False,
-            help="Images, videos, folders of images, or - to read one image from standard input.",
+            help="Images, videos, folders of images, or - to read one from standard input.",
         ),
     ],
     model: Annotated[

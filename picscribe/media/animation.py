@@ -12,7 +12,7 @@ from picscribe.errors import InputError
 from picscribe.media.images import PILLOW_IMAGES, ImageLimits, upright
 from picscribe.media.repairs import readable
 from picscribe.media.signatures import may_be_animation
-from picscribe.media.sources import MAX_VIDEO_BYTES, head_of, open_stream, read_whole
+from picscribe.media.sources import MAX_VIDEO_BYTES, head_of, open_stream, read_whole, reason_of
 
 FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
 SHORTEST = 0.02
@@ -57,7 +57,7 @@ class Animation:
         except InputError:
             raise
         except Exception as error:
-            raise InputError(f"{name} cannot be read as an animation: {error}") from error
+            raise InputError(f"{name} cannot be read as an animation ({reason_of(error)}): save it again") from error
 
     def _check_frames(self, count: int) -> None:
         if count < 2:

@@ -16,7 +16,7 @@ from picscribe.media.bitfields import has_bitfields, read_bitfields
 from picscribe.media.colour import to_rgb
 from picscribe.media.repairs import mended, readable
 from picscribe.media.signatures import is_heif, what_it_is
-from picscribe.media.sources import MAX_IMAGE_BYTES, Content, describe, read_whole
+from picscribe.media.sources import MAX_IMAGE_BYTES, Content, describe, read_whole, reason_of
 
 ImageSource: TypeAlias = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Content | Image.Image | np.ndarray
@@ -102,14 +102,12 @@ def open_image(source: ImageSource, limits: ImageLimits = ImageLimits(), *, at_l
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{name} has too many pixels: {error}; shrink it first") from error
+        raise InputError(f"{name} has too many pixels: {reason_of(error)}; shrink it first") from error
     except MemoryError as error:
         raise InputError(f"{name} needs more memory than there is: shrink it first") from error
     except Exception as error:  # Pillow's decoders raise SyntaxError, struct.error, EOFError, OverflowError and more
-        reason = str(error) or type(error).__name__
-        raise InputError(
-            f"{name} is damaged or incomplete and cannot be decoded ({reason}): download it again"
-        ) from error
+        problem = f"is damaged or incomplete and cannot be decoded ({reason_of(error)})"
+        raise InputError(f"{name} {problem}: download it again") from error
 
 
 def _open(source: ImageSource, name: str, limits: ImageLimits, at_least: int | None) -> Image.Image:

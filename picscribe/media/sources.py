@@ -65,6 +65,11 @@ def describe(source: object) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def reason_of(error: BaseException) -> str:
+    """What a decoder says went wrong, in a line."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
 def read_whole(source: object, max_bytes: int) -> bytes:
     """The whole content of a path, stream, `Content` or bytes-like object.
 
@@ -131,7 +136,7 @@ def _read_file(path: str | os.PathLike[str], name: str, max_bytes: int) -> bytes
         try:
             return file.read(max_bytes + 1)
         except OSError as error:
-            raise InputError(f"{name} cannot be read ({error}): check the disk") from error
+            raise InputError(f"{name} cannot be read ({reason_of(error)}): check the disk") from error
 
 
 def _open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
@@ -154,7 +159,7 @@ def _open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
     except PermissionError as error:
         raise InputError(f"{name} may not be read by this user: change its permissions") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be read ({error}): check the name and the disk") from error
+        raise InputError(f"{name} cannot be read ({reason_of(error)}): check the name and the disk") from error
 
 
 # -- streams ----------------------------------------------------------------------------------------------------------
@@ -169,7 +174,7 @@ def _read_stream(stream: object, name: str, most: int | None) -> bytes:
         try:
             block = stream.read(min(BLOCK, limit + 1 - length) if blocks else START)  # type: ignore[attr-defined]
         except Exception as error:  # a stream may be anything, a network connection too
-            raise InputError(f"{name} cannot be read ({error or type(error).__name__}): open it again") from error
+            raise InputError(f"{name} cannot be read ({reason_of(error)}): open it again") from error
         if not isinstance(block, bytes):
             raise InputError(f"{name} gives {type(block).__name__}, not bytes: open it in binary mode")
         if not block:

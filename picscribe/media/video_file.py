@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from picscribe.errors import InputError, MissingPackageError
+from picscribe.media.sources import reason_of
 
 NEAR = 2.0
 """Seconds that are decoded rather than sought."""
@@ -39,12 +40,14 @@ class VideoFile:
     def __init__(self, stream: BinaryIO, form: str, name: str, max_pixels: int) -> None:
         """Raises InputError for a file that cannot be read, holds no picture, or frames beyond `max_pixels`."""
         self.av = _av()
+        # PyAV's own, the stream's, and what PyAV stumbles over where a stream appears that the header did not name.
+        self.broken = (self.av.FFmpegError, OSError, IndexError, ValueError)
         self.name, self.max_pixels, self.file, self.form = name, max_pixels, stream, form
         self.decoded = 0
         try:
             self.container = self.av.open(stream, format=form)
         except Exception as error:  # PyAV's, and OSError and ValueError of the stream
-            raise InputError(f"{name} cannot be read: it is damaged, or was cut off ({_reason(error)})") from error
+            raise InputError(f"{name} cannot be read: it is damaged, or was cut off ({reason_of(error)})") from error
         try:
             self.stream = self._find_stream()
             self.base = float(self.stream.time_base or 1 / 1000)
@@ -122,14 +125,17 @@ class VideoFile:
             for packet in self.container.demux(self.stream):
                 if packet.size:
                     yield packet
-        except self.av.FFmpegError:  # it breaks off here
+        except self.broken:  # it breaks off here
             return
 
     def _restart(self) -> None:
         """Back to the first frame."""
         self.container.close()
         self.file.seek(0)
-        self.container = self.av.open(self.file, format=self.form)
+        try:
+            self.container = self.av.open(self.file, format=self.form)
+        except self.broken as error:
+            raise InputError(f"{self.name} cannot be read again: it changed, or is damaged") from error
         self.stream = self._find_stream()
 
     def frames_at(self, times: Sequence[float]) -> list[Image.Image]:
@@ -172,7 +178,7 @@ class VideoFile:
     def _seek(self, time: float) -> bool:
         try:
             self.container.seek(int((time + self.origin) / self.base), stream=self.stream, backward=True)
-        except (self.av.FFmpegError, OSError):
+        except self.broken:
             return False
         return True
 
@@ -183,13 +189,13 @@ class VideoFile:
         while True:
             try:
                 packet = next(packets, None)
-            except (self.av.FFmpegError, OSError):
+            except self.broken:
                 return
             if packet is None:
                 return
             try:
                 decoded = packet.decode()
-            except self.av.FFmpegError:
+            except self.broken:
                 continue
             for frame in decoded:
                 self._count(frame)
@@ -208,7 +214,10 @@ class VideoFile:
     def _image(self, frame: Any) -> Image.Image:
         """A frame as it is meant to be seen: upright, with square pixels."""
         self._check_size(frame.width, frame.height)
-        image: Image.Image = frame.to_image()
+        try:
+            image: Image.Image = frame.to_image()
+        except self.broken as error:
+            raise InputError(f"{self.name} holds a frame that cannot be shown ({reason_of(error)})") from error
         aspect = self.stream.sample_aspect_ratio
         if aspect and aspect != 1 and 0.1 < aspect < 10:
             image = image.resize((max(1, round(image.width * float(aspect))), image.height), Image.Resampling.BICUBIC)
@@ -248,10 +257,6 @@ def _is_cover(stream: Any) -> bool:
     """Whether a stream is a still beside sound."""
     disposition = getattr(stream, "disposition", 0)
     return "attached_pic" in str(disposition)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]
 
 
 def _av() -> Any:

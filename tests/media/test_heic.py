@@ -96,3 +96,12 @@ def test_without_the_package_the_error_names_the_extra(
     assert readable.path.endswith("d.png")
     assert str(together.source) == f'{tmp_path}: 3 HEIC photos need pillow-heif: pip install "picscribe[heic]"'
     assert "left out 1 video (name them" in capsys.readouterr().err
+
+
+def test_the_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libheif ends some of its messages with a line feed."""
+    content = heic(photo())
+    place = content.index(b"iloc") + 8
+    with pytest.raises(InputError) as caught:
+        open_image(content[:place] + b"\xff\xff\xff\xff" + content[place + 4 :])
+    assert "\n" not in str(caught.value)
