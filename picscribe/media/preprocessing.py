@@ -1,17 +1,24 @@
-"""From an RGB image to the pixels a checkpoint expects: size, crop or aspect, and normalisation."""
+"""From an RGB image to the pixels a checkpoint expects: size, crop or aspect, and normalisation.
+
+torch is imported by what gives tensors only: a process that opens strangers' images makes arrays, and needs no torch.
+"""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.media.images import ImageSource, open_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -83,14 +90,22 @@ class Preprocessing:
         this could not have made, by its shape, type or values; other errors are those of `open_image` and of calling
         this.
         """
-        if not isinstance(source, Tensor):
-            return self(open_image(source, at_least=DETAIL * self.size))
+        import torch
+
+        if not isinstance(source, torch.Tensor):
+            return torch.from_numpy(self.read_array(source))
         pixels = source.detach().cpu()
         self._check(pixels)
         return pixels
 
+    def read_array(self, source: ImageSource) -> NDArray[np.float32]:
+        """`read` for an image, without torch: (3, height, width)."""
+        return self.array(open_image(source, at_least=DETAIL * self.size))
+
     def _check(self, pixels: Tensor) -> None:
         """Raise InputError for a tensor that `__call__` cannot have made."""
+        import torch
+
         if pixels.dtype != torch.float32 or pixels.dim() != 3 or len(pixels) != 3 or not self._may_be_of_size(pixels):
             sides = f"{self.size}, {self.size}" if self.longer_edge is None else f"up to {self.longer_edge} a side"
             raise InputError(
@@ -125,20 +140,28 @@ class Preprocessing:
         Raises InputError for another mode or an empty image, and with `keep_aspect` for one so long and thin that its
         shorter edge would hold no patch.
         """
+        import torch
+
+        return torch.from_numpy(self.array(image))
+
+    def array(self, image: Image.Image) -> NDArray[np.float32]:
+        """`__call__` without torch."""
         if image.mode != "RGB" or 0 in image.size:
             raise InputError(
                 f"preprocessing takes an RGB image, not mode {image.mode} of {image.width}×{image.height} pixels:"
                 " open it with picscribe.media.open_image"
             )
-        # NumPy, as every thread that computes with torch gets threads of its own to help it.
-        pixels = np.asarray(self.resize(image)).transpose(2, 0, 1).astype(np.float32, order="C")
+        # Every thread that computes with torch gets threads of its own to help it; with NumPy it does not.
+        pixels: NDArray[np.float32] = np.asarray(self.resize(image)).transpose(2, 0, 1).astype(np.float32, order="C")
         pixels /= 255
         pixels -= np.array(self.mean, np.float32)[:, None, None]
         pixels /= np.array(self.std, np.float32)[:, None, None]
-        return torch.from_numpy(pixels)
+        return pixels
 
     def images_of(self, pixels: Tensor) -> list[Image.Image]:
         """What a network sees in pixels (3, height, width), or in each frame of (F, 3, height, width), as RGB."""
+        import torch
+
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
         frames = pixels if pixels.dim() == 4 else pixels[None]
         levels = ((frames * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
@@ -194,6 +217,8 @@ def stacked(pixels: Sequence[Tensor]) -> Tensor:
 
     As torch.stack, for threads that read: every one that computes with torch gets threads of its own to help it.
     """
+    import torch
+
     return torch.from_numpy(np.stack([one.numpy() for one in pixels]))
 
 

@@ -101,17 +101,17 @@ def _pixels(
     video: dict[str, Any],
 ) -> tuple[dict[str, Any], bytes]:
     """What a network is given: float32, (3, height, width), or of a video (F, 3, height, width)."""
-    from picscribe.media.frames import pixels_of
+    from picscribe.media.frames import array_of
     from picscribe.media.preprocessing import Preprocessing
     from picscribe.media.video import Video, duration_of, is_video
 
     shape = Preprocessing(**preprocessing)
     if is_video(content) and (frames or video):
         _check_duration(name, duration_of(content), hours)
-        pixels = pixels_of(Video(content, **video), shape, frames, model)
+        pixels = array_of(Video(content, **video), shape, frames, model)
     else:
-        pixels = pixels_of(_checked(content, name, most_pixels), shape, frames, model)
-    return {"shape": list(pixels.shape)}, pixels.numpy().tobytes()
+        pixels = array_of(_checked(content, name, most_pixels), shape, frames, model)
+    return {"shape": list(pixels.shape)}, pixels.tobytes()
 
 
 def _check_duration(name: str, seconds: float, hours: float) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +50,7 @@ class DecoderPool:
         self._idle: deque[Child] = deque()
         self._waiting: deque[asyncio.Future[Child]] = deque()
         self._children: set[Child] = set()
-        self._starting: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def start(self) -> None:
@@ -77,7 +78,7 @@ class DecoderPool:
     async def stop(self) -> None:
         """End them all."""
         self._closed = True
-        for task in self._starting:
+        for task in self._tasks:
             task.cancel()
         for waiting in self._waiting:
             if not waiting.done():
@@ -144,9 +145,7 @@ class DecoderPool:
         self._children.discard(child)
         if not self._closed:
             self.restarts += 1
-            task = asyncio.ensure_future(self._restart())
-            self._starting.add(task)
-            task.add_done_callback(self._starting.discard)
+            self._keep(self._restart())
 
     async def _restart(self) -> None:
         tries = 0
@@ -168,7 +167,20 @@ class DecoderPool:
             raise Failed("the process that opens images does not start") from error
         self.confined = header["ready"]
         self._children.add(child)
+        self._keep(self._watch(child))
         return child
+
+    async def _watch(self, child: Child) -> None:
+        """Replace a decoder that ends while it has nothing to do; one at work is replaced by whoever waits for it."""
+        await child.process.wait()
+        if child in self._idle:
+            self._idle.remove(child)
+            self._replace(child)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 def _checked(decoded: Decoded) -> Decoded:

@@ -23,7 +23,7 @@ from picscribe.serving.tickets import Ticket
 
 log = logging.getLogger("picscribe.serving")
 
-TRIES = 2
+TRIES = 3
 """A question over which so many workers died is answered with an error."""
 START = 600.0
 """Seconds that a model may take to load."""
@@ -262,7 +262,8 @@ class ModelPool:
         for ticket in reversed(left):
             ticket.tries += 1
             if ticket.tries >= TRIES:
-                ticket.fail(Failed("the process that computes ended twice over this request", code="worker_died"))
+                message = "the process that computes ended again and again over this request"
+                ticket.fail(Failed(message, code="worker_died"))
             else:
                 ticket.stage = "queued"
                 self.queue.appendleft(ticket)

@@ -41,7 +41,7 @@ async def query(request: Request) -> Response:
     service.check_texts("question", [fields.question])
     photo = await service.photo(payload, sources_in(payload.fields))
     pool = service.answering_pool(fields.model) or service.engine.pool(fields.model)
-    options = sampled(service, *_settings(fields.settings))
+    options = sampled(service, pool, *_settings(fields.settings))
     if fields.stream:
         question = Question("words", photo, options, prompt=fields.question)
         pieces = await service.words(request, pool.spec.name, question)

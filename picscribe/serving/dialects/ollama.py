@@ -178,7 +178,7 @@ async def _said(
     asked = understand(service, name, text, system)
     given = options or Options.model_validate({})
     most = given.num_predict if given.num_predict and given.num_predict > 0 else None
-    search = sampled(service, given.temperature, given.top_p, given.seed, most)
+    search = sampled(service, asked.pool, given.temperature, given.top_p, given.seed, most)
     if stream is not False:
         return await _in_lines(request, service, asked, photo, search, model, shown, began)
     said = await answer(request, service, asked, photo, search)

@@ -23,6 +23,8 @@ from picscribe.serving.tasks import Photo, Question
 router = APIRouter(tags=["OpenAI"])
 
 NO_FILES = Payload({})
+LONGEST_PROMPT = 40
+"""Tokens of a question, [CLS] included, at most."""
 IMAGE_PARTS = ("image_url", "input_image", "image")
 
 
@@ -79,9 +81,8 @@ async def chat_completions(request: Request) -> Response:
         raise BadRequest(f"n must be at most {most}, not {count}", code="invalid_value", param="n")
     photo = await latest_photo(service, fields.messages)
     asked = understand(service, fields.model, last_text(fields.messages), system_text(fields.messages))
-    options = sampled(
-        service, fields.temperature, fields.top_p, fields.seed, fields.max_completion_tokens or fields.max_tokens, count
-    )
+    tokens = fields.max_completion_tokens or fields.max_tokens
+    options = sampled(service, asked.pool, fields.temperature, fields.top_p, fields.seed, tokens, count)
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": fields.model or pool.spec.name}
     if fields.stream:
         if count > 1:
@@ -99,8 +100,8 @@ async def chat_completions(request: Request) -> Response:
         }
         for place, one in enumerate(texts[:count])
     ]
-    tokens = sum(len(one["tokens"]) for one in texts[:count])
-    body = head | {"object": "chat.completion", "choices": choices, "usage": usage_of(asked, tokens)}
+    written = sum(len(one["tokens"]) for one in texts[:count])
+    body = head | {"object": "chat.completion", "choices": choices, "usage": usage_of(asked, written)}
     return JSONResponse(body, headers=asked.headers)
 
 
@@ -175,7 +176,13 @@ def system_text(messages: Sequence[dict[str, Any]]) -> str:
 
 
 def sampled(
-    service: Service, temperature: float | None, top_p: float | None, seed: int | None, most: int | None, count: int = 1
+    service: Service,
+    pool: ModelPool,
+    temperature: float | None,
+    top_p: float | None,
+    seed: int | None,
+    most: int | None,
+    count: int = 1,
 ) -> dict[str, Any]:
     """Options from what chat clients send; such clients ask for thousands of tokens, of which the limit allows some."""
     options: dict[str, Any] = {}
@@ -186,7 +193,8 @@ def sampled(
             "seed": None if seed is None else seed & HIGHEST_SEED,
         }
     if most is not None:
-        options["max_new_tokens"] = min(most, service.settings.limits.new_tokens)
+        room = max(1, pool.facts["positions"] - LONGEST_PROMPT)
+        options["max_new_tokens"] = min(most, service.settings.limits.new_tokens, room)
     if count > 1:
         options["num_captions"] = count
     return service.options(options)

@@ -73,7 +73,7 @@ async def responses(request: Request) -> Response:
     photo = await latest_photo(service, fields.input)
     system = "\n".join([fields.instructions or "", system_text(fields.input)])
     asked = understand(service, fields.model, last_text(fields.input), system)
-    options = sampled(service, fields.temperature, fields.top_p, None, fields.max_output_tokens)
+    options = sampled(service, asked.pool, fields.temperature, fields.top_p, None, fields.max_output_tokens)
     made = _Response(fields.model or pool.spec.name)
     if fields.stream:
         return await _in_pieces(request, service, asked, photo, options, made)
