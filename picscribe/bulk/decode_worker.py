@@ -1,7 +1,7 @@
 """A process that turns files into pixels, one after the other, and that may hang or die of them.
 
-`python -m picscribe.bulk.decode_worker SETTINGS` reads requests from standard input and answers on standard output:
-a line of JSON each way, followed by as many bytes as it says.
+It runs `main`, reads requests from standard input and answers on standard output: a line of JSON each way, followed by
+as many bytes as it says.
 """
 
 import hashlib
@@ -72,8 +72,6 @@ class Reader:
         except InputError as error:
             reason = str(error).replace(source, where)
             raise EntryError("too-large" if TOO_LARGE.search(reason) else "unreadable", reason) from None
-        except MemoryError:
-            raise EntryError("too-large", f"{where} needs more memory than --max-memory allows: shrink it") from None
 
     def _read(self, source: str, where: str, content: bytes | None) -> tuple[bytes, Any]:
         from picscribe.media.frames import pixels_of
@@ -158,6 +156,9 @@ def _serve(reader: Reader, requests: BinaryIO, answers: BinaryIO) -> None:
             body: Any = array.data.cast("B") if array.flags.c_contiguous else array.tobytes()
         except EntryError as error:
             header, body = {"kind": error.kind, "reason": str(error), "size": 0}, b""
+        except MemoryError:
+            reason = f"{request['where']} needs more memory than --max-memory allows: shrink it"
+            header, body = {"kind": "too-large", "reason": reason, "size": 0}, b""
         if hasattr(signal, "alarm"):
             signal.alarm(0)
         answers.write(json.dumps(header).encode() + b"\n")
@@ -178,7 +179,3 @@ def main() -> None:
     answers.write(b"{}\n")
     answers.flush()
     _serve(reader, requests, answers)
-
-
-if __name__ == "__main__":
-    main()

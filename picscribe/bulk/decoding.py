@@ -56,7 +56,7 @@ class Worker:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         # A session of its own: Ctrl-C is for the run, which then ends its workers.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "picscribe.bulk.decode_worker", settings.encode()],
+            [sys.executable, "-c", "from picscribe.bulk.decode_worker import main; main()", settings.encode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

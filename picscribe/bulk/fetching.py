@@ -5,7 +5,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,10 +45,10 @@ def content_of(entry: Entry, most: int, wait: Callable[[float], object] = time.s
     return content
 
 
-def same_content_of(entry: Entry, digest: bytes, most: int) -> bytes:
+def same_content_of(entry: Entry, digests: Collection[bytes], most: int) -> bytes:
     """The bytes of an entry that was captioned before. Raises EntryError where they are no longer the same."""
     content = content_of(entry, most)
-    if digest_of(content) != digest:
+    if digest_of(content) not in digests:
         raise EntryError("changed", f"{printable(entry.path)} has changed since it was captioned: use --new for it")
     return content
 

@@ -27,10 +27,10 @@ class NewFile:
 
 
 def signature(path: str) -> tuple[int, ...] | None:
-    """What changes when a file is written by anybody; None where there is none."""
+    """What changes when a file is written by anybody; None where there is none that can be reached."""
     try:
         found = os.stat(path)
-    except FileNotFoundError:
+    except OSError:
         return None
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 

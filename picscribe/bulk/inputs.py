@@ -99,17 +99,18 @@ def _folder(given: str, selection: Selection) -> Iterator[Entry]:
     while waiting:
         relative = waiting.pop()
         folders = []
+        table = os.path.join(root, relative, METADATA)
+        if table not in selection.outputs and os.path.isfile(table):  # first: its rows know more than its photos
+            for entry in _table(table, selection, relative, given):
+                found += 1
+                yield entry
         for name, kind in _listed(os.path.join(root, relative), relative == "", selection.note):
             path = f"{relative}/{name}" if relative else name
             if kind == "folder":
                 folders.append(path)
             elif kind == "link":
                 links += 1
-            elif name == METADATA and os.path.join(root, path) not in selection.outputs:
-                for entry in _table(os.path.join(root, path), selection, relative, given):
-                    found += 1
-                    yield entry
-            elif os.path.join(root, path) in selection.outputs:
+            elif name == METADATA or os.path.join(root, path) in selection.outputs:
                 continue
             elif selection.takes(path):
                 found += 1

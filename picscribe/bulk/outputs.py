@@ -5,15 +5,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from picscribe.bulk.entries import is_address, printable
+from picscribe.bulk.sinks.database import Database
 from picscribe.bulk.sinks.lines import Lines
+from picscribe.bulk.sinks.parquet import ParquetShards
+from picscribe.bulk.sinks.photos import InsidePhotos
 from picscribe.bulk.sinks.sidecars import Sidecars
 from picscribe.bulk.sinks.sink import Context, Sink
+from picscribe.bulk.sinks.webdataset import WebDatasetShards
+from picscribe.bulk.sinks.xmp_sidecars import XmpSidecars
 from picscribe.errors import ConfigurationError
 
-BESIDE = ("txt", "caption", "json")
+BESIDE = ("txt", "caption", "json", "xmp")
 """Kinds that lie beside each photo, or in a tree of the same shape."""
-FILES = {"jsonl": ".jsonl", "csv": ".csv", "coco": ".json", "metadata": ".jsonl"}
+FILES = {"jsonl": ".jsonl", "csv": ".csv", "coco": ".json", "metadata": ".jsonl", "sqlite": ".sqlite"}
 """Kinds of one file, and the suffix that tells them where no kind is named."""
+SHARDS = ("parquet", "webdataset")
+"""Kinds of a folder of numbered files."""
+INSIDE = "inside"
+"""Inside the photos themselves."""
 
 JOB = ".picscribe"
 """Ends the name of the folder that holds a job's journal."""
@@ -35,9 +44,11 @@ class Output:
 def parse_output(text: str) -> Output:
     """`KIND`, `KIND:WHERE`, or a file whose suffix tells the kind. Raises ConfigurationError."""
     kind, colon, where = text.partition(":")
-    kinds = (*BESIDE, *FILES)
+    kinds = (*BESIDE, *FILES, *SHARDS)
     if colon and kind in kinds and where:
         found = Output(kind, where)
+    elif text == INSIDE:
+        found = Output(text)
     elif text in BESIDE or text.removeprefix(".") in BESIDE:
         found = Output(text.removeprefix("."))
     else:
@@ -57,7 +68,7 @@ def _kind_of_file(text: str) -> str:
     for kind, its in FILES.items():
         if suffix == its:
             return kind
-    known = ", ".join([*BESIDE, *(f"{kind}:FILE" for kind in FILES)])
+    known = ", ".join([*BESIDE, INSIDE, *(f"{kind}:FILE" for kind in FILES), *(f"{kind}:FOLDER" for kind in SHARDS)])
     raise ConfigurationError(f"--to {printable(text)!r} is no output that is known: {known}")
 
 
@@ -80,9 +91,11 @@ def files_of(outputs: Sequence[Output]) -> frozenset[str]:
     return frozenset(os.path.abspath(one.where) for one in outputs if one.is_file and one.where is not None)
 
 
-def make_sinks(outputs: Sequence[Output], context: Context) -> list[Sink]:
-    """The outputs. Raises ConfigurationError for two that are the same, MissingPackageError for one that needs more."""
-    sinks = [_make(output, context) for output in outputs]
+def make_sinks(outputs: Sequence[Output], context: Context, full_xmp: bool = True) -> list[Sink]:
+    """The outputs, what is written inside photos last, as others may copy the photos. full_xmp: photo.jpg.xmp.
+
+    Raises ConfigurationError for two that are the same, MissingPackageError for one that needs more."""
+    sinks = [_make(output, context, full_xmp) for output in sorted(outputs, key=lambda one: one.kind == INSIDE)]
     names = [sink.name for sink in sinks]
     for name in names:
         if names.count(name) > 1:
@@ -90,9 +103,17 @@ def make_sinks(outputs: Sequence[Output], context: Context) -> list[Sink]:
     return sinks
 
 
-def _make(output: Output, context: Context) -> Sink:
+def _make(output: Output, context: Context, full_xmp: bool) -> Sink:
     kind, where = output.kind, output.where
+    if kind == INSIDE:
+        return InsidePhotos(context)
+    if kind == "xmp":
+        return XmpSidecars(context, where, full_xmp)
     if kind in BESIDE:
         return Sidecars(context, "." + kind, where)
     assert where is not None
-    return Lines(context, kind, where)
+    if kind == "sqlite":
+        return Database(context, where)
+    if kind == "parquet":
+        return ParquetShards(context, where)
+    return WebDatasetShards(context, where) if kind == "webdataset" else Lines(context, kind, where)

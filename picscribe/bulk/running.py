@@ -39,7 +39,8 @@ class Options:
 
     inputs: folders, lists, tars, tables, files, addresses. outputs: as `--to` takes them. job: the journal's folder.
     retry: classes of failures that are tried again. new: begin again, without what the journal has. limit: entries that
-    are begun at most. min_confidence: results below it wait for a person.
+    are begun at most. min_confidence: results below it wait for a person. shard: samples of a shard. full_xmp: new XMP
+    sidecars are called photo.jpg.xmp, else photo.xmp.
     """
 
     inputs: tuple[str, ...]
@@ -56,6 +57,8 @@ class Options:
     new: bool = False
     limit: int | None = None
     min_confidence: float = 0.0
+    shard: int = 10_000
+    full_xmp: bool = True
 
     def __post_init__(self) -> None:
         if not self.inputs or not self.outputs:
@@ -175,12 +178,13 @@ class Run:
         options = self.options
         outputs = [parse_output(text) for text in options.outputs]
         context = Context(
-            self.journal, folder, options.work, options.existing, options.separator, "", "", older, self._note,
-            options.limits.max_bytes,
+            self.journal, folder, options.work, options.existing, options.separator, "", options.work.summary(), older,
+            self._note, options.limits.max_bytes, options.shard,
         )  # fmt: skip
-        self.sinks = make_sinks(outputs, context)
+        self.sinks = make_sinks(outputs, context, options.full_xmp)
         computing = self.load(any(sink.copies for sink in self.sinks))
         stack.callback(computing.close)
+        context.model = computing.name
         require_same(self.journal, options.work, computing.name, computing.fingerprint, folder)
         self._selection = self._selecting(files_of(outputs))
         planned = bool(self.journal.get("planned"))

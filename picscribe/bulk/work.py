@@ -68,6 +68,11 @@ class Work:
         named = {"prompt": self.prompt, "questions": self.questions, "labels": self.labels, "texts": self.texts}
         return said | {name: value for name, value in {**named, "column": self.column}.items() if value}
 
+    def summary(self) -> str:
+        """What it is, in a few words: the kind, and options that were given."""
+        given = {"prompt": self.prompt, **self.options}
+        return " ".join([self.kind, *(f"{name}={value}" for name, value in given.items() if value is not None)])
+
     def results(
         self, scribe: "Scribe", batch: Sequence[tuple[Entry, "torch.Tensor"]]
     ) -> Iterator[Mapping[str, Any] | EntryError]:

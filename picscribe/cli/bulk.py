@@ -68,8 +68,9 @@ def run(
         typer.Option(
             metavar="OUTPUT",
             show_default=False,
-            help="Where results go, several times for several: txt, caption, json beside each photo, or in a"
-            " folder: txt:FOLDER; a FILE.jsonl, FILE.csv, metadata.jsonl; coco:FILE.json.",
+            help="Where results go, several times for several: txt, caption, json, xmp beside each photo, or in a"
+            " folder: txt:FOLDER; inside (the photos, by ExifTool); FILE.jsonl, FILE.csv, FILE.sqlite, metadata.jsonl;"
+            " coco:FILE.json; parquet:FOLDER, webdataset:FOLDER.",
         ),
     ],
     model: Model = "nano",
@@ -117,6 +118,10 @@ def run(
     separator: Annotated[
         str, typer.Option(show_default=False, help="With append and prepend: stands between. [default: a new line]")
     ] = "\n",
+    xmp_name: Annotated[
+        str, typer.Option(help="New XMP sidecars: photo.jpg.xmp, or Adobe's photo.xmp; one that is there is used.")
+    ] = "photo.jpg.xmp",
+    shard: Annotated[int, typer.Option(min=1, help="Samples of a shard, in Parquet and WebDataset.")] = 10_000,
     job: Annotated[
         str | None,
         typer.Option(show_default=False, help="Folder of the journal. [default: beside the first output]"),
@@ -194,6 +199,8 @@ def run(
         retry=_classes(retry_failed),
         new=new,
         limit=limit,
+        shard=shard,
+        full_xmp=_one_of("--xmp-name", xmp_name, ("photo.jpg.xmp", "photo.xmp")) == "photo.jpg.xmp",
     )
 
     def engine(keep_content: bool) -> Engine:

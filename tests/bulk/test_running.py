@@ -1,19 +1,26 @@
 """A job as a whole: each photo exactly once, in every output, whatever is in the folder and whenever it is stopped."""
 
+import contextlib
 import csv
 import json
 import os
 import random
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 from picscribe.bulk import Options, Work, status_of
 from picscribe.bulk.lease import Lease, is_held
+from picscribe.bulk.sinks.photos import PACKET
+from picscribe.bulk.xmp import Packet
 from picscribe.errors import ConfigurationError, InputError
 
 
@@ -74,28 +81,76 @@ def test_killed_at_any_moment_nothing_is_lost_or_repeated(bulk: Any, tmp_path: P
     for number in range(0, 100, 10):
         (root / f"copy1{number:03}.png").write_bytes((root / f"{number:03}.png").read_bytes())
         (root / f"broken2{number:03}.jpg").write_bytes(b"no photo")
-    outputs = ["txt", f"json:{tmp_path}/tree", tmp_path / "o.jsonl", tmp_path / "o.csv", f"coco:{tmp_path}/o.json"]
+    outputs = ["txt", f"json:{tmp_path}/tree", f"xmp:{tmp_path}/xmp", tmp_path / "o.jsonl", tmp_path / "o.csv"]
+    outputs += [
+        f"coco:{tmp_path}/o.json",
+        f"sqlite:{tmp_path}/o.sqlite",
+        f"parquet:{tmp_path}/p",
+        f"webdataset:{tmp_path}/w",
+    ]
+    outputs += ["inside"] * bool(shutil.which("exiftool"))
     generator, kills = random.Random(seed), 0
     for _ in range(10):
-        kills += bulk.killed(generator.uniform(0.02, 0.5), root, *outputs)
+        kills += bulk.killed(generator.uniform(0.02, 1), root, *outputs, shard=17)
     assert kills >= 3
-    bulk(root, *outputs)
+    bulk(root, *outputs, shard=17)
     calls = bulk.logged()
     assert len(set(calls)) == 100
     assert len(calls) <= 100 + kills  # a kill may fall between a result and its journal, and costs that one
     expected = {str(path): bulk.scribe.caption(path).text for path in root.glob("*.png")}
-    assert {row["path"]: row["caption"] for row in bulk.lines(tmp_path / "o.jsonl")} == expected
-    assert len(bulk.lines(tmp_path / "o.jsonl")) == 110
-    with (tmp_path / "o.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert len(rows) == 110 and {row["path"]: row["caption"] for row in rows} == expected
+    assert len(expected) == 110
+    for found in (
+        bulk.lines(tmp_path / "o.jsonl"),
+        list(csv.DictReader((tmp_path / "o.csv").read_text("utf-8").splitlines())),
+        samples_of(tmp_path / "w", 17),
+        pyarrow.parquet.read_table(tmp_path / "p").to_pylist(),
+        rows_of(tmp_path / "o.sqlite"),
+    ):
+        assert len(found) == 110
+        assert {row["path"]: row["caption"] for row in found} == expected
     assert len(json.loads((tmp_path / "o.json").read_bytes())) == 110
     assert texts(root) == {Path(path).stem + ".txt": text + "\n" for path, text in expected.items()}
     trees = {path.stem: json.loads(path.read_bytes())["caption"] for path in (tmp_path / "tree").glob("*.json")}
     assert trees == {Path(path).stem: text for path, text in expected.items()}
+    packets = {path.stem: Packet(path.read_bytes()).text("AltText") for path in (tmp_path / "xmp").glob("*.xmp")}
+    assert packets == {Path(path).name: text for path, text in expected.items()}
+    if "inside" in outputs:
+        for path, text in expected.items():
+            assert Packet(PACKET.findall(Path(path).read_bytes())[0]).text("Description") == text
     failures = bulk.lines(root / ".picscribe" / "failures.jsonl")
     assert sorted(Path(row["path"]).name for row in failures) == [f"broken2{n:03}.jpg" for n in range(0, 100, 10)]
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def samples_of(folder: Path, shard: int) -> list[dict[str, Any]]:
+    """The samples of WebDataset shards, which are numbered without gaps and as their statistics say."""
+    shards = sorted(folder.glob("*.tar"))
+    assert [path.name for path in shards] == [f"{number:05}.tar" for number in range(len(shards))]
+    samples: dict[str, dict[str, bytes]] = {}
+    successes, count = [], 0
+    for path in shards:
+        told = json.loads(path.with_name(path.stem + "_stats.json").read_bytes())
+        successes.append(told["successes"])
+        count += told["count"]
+        assert told["status_dict"]["success"] == told["successes"] and told["end_time"] >= told["start_time"]
+        with tarfile.open(path) as archive:
+            for member in archive:
+                key, _, ending = member.name.partition(".")
+                stream = archive.extractfile(member)
+                assert stream is not None and ending not in samples.setdefault(key, {})
+                samples[key][ending] = stream.read()
+    assert count == 120 and all(shard <= each < 2 * shard + 64 for each in successes[:-1])
+    for sample in samples.values():
+        assert set(sample) == {"png", "txt", "json"}
+        assert sample["txt"].decode() == json.loads(sample["json"])["caption"] + "\n"
+        assert sample["png"].startswith(b"\x89PNG")
+    return [json.loads(sample["json"]) for sample in samples.values()]
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    with contextlib.closing(sqlite3.connect(path)) as base:
+        base.row_factory = sqlite3.Row
+        return [dict(row) for row in base.execute("SELECT * FROM picscribe")]
 
 
 def test_an_output_that_comes_later_gets_what_was_found_before(bulk: Any, folder: Path, tmp_path: Path) -> None:

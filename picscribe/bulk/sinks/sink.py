@@ -15,13 +15,13 @@ Rows: TypeAlias = Callable[[], Iterator[Row]]
 """The rows that an output lacks, read from the journal again at each call."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Context:
     """What outputs know of the job that they are for.
 
     existing: what to do where there is a text already. separator: between it and ours. model: what was loaded, for the
-    marks of XMP; options: of the job, in a few words. older: the journals of jobs before this one, newest first.
-    warn: is told what a person should know. most: bytes of a photo.
+    marks of XMP, known once it is; options: of the job, in a few words. older: the journals of jobs before this one,
+    newest first. warn: is told what a person should know. most: bytes of a photo. shard: samples of a shard.
     """
 
     journal: Journal
