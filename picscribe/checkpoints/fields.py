@@ -11,7 +11,7 @@ MOST = 1 << 24  # a size beyond it is a damaged file; the network of such sizes 
 MOST_NUMBER = 1e6  # of a share, a rate or a norm's eps: all real ones are at most 1
 
 
-def shown(value: object) -> str:
+def abridged(value: object) -> str:
     """A value of a file in at most a few words, however large or nested it is."""
     try:
         return reprlib.repr(value)
@@ -40,7 +40,7 @@ class Fields:
 
     def _wrong(self, key: str, expected: str, value: object) -> None:
         if key in self.values:  # a missing key has been noted already
-            self.problems.append(f"key {self.path}{key} must be {expected}, not {shown(value)}")
+            self.problems.append(f"key {self.path}{key} must be {expected}, not {abridged(value)}")
 
     def whole(self, key: str, default: object = REQUIRED, least: int = 1, most: int = MOST) -> int:
         """A whole number from `least` to `most`."""

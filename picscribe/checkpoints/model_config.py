@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from picscribe.checkpoints.fields import Fields, shown
+from picscribe.checkpoints.fields import Fields, abridged
 from picscribe.checkpoints.weight_files import read_configuration
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.model import ClipVitConfig, EfficientNetLiteConfig, GitConfig, TextDecoderConfig
@@ -39,7 +39,9 @@ def read_model_config(folder: Path) -> GitConfig:
 def _require_known_quantization(content: dict[str, Any], file: Path) -> None:
     method = content.get(QUANTIZATION)
     if method not in (None, INT8):
-        raise CheckpointError(f"{file}: {QUANTIZATION} is {shown(method)}; only picscribe's own int8 weights are read")
+        raise CheckpointError(
+            f"{file}: {QUANTIZATION} is {abridged(method)}; only picscribe's own int8 weights are read"
+        )
 
 
 def _read_git(fields: Fields) -> GitConfig:

@@ -9,7 +9,7 @@ import yaml
 from torch import Tensor
 
 from picscribe.checkpoints.checkpoint import Checkpoint, require_exact, require_folder, vocabulary_problems
-from picscribe.checkpoints.fields import MOST, Fields, shown
+from picscribe.checkpoints.fields import MOST, Fields, abridged
 from picscribe.checkpoints.hugging_face import TOKENIZER_FILES
 from picscribe.checkpoints.preprocessor_config import MOST_PIXELS
 from picscribe.checkpoints.staging import staged_folder
@@ -176,7 +176,7 @@ def read_parameters(folder: Path) -> Fields:
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} must hold keys and values, not a {type(content).__name__}")
-    unknown = [shown(key) for key in content if key not in KEYS]
+    unknown = [abridged(key) for key in content if key not in KEYS]
     if unknown:
         raise CheckpointError(f"{file}: unknown key(s) {', '.join(unknown[:5])}; known are {', '.join(KEYS)}")
     return Fields(content, file)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from picscribe.checkpoints.fields import Fields, shown
+from picscribe.checkpoints.fields import Fields, abridged
 from picscribe.checkpoints.weight_files import read_configuration
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.media.preprocessing import Preprocessing
@@ -60,7 +60,7 @@ def find_settings(folder: Path) -> tuple[Path, dict[str, Any]]:
         if isinstance(values, dict):
             return nested, values
         if values is not None:
-            raise CheckpointError(f"{nested}: key {NESTED} must be an object, not {shown(values)}")
+            raise CheckpointError(f"{nested}: key {NESTED} must be an object, not {abridged(values)}")
     if not alone.exists():
         raise CheckpointError(
             f"{folder} does not say how images are prepared: {FILE} is missing, and {PROCESSOR_FILE} "

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from picscribe.checkpoints.fields import shown
+from picscribe.checkpoints.fields import abridged
 from picscribe.errors import CheckpointError
 from picscribe.text_files import read_json_object, require_own_content
 
@@ -66,7 +66,7 @@ def _read_index(index: Path) -> dict[str, Path]:
         plain = isinstance(shard, str) and PurePosixPath(shard).name == shard and "\\" not in shard
         if not plain or not shard.endswith((".safetensors", ".bin")):
             raise CheckpointError(
-                f"{index}: {shown(shard)} is not the plain name of a .safetensors or .bin file; refused"
+                f"{index}: {abridged(shard)} is not the plain name of a .safetensors or .bin file; refused"
             )
         shards[name] = index.parent / shard
     missing = sorted({shard.name for shard in shards.values() if not shard.is_file()})

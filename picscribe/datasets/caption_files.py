@@ -6,7 +6,14 @@ from pathlib import Path
 from picscribe.datasets.columns import captions_of
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import files_below, first_files, is_photo, is_video, read_short_text, split_of_path
+from picscribe.datasets.folder_tree import (
+    files_below,
+    first_files,
+    has_image_suffix,
+    has_video_suffix,
+    read_short_text,
+    split_of_path,
+)
 from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import as_object
 from picscribe.datasets.media_folder import composed
@@ -23,7 +30,7 @@ def fits(path: Path) -> bool:
     """Whether it is a folder in which a photo or video has a text file of its name beside it."""
     files = first_files(path) if path.is_dir() else []
     names = {composed(file.as_posix()) for file in files}
-    return any((is_photo(file) or is_video(file)) and _texts_of(file, names) for file in files)
+    return any((has_image_suffix(file) or has_video_suffix(file)) and _texts_of(file, names) for file in files)
 
 
 def read(path: Path, images: Path | None) -> Dataset:
@@ -36,7 +43,7 @@ def read(path: Path, images: Path | None) -> Dataset:
     files = [file.relative_to(images or path) for file in files_below(images or path)]
     texts = [file.relative_to(path) for file in files_below(path) if file.suffix.lower() in TEXT_SUFFIXES]
     by_name = {composed(text.as_posix()): text for text in texts}
-    photos, videos = ([file for file in files if is_kind(file)] for is_kind in (is_photo, is_video))
+    photos, videos = ([file for file in files if is_kind(file)] for is_kind in (has_image_suffix, has_video_suffix))
     of_videos = any(_texts_of(v, by_name) for v in videos) and not any(_texts_of(p, by_name) for p in photos)
     if of_videos:
         photos = videos

@@ -8,7 +8,7 @@ from picscribe.datasets.examples import Example
 from picscribe.datasets.folder_tree import (
     files_below,
     first_files,
-    is_photo,
+    has_image_suffix,
     read_short_text,
     split_of_name,
     subfolders,
@@ -27,9 +27,9 @@ def fits(path: Path) -> bool:
     """Whether it is a folder that holds at least two folders of photos and none without."""
     for level in _levels(path):
         classes = subfolders(level)
-        if len(classes) < 2 or any(file.parent == level and is_photo(file) for file in first_files(level)):
+        if len(classes) < 2 or any(file.parent == level and has_image_suffix(file) for file in first_files(level)):
             return False
-        if not all(any(map(is_photo, first_files(folder))) for folder in classes[:3]):
+        if not all(any(map(has_image_suffix, first_files(folder))) for folder in classes[:3]):
             return False
     return path.is_dir() and not CAPTION_FILES.fits(path)
 
@@ -50,7 +50,7 @@ def read(path: Path, images: Path | None) -> Dataset:
             with rows.reading(str(class_folder), split):
                 if classes and class_folder.name not in classes:
                     raise InputError(f"has no name in {_table(path)}")
-                photos = [file for file in files_below(class_folder) if is_photo(file)]
+                photos = [file for file in files_below(class_folder) if has_image_suffix(file)]
                 if not photos:
                     raise InputError("holds no photos")
                 name = classes.get(class_folder.name, class_folder.name)

@@ -59,12 +59,12 @@ def subfolders(folder: Path) -> list[Path]:
         return []
 
 
-def is_photo(path: PurePath) -> bool:
+def has_image_suffix(path: PurePath) -> bool:
     """Whether the suffix is a photo's: a photo in a data set is known by that, and whether it opens shows later."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def is_video(path: PurePath) -> bool:
+def has_video_suffix(path: PurePath) -> bool:
     """Whether the suffix is a video's."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 

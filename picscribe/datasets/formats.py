@@ -12,7 +12,7 @@ from picscribe.datasets.class_folders import CLASS_FOLDERS
 from picscribe.datasets.coco import COCO
 from picscribe.datasets.dataset import Dataset, missing_files, require_none
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import is_hidden, is_photo, is_video, subfolders
+from picscribe.datasets.folder_tree import has_image_suffix, has_video_suffix, is_hidden, subfolders
 from picscribe.datasets.format import Format
 from picscribe.datasets.image_folder import IMAGE_FOLDER
 from picscribe.datasets.karpathy import KARPATHY
@@ -148,13 +148,13 @@ def _annotation_files(folder: Path) -> list[Path]:
     """The files that may be annotations; a text that has a photo's name is its caption and not looked into."""
     names = sorted(name for name in list_folder(folder) if not is_hidden(name))
     files = [folder / name for name in names if name.lower().endswith(SUFFIXES)]
-    photos = {name.stem for name in map(PurePath, names) if is_photo(name)} if files else set()
+    photos = {name.stem for name in map(PurePath, names) if has_image_suffix(name)} if files else set()
     return [file for file in files if file.stem not in photos and file.is_file()]
 
 
 def _unknown(path: Path) -> InputError:
     known = ", ".join(form.name for form in FORMATS)
-    bare = sorted(name for name in map(PurePath, list_folder(path)) if is_photo(name) or is_video(name))
+    bare = sorted(name for name in map(PurePath, list_folder(path)) if has_image_suffix(name) or has_video_suffix(name))
     remedy = ""
     if bare:
         remedy = (

@@ -11,7 +11,7 @@ from picscribe.datasets.class_folders import class_names
 from picscribe.datasets.columns import Columns, find_columns
 from picscribe.datasets.dataset import Dataset, Medium
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import is_hidden, is_photo, is_video, split_of_path, subfolders
+from picscribe.datasets.folder_tree import has_image_suffix, has_video_suffix, is_hidden, split_of_path, subfolders
 from picscribe.datasets.format import Format
 from picscribe.datasets.json_files import as_object
 from picscribe.datasets.media_folder import list_folder, stored_path
@@ -67,7 +67,7 @@ def read(path: Path, images: Path | None) -> Dataset:
                 split = split or split_of_path(name.parent)
                 example = Example(identity, source, texts, question, split, where)
                 _add(rows, example, columns)
-                are_videos.add(is_video(name))
+                are_videos.add(has_video_suffix(name))
     if len(are_videos) > 1:
         raise InputError(f"{path}: its metadata names photos and videos: give each a folder and metadata of its own")
     dataset = rows.dataset(path, IMAGE_FOLDER.name, columns.task, "videos" if True in are_videos else "images")
@@ -76,7 +76,7 @@ def read(path: Path, images: Path | None) -> Dataset:
 
 def _not_named(named: set[Path], medium: Medium) -> tuple[str, ...]:
     """What to say of the photos, or videos, that no row names, though they lie beside some that are named."""
-    belongs = is_video if medium == "videos" else is_photo
+    belongs = has_video_suffix if medium == "videos" else has_image_suffix
     others = [
         path
         for folder in {source.parent for source in named}
