@@ -8,6 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from picscribe.text_files import split_lines
+
 MAPPINGS = Path("/proc/self/maps")
 
 
@@ -17,7 +19,7 @@ class MappedPages:
     def __init__(self) -> None:
         self._ranges: list[tuple[int, int]] = []
         if sys.platform == "linux" and MAPPINGS.exists():
-            for line in MAPPINGS.read_text(errors="replace").splitlines():
+            for line in split_lines(MAPPINGS.read_text(errors="replace")):
                 addresses, _, _, _, inode = line.split()[:5]
                 if inode != "0":
                     first, last = (int(address, 16) for address in addresses.split("-"))

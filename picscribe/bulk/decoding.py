@@ -19,6 +19,7 @@ from picscribe.bulk.entries import Entry, printable
 from picscribe.bulk.failures import EntryError
 from picscribe.bulk.fetching import content_of
 from picscribe.errors import PicscribeError
+from picscribe.text_files import split_lines
 
 FETCHERS = 16
 """Addresses fetched at a time."""
@@ -66,7 +67,7 @@ class Worker:
         if self._line() is None:
             self._process.wait()
             self._log.seek(0)
-            said = self._log.read().decode("utf-8", "replace").strip().splitlines()
+            said = split_lines(self._log.read().decode("utf-8", "replace").strip())
             raise PicscribeError(f"a worker that decodes photos did not start: {said[-1] if said else 'no reason'}")
 
     def read(self, entry: Entry, content: bytes | None) -> tuple[bytes, Any]:

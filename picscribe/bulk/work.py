@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from picscribe.bulk.entries import Entry
 from picscribe.bulk.failures import EntryError
 from picscribe.errors import ConfigurationError, PicscribeError
+from picscribe.text_files import split_lines
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +131,7 @@ def confidence_of(value: Mapping[str, Any]) -> float | None:
 
 def with_text(value: Mapping[str, Any], text: str) -> dict[str, Any]:
     """The result with a person's words in place of the model's, a line a caption or answer."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    lines = [line.strip() for line in split_lines(text) if line.strip()] or [""]
     if "answers" in value:
         said = [{"question": one["question"], "answer": new} for one, new in zip(value["answers"], lines, strict=False)]
         return {"answers": said, "edited": True}

@@ -19,6 +19,7 @@ from picscribe.errors import InputError
 from picscribe.metrics.metric import Metric
 from picscribe.metrics.pairs import CaptionPairs, pair_captions
 from picscribe.metrics.ptb_tokenizer import tokenize
+from picscribe.text_files import split_lines
 
 AGREEING = (3, 5)
 """So many of so many references must name a thing."""
@@ -90,7 +91,7 @@ def _things(tokens: Iterable[str]) -> set[str]:
 @cache
 def _lexicon() -> tuple[dict[str, str], dict[str, int]]:
     """The thing of each name, plurals included, and how many words the longest name has that begins with a word."""
-    lines = files("picscribe.metrics").joinpath("things.txt").read_text(encoding="utf-8").splitlines()
+    lines = split_lines(files("picscribe.metrics").joinpath("things.txt").read_text(encoding="utf-8"))
     groups = [group.split("=") for line in lines if not line.startswith("#") for group in line.split()]
     things: dict[str, str] = {}
     for group in groups:

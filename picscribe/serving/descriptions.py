@@ -13,6 +13,7 @@ from picscribe import __version__
 from picscribe.serving.errors import BadRequest, NotSupported, Overdue
 from picscribe.serving.settings import Limits
 from picscribe.serving.tasks import Photo
+from picscribe.text_files import split_lines
 
 SIDECAR = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="picscribe {version}">
@@ -92,7 +93,7 @@ async def write_into(photo: Photo, texts: Mapping[str, str], limits: Limits) -> 
                 process.kill()
             await process.wait()
     if process.returncode or not written:
-        reason = said.decode("utf-8", "replace").strip().splitlines()
+        reason = split_lines(said.decode("utf-8", "replace").strip())
         shown = reason[0][:200] if reason else "no reason given"
         raise BadRequest(f"{photo.name} cannot be written to: {shown}", code="invalid_image", param="image")
     return written

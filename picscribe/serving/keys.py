@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from picscribe.errors import ConfigurationError
+from picscribe.text_files import split_lines
 
 SHORTEST = 16
 """Characters of a key that somebody made up; shorter ones can be guessed."""
@@ -33,7 +34,7 @@ def hash_of(key: str) -> str:
 def read_hashes(path: Path) -> tuple[str, ...]:
     """The hashes of a file, one a line, whatever is behind it a note. Raises ConfigurationError for any other line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = split_lines(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"the key file {path} cannot be read ({error})") from error
     hashes = []

@@ -34,6 +34,7 @@ from picscribe.serving.payloads import Payload, sources_in
 from picscribe.serving.replies import request_id, sse
 from picscribe.serving.service import Service, error_in_stream, events
 from picscribe.serving.tasks import Photo, Question
+from picscribe.text_files import split_lines
 
 router = APIRouter(tags=["picscribe"])
 
@@ -332,7 +333,7 @@ def _questions(fields: AskRequest) -> list[str]:
 
 def _lines(texts: list[str] | str) -> list[str]:
     """Texts as a list, or of a form one a line."""
-    return texts if isinstance(texts, list) else [line.strip() for line in texts.splitlines() if line.strip()]
+    return texts if isinstance(texts, list) else [line.strip() for line in split_lines(texts) if line.strip()]
 
 
 def _lengths(fields: CaptionRequest) -> dict[str, Any]:
