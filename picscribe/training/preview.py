@@ -65,7 +65,7 @@ def _describe(recipe: Recipe, output: Path) -> Iterator[str]:
             * 3
             * size**2
         )
-        yield f"photos in memory: at most {step * trainer.reader.steps_in_memory() / 2**30:.1f} GiB a process"
+        yield f"photos in memory: at most {step * trainer.reader.count_steps_in_memory() / 2**30:.1f} GiB a process"
     yield FIRST_BATCH
     trainer.reader.kept = None  # which would take as long as an epoch
     batch = trainer.reader.read_batch(0)

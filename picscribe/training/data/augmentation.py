@@ -21,7 +21,7 @@ def may_mirror(texts: Iterable[str]) -> bool:
     return not any(SIDED.search(text) for text in texts)
 
 
-def crop_box(
+def draw_crop(
     width: int, height: int, augmentation: Augmentation, draw: random.Random
 ) -> tuple[float, float, float, float]:
     """Left, top, right and bottom, in pixels, of a random crop of a `width` × `height` image."""
@@ -38,7 +38,7 @@ def draw_view(
     image: Image.Image, size: int, augmentation: Augmentation, draw: random.Random, can_mirror: bool
 ) -> Image.Image:
     """A random view of `image`, `size` × `size` pixels, bicubic; `can_mirror` is off where captions name a side."""
-    box = crop_box(image.width, image.height, augmentation, draw)
+    box = draw_crop(image.width, image.height, augmentation, draw)
     return _mirror(image.resize((size, size), Image.Resampling.BICUBIC, box=box), augmentation, draw, can_mirror)
 
 

@@ -96,7 +96,7 @@ class BatchReader:
         """The batch of a step that `prepare_steps` has given. A photo that cannot be read is left out and listed."""
         return _join([self._read_part(step, number) for number in range(self.accumulate)])
 
-    def steps_in_memory(self) -> float:
+    def count_steps_in_memory(self) -> float:
         """How many steps' photos are in memory at most: one is learned, others wait or are being read."""
         return 1 + (max(AHEAD, self.accumulate) + READERS) / self.accumulate
 

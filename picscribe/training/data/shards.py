@@ -93,7 +93,7 @@ class ShardedImages(Sequence[AnnotatedImage]):
         return np.concatenate([draw.permutation(of_window) for of_window in numbers])
 
 
-def tars_below(path: Path) -> list[Tar]:
+def list_tars(path: Path) -> list[Tar]:
     """A tar, or the tars below a folder. Raises InputError where there is none, and for a packed one."""
     files = [path] if path.is_file() else files_below(path)
     found = [file for file in files if file.name.lower().endswith((".tar", *COMPRESSED))]
@@ -107,10 +107,10 @@ def tars_below(path: Path) -> list[Tar]:
 def read_shards(path: Path, split: str) -> ShardedImages:
     """The samples of a split, or of several joined with "+", of a tar or of all below a folder.
 
-    Where `split` is "", they must be of one. Raises InputError as `tars_below` and `ShardedImages`.
+    Where `split` is "", they must be of one. Raises InputError as `list_tars` and `ShardedImages`.
     """
     wanted = frozenset(splits_named(split)) if split else None
-    images = ShardedImages(tars_below(path), wanted)
+    images = ShardedImages(list_tars(path), wanted)
     require_splits(path, wanted, images.splits)
     return images
 

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from picscribe.model import Git
 from picscribe.text.prompts import TrainingExample
 from picscribe.text.tokenizer import Tokenizer
-from picscribe.training.objectives.packing import PackedTexts, hide_words, pack, predicted_logits
+from picscribe.training.objectives.packing import PackedTexts, hide_words, pack, predict_logits
 from picscribe.training.recipe import Recipe
 
 
@@ -101,7 +101,7 @@ class Objective(nn.Module):
         features = self.encode(pixels) if features is None else features
         if self.model.training:
             texts = hide_words(texts, self.word_dropout, self.unknown_id)
-        logits = predicted_logits(self.model, self.model.prefix_of(features), texts)
+        logits = predict_logits(self.model, self.model.prefix_of(features), texts)
         if advantage is None:
             return self._sum_loss(logits, texts.targets)
         sampled = ~advantage.isnan()

@@ -69,7 +69,7 @@ def hide_words(texts: PackedTexts, share: float, unknown: int) -> PackedTexts:
     return replace(texts, tokens=texts.tokens.masked_fill(hidden, unknown))
 
 
-def predicted_logits(model: Git, prefix: ImagePrefix, texts: PackedTexts) -> Tensor:
+def predict_logits(model: Git, prefix: ImagePrefix, texts: PackedTexts) -> Tensor:
     """Logits (N, V) where a target is predicted; elsewhere the vocabulary projection is not computed."""
     hidden = model.decode(texts.tokens, prefix, position=texts.position, text=texts.text)
     return model.logits(hidden[texts.predicts])

@@ -31,7 +31,7 @@ off, and a network that is rewarded by them learns to end with "in a"."""
 
 
 @dataclass(frozen=True)
-class Rewarded:
+class SampledTexts:
     """Sampled texts of each image, as examples to learn from, and what each is worth; not a number where it is a
     person's, to be learned as it is."""
 
@@ -83,7 +83,7 @@ class Rewards:
         *,
         seed: int,
         given: Sequence[Sequence[TrainingExample]] | None = None,
-    ) -> Rewarded:
+    ) -> SampledTexts:
         """Sampled captions of images, by their features (B, I, D); the model is left in the mode it was in.
 
         Of the texts `given` about each image, those that answer a question are added to its samples.
@@ -102,7 +102,7 @@ class Rewards:
             of_image += answers
             worth += [math.nan] * len(answers)
         self.drawn.append(float(own.mean()))
-        return Rewarded(texts, advantages, float(own.mean()))
+        return SampledTexts(texts, advantages, float(own.mean()))
 
     def _sample(self, model: Git, features: Tensor, seed: int) -> list[list[Tokens]]:
         """Tokens of each image's samples."""

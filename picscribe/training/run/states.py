@@ -30,7 +30,7 @@ class States:
         late = time.monotonic() - self._saved >= 60 * EVERY_MINUTES
         return late or (self.every_steps > 0 and step % self.every_steps == 0)
 
-    def steps(self) -> list[int]:
+    def list_steps(self) -> list[int]:
         """The steps after which a state was saved, the latest last."""
         if not self.folder.is_dir():
             return []
@@ -38,7 +38,7 @@ class States:
 
     def describe_kept(self) -> str:
         """Which state there is to go on from, in words."""
-        steps = self.steps()
+        steps = self.list_steps()
         return f"the state after step {steps[-1]} is kept" if steps else "nothing was saved yet"
 
     def _file(self, step: int) -> Path:
@@ -54,17 +54,17 @@ class States:
             with whole_file(self._file(step)) as stream:
                 torch.save(dict(state), stream)
         except (OSError, RuntimeError) as error:  # torch raises RuntimeError where a write fails
-            still = f"{self.describe_kept()}: make room and resume" if self.steps() else "make room"
+            still = f"{self.describe_kept()}: make room and resume" if self.list_steps() else "make room"
             raise PicscribeError(f"{self._file(step)}: cannot be written ({error}); {still}") from error
         self._saved = time.monotonic()
-        for old in self.steps()[:-KEPT]:
+        for old in self.list_steps()[:-KEPT]:
             self._file(old).unlink(missing_ok=True)
         for left in self.folder.glob(f"*{PARTIAL}"):  # of a run that was killed while it wrote
             left.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any]:
         """The latest state. Raises CheckpointError where there is none, or it is damaged."""
-        steps = self.steps()
+        steps = self.list_steps()
         if not steps:
             raise CheckpointError(f"{self.folder}: holds no state to go on from: start the run without --resume")
         file = self._file(steps[-1])

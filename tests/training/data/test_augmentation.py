@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
 from picscribe.errors import ConfigurationError
-from picscribe.training.data.augmentation import crop_box, draw_view
+from picscribe.training.data.augmentation import draw_crop, draw_view
 from picscribe.training.recipe import Augmentation
 
 sides = st.integers(1, 5000)
@@ -25,7 +25,7 @@ def augmentations(draw: st.DrawFn) -> Augmentation:
 def test_a_crop_stays_in_the_image_and_within_the_limits(
     width: int, height: int, augmentation: Augmentation, seed: int
 ) -> None:
-    left, top, right, bottom = crop_box(width, height, augmentation, random.Random(seed))
+    left, top, right, bottom = draw_crop(width, height, augmentation, random.Random(seed))
     assert left >= 0
     assert top >= 0
     assert right <= width * (1 + 1e-12)
@@ -43,7 +43,7 @@ def test_every_crop_can_be_drawn(width: int, height: int, augmentation: Augmenta
 
 def test_crops_reach_the_limits_and_every_corner() -> None:
     draw = random.Random(0)
-    boxes = [crop_box(100, 100, Augmentation(0.5, 1.25), draw) for _ in range(3000)]
+    boxes = [draw_crop(100, 100, Augmentation(0.5, 1.25), draw) for _ in range(3000)]
     areas = [(right - left) * (bottom - top) / 10_000 for left, top, right, bottom in boxes]
     stretches = [(right - left) / (bottom - top) for left, top, right, bottom in boxes]
     assert 0.5 <= min(areas) < 0.53

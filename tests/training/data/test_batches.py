@@ -41,7 +41,7 @@ def test_steps_are_read_ahead_in_parts(recipe: Recipe, tmp_path: Path, monkeypat
     monkeypatch.setattr(BatchReader, "_read_part", watched)
     read = reader.read_batches(0, 20, lambda: None)
     first = next(read)
-    assert len(begun) / 2 <= reader.steps_in_memory() == 1 + (2 + READERS) / 2
+    assert len(begun) / 2 <= reader.count_steps_in_memory() == 1 + (2 + READERS) / 2
     steps = [first, *read]
     assert sorted(begun) == [(step, number) for step in range(20) for number in range(2)]
     monkeypatch.undo()

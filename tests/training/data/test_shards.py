@@ -69,7 +69,7 @@ def test_few_tars_are_known_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPa
         return real(tar, wanted)
 
     monkeypatch.setattr(shards, "_read", counted)
-    tars = [tar for tar in shards.tars_below(folder) if tar.split == "train"]
+    tars = [tar for tar in shards.list_tars(folder) if tar.split == "train"]
     paths = [tar.path for tar in tars]
     items = shards.ShardedImages(tars, window=2)
     assert read == Counter(dict.fromkeys(paths, 1))  # to count them

@@ -9,7 +9,7 @@ from picscribe.errors import InputError
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.text.prompts import TrainingExample
 from picscribe.training.objectives.objective import smoothed_loss
-from picscribe.training.objectives.packing import hide_words, pack, predicted_logits
+from picscribe.training.objectives.packing import hide_words, pack, predict_logits
 
 DECODER = TextDecoderConfig(
     vocabulary_size=40, width=32, layers=2, heads=2, mlp_width=64, max_positions=32, cls_id=1, sep_id=2
@@ -46,7 +46,7 @@ def test_packed_gradient_equals_that_of_separate_pairs() -> None:
     separate = copy.deepcopy(packed)
     pixels = torch.randn(2, 3, 32, 32)
     texts = pack(TEXTS)
-    loss = smoothed_loss(predicted_logits(packed, packed.encode(pixels), texts), texts.targets, 0.1)
+    loss = smoothed_loss(predict_logits(packed, packed.encode(pixels), texts), texts.targets, 0.1)
     expected = pairwise_loss(separate, pixels)
     loss.backward()
     expected.backward()
@@ -61,7 +61,7 @@ def test_packed_images_are_encoded_once() -> None:
     calls: list[int] = []
     model.image_encoder.register_forward_hook(lambda _, inputs, __: calls.append(len(inputs[0])))
     texts = pack(TEXTS)
-    predicted_logits(model, model.encode(torch.randn(2, 3, 32, 32)), texts)
+    predict_logits(model, model.encode(torch.randn(2, 3, 32, 32)), texts)
     assert calls == [2]
 
 
@@ -101,7 +101,7 @@ def test_one_batch_is_overfitted_until_its_captions_come_back_word_for_word() ->
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for _ in range(120):
         optimiser.zero_grad()
-        smoothed_loss(predicted_logits(model, model.encode(pixels), texts), texts.targets, 0.0).backward()
+        smoothed_loss(predict_logits(model, model.encode(pixels), texts), texts.targets, 0.0).backward()
         optimiser.step()
     model.eval()
     for beams in (1, 4):

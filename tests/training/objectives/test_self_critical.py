@@ -16,7 +16,7 @@ from picscribe.training.data.annotated_images import AnnotatedImage
 from picscribe.training.data.reading import read_data
 from picscribe.training.loop import Trainer
 from picscribe.training.objectives.objective import smoothed_loss
-from picscribe.training.objectives.packing import pack, predicted_logits
+from picscribe.training.objectives.packing import pack, predict_logits
 from picscribe.training.objectives.self_critical import END, Rewards
 from picscribe.training.recipe import (
     DataSettings,
@@ -78,7 +78,7 @@ def test_samples_are_learned_as_they_were_drawn(recipe: Recipe, tmp_path: Path) 
     part = trainer.reader.read_batch(0).micro_batches[0]
     inputs = trainer.learner._make_inputs(part, trainer.step)
     assert inputs.advantage is not None
-    logits = predicted_logits(
+    logits = predict_logits(
         trainer.learner.model,
         trainer.learner.model.prefix_of(trainer.learner.model.visual_features(part.pixels)),
         inputs.texts,
@@ -109,7 +109,7 @@ def test_questions_are_learned_beside_sampled_captions(recipe: Recipe, folder: P
     ]
     sep = trainer.start.tokenizer.sep_id
     assert inputs.texts.targets[asked].tolist() == [token for answer in answers for token in (answer, sep)]
-    logits = predicted_logits(
+    logits = predict_logits(
         trainer.learner.model,
         trainer.learner.model.prefix_of(trainer.learner.model.visual_features(part.pixels)),
         inputs.texts,
@@ -140,7 +140,7 @@ def test_answers_get_better_beside_sampled_captions(recipe: Recipe, folder: Path
 
     def loss() -> float:
         with torch.no_grad():
-            logits = predicted_logits(trainer.learner.model, trainer.learner.model.encode(first.pixels), answers)
+            logits = predict_logits(trainer.learner.model, trainer.learner.model.encode(first.pixels), answers)
         return smoothed_loss(logits, answers.targets, 0.1).item()
 
     before = loss()
