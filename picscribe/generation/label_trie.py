@@ -75,7 +75,9 @@ class LabelTrie:
         return int(self.depth[-1])
 
     def to(self, device: torch.device) -> "LabelTrie":
-        """The same on a device."""
+        """The same on a device; itself where it is there."""
+        if self.token.device == torch.device(device):
+            return self
         tensors = (self.token, self.parent, self.depth, self.first_child, self.end)
         token, parent, depth, first_child, end = (tensor.to(device) for tensor in tensors)
         return LabelTrie(token, parent, depth, first_child, end, self.sep_id)
@@ -127,8 +129,11 @@ def continue_labels(trie: LabelTrie, repeat_last: bool = False) -> Filter:
     always, so that a label like "cous cous" can be written. Not for use with filters that forbid a label's tokens.
     """
 
+    here = trie
+
     def apply(scores: Tensor, history: Tensor, new_tokens: int) -> None:
-        here = trie.to(scores.device)
+        nonlocal here
+        here = here.to(scores.device)  # once
         begun = history[..., history.shape[-1] - new_tokens :].flatten(0, 1)
         node = here.reached(begun)
         known = node.clamp(min=0)

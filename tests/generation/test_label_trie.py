@@ -201,3 +201,10 @@ def test_golden_runs(name: str) -> None:
     for run, (hypothesis,) in zip(runs, found, strict=True):
         begin = [] if run["prefix"] else [content["bos"]]
         assert [*begin, *hypothesis.tokens, sep_id] == run["tokens"]
+
+
+def test_on_its_device_it_is_not_copied() -> None:
+    trie = LabelTrie.of([[5, 6], [5]], 2)
+    assert trie.to(torch.device("cpu")) is trie
+    elsewhere = trie.to(torch.device("meta"))
+    assert elsewhere is not trie and elsewhere.to(torch.device("meta")) is elsewhere
