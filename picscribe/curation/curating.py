@@ -32,6 +32,7 @@ from picscribe.datasets import Dataset, Example
 from picscribe.datasets.examples import Source
 from picscribe.datasets.fingerprint import hash_examples
 from picscribe.errors import ConfigurationError, InputError, PicscribeError
+from picscribe.text_files import read_json_object
 from picscribe.versions import versions
 from picscribe.whole_files import whole_file, write_whole
 
@@ -141,10 +142,9 @@ def _version(library: str) -> str:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{file}: is no curation's ({error}): name another folder") from error
-    return found if isinstance(found, dict) else {}
+        return read_json_object(file)
+    except InputError as error:
+        raise ConfigurationError(f"{error}; it was not written by a curation: name another folder") from error
 
 
 def _require_own_folder(dataset: Dataset, output: Path) -> None:

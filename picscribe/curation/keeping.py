@@ -141,6 +141,12 @@ class Tars:
 
 
 def _ending(content: bytes) -> str:
-    """The ending that fits the first bytes; photos that stay have been opened."""
-    known = {b"\x89PNG": "png", b"RIFF": "webp"}
-    return next((ending for start, ending in known.items() if content.startswith(start)), "jpg")
+    """The ending that fits the first bytes, jpg where none of these does; photos that stay have been opened."""
+    return next((ending for place, sign, ending in SIGNS if content.startswith(sign, place)), "jpg")
+
+
+SIGNS = (
+    *((0, b"\x89PNG", "png"), (0, b"RIFF", "webp"), (0, b"GIF8", "gif"), (0, b"BM", "bmp")),
+    *((0, b"II*\0", "tif"), (0, b"MM\0*", "tif"), (4, b"ftypavi", "avif"), (4, b"ftyphei", "heic")),
+)
+"""Where in a file, which bytes, and the ending of such files."""

@@ -200,7 +200,31 @@ def test_photos_in_tars_stay_in_tars(data: Path, tmp_path: Path) -> None:
     again = CliRunner().invoke(app, ["curate", str(tmp_path / "train-0.tar"), str(tmp_path / "out")])
     (setting,) = re.findall(r"data\.train='(.*)'", again.output)
     recipe = load_recipe(RECIPES / "fine-tune.yaml", [f"data.train={setting}"])
-    assert sum(len(part.items) for part in read_data(recipe.data, 1).parts) == 3
+    assert sum(len(part.images) for part in read_data(recipe.data, 1).parts) == 3
+
+
+def test_photos_keep_the_ending_of_their_kind_in_tars(data: Path, tmp_path: Path) -> None:
+    members = {}
+    for number, kind in enumerate(["png", "jpeg", "gif", "bmp", "tiff", "webp"]):
+        stream = io.BytesIO()
+        picture(number).save(stream, kind)
+        members[f"{number:04}.jpg"] = stream.getvalue()
+        members[f"{number:04}.txt"] = f"{TEXTS[number % 3]} number {number}".encode()
+    write_tar(tmp_path / "some.tar", members)
+    dataset = read_dataset(tmp_path / "some.tar")
+    curate(dataset, dataset.examples, Rules(skip=("image-duplicate",)), tmp_path / "out")
+    with tarfile.open(tmp_path / "out" / "kept-00000.tar") as tar:
+        endings = [name.rpartition(".")[2] for name in tar.getnames() if not name.endswith(".json")]
+    assert endings == ["png", "jpg", "gif", "bmp", "tif", "webp"]
+    assert len(read_dataset(tmp_path / "out").examples) == 6
+
+
+def test_a_report_that_no_curation_wrote_is_named(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.json").write_text("[")
+    dataset = read_dataset(data)
+    with pytest.raises(ConfigurationError, match=r"report\.json: is not valid JSON .* name another folder"):
+        curate(dataset, dataset.examples, Rules(), tmp_path / "out")
 
 
 @pytest.mark.parametrize("split", ["v1.0", "../../x"])
@@ -352,7 +376,7 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     assert run(data, tmp_path / "python").kept == 5
     (setting,) = re.findall(r"data\.train='(.*)'", result.output)
     recipe = load_recipe(RECIPES / "fine-tune.yaml", [f"data.train={setting}"])
-    assert [len(part.items) for part in read_data(replace(recipe.data, held_out=0.2), 1).parts] == [3]
+    assert [len(part.images) for part in read_data(replace(recipe.data, held_out=0.2), 1).parts] == [3]
     assert contents(tmp_path / "out") == contents(tmp_path / "python")
     (tmp_path / "words.txt").write_text("steep\n")
     own = runner.invoke(app, ["curate", str(data), str(tmp_path / "own"), "--words", str(tmp_path / "words.txt")])

@@ -194,6 +194,12 @@ def test_no_answer_scores_nothing(nothing: str) -> None:
     assert accuracy(nothing, ["yes"] * 10) == accuracy(nothing, ["yes"] * 5 + ["no"] * 5) == 0
 
 
+@pytest.mark.parametrize(("said", "expected"), [("", 1), (" ", 1), ("yes", 0), ("the", 0)])
+def test_a_question_that_all_annotators_left_empty_counts(said: str, expected: float) -> None:
+    """As in the official evaluation: all wrote the same, so nothing is normalised, and only the empty answer is it."""
+    assert vqa_accuracy({"1": said}, {"1": [""] * 10}).value == expected
+
+
 def test_answers_of_articles_alone_are_the_empty_answer_as_in_the_official_evaluation() -> None:
     assert accuracy("a", ["the"] * 4 + ["b"] * 6) == 1
 
