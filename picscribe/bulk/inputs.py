@@ -349,6 +349,8 @@ def _csv(source: str, suffix: str, note: Callable[[str], None]) -> Iterator[tupl
 def _parquet(source: str, selection: Selection) -> Iterator[Entry]:
     try:
         import pyarrow.parquet as parquet
+
+        from picscribe.datasets.tables import holds_photos
     except ImportError as error:
         raise MissingPackageError(f'{source}: Parquet needs pyarrow: pip install "picscribe[bulk]"') from error
     if is_address(source):
@@ -356,7 +358,7 @@ def _parquet(source: str, selection: Selection) -> Iterator[Entry]:
     try:
         file = parquet.ParquetFile(source)
         schema = file.schema_arrow
-        images = [n for n in IMAGES if n in schema.names and str(schema.field(n).type).startswith(("struct", "binary"))]
+        images = [name for name in IMAGES if name in schema.names and holds_photos(schema.field(name).type)]
         others = [name for name in schema.names if name not in images]
         for group in range(file.num_row_groups):
             number = 0

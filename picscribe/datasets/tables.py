@@ -70,7 +70,8 @@ def find_layout(schema: Any, file: Path) -> Layout:
     kind = schema.field(image[0]).type
     for name in image[1:]:
         kind = kind.field(name).type
-    require_photos(kind, f"{file}: {'.'.join(image)}")
+    if not (holds_photos(kind) or holds_paths(kind)):
+        raise InputError(f"{file}: {'.'.join(image)} must be a column of bytes or of paths, found {kind}")
     return Layout(image, columns, outer, {**class_names(file.parent), **_label_names(schema, columns, outer)}, kind)
 
 
@@ -109,17 +110,15 @@ def image_of(value: Any, images: Path, name: str = "") -> Path | bytes:
     raise InputError(f"{name} holds no image")
 
 
-def require_photos(kind: Any, name: str) -> None:
-    """Raise InputError for a column of a type that no photo has, such as numbers."""
+def holds_photos(kind: Any) -> bool:
+    """Whether a column of this type may hold photos themselves: bytes, {bytes, path}, or lists of those or of bytes."""
     from pyarrow import types
 
     inner = kind
     while types.is_dictionary(inner) or is_list(inner):
         inner = inner.value_type
     checks = ("is_struct", "is_binary", "is_large_binary", "is_binary_view", "is_fixed_size_binary")
-    as_bytes = is_list(kind) and types.is_integer(inner)
-    if not (as_bytes or holds_paths(inner) or _is_one_of(inner, *checks)):
-        raise InputError(f"{name} must be a column of bytes or of paths, found {kind}")
+    return (is_list(kind) and types.is_integer(inner)) or _is_one_of(inner, *checks)
 
 
 def holds_paths(kind: Any) -> bool:
