@@ -11,7 +11,7 @@ import torch
 from picscribe.acceleration.accelerated import Accelerated
 from picscribe.checkpoints.checkpoint import Checkpoint
 from picscribe.errors import ConfigurationError, InputError, PicscribeError
-from picscribe.generation import GenerationOptions, Hypothesis, Wording, generate, stream
+from picscribe.generation import GenerationOptions, Hypothesis, LexicalConstraints, generate, stream
 from picscribe.generation.decoding import decode, room_for
 from picscribe.generation.explanation import Method, explain
 from picscribe.generation.greedy_search import GreedySearch
@@ -206,7 +206,7 @@ class Jobs:
                 f"a prompt of {prompt} tokens and {options.max_new_tokens} new ones are more than the model's"
                 f" {decoder.max_positions} positions: ask for fewer new tokens"
             )
-        _wording(self.tokenizer, options)
+        _constraints(self.tokenizer, options)
 
     # What is computed
 
@@ -295,7 +295,11 @@ class Jobs:
         for start in range(0, max(map(len, prompts.values())), QUESTIONS):
             some = {row: p[start : start + QUESTIONS] for row, p in prompts.items() if p[start:]}
             answered = generate(
-                self.model, _select(prefix, list(some)), list(some.values()), options, _wording(self.tokenizer, options)
+                self.model,
+                _select(prefix, list(some)),
+                list(some.values()),
+                options,
+                _constraints(self.tokenizer, options),
             )
             for row, of_image in zip(some, answered, strict=True):
                 found[row] += of_image
@@ -361,7 +365,7 @@ class Jobs:
             room = room_for(1, len(prompt), options.lines, options.max_new_tokens)
             prefix = self.model.prefix_of(self.encoder(pixels[None]), room)
         said, tokens = 0, list[int]()
-        for token in stream(self.model, prefix, prompt, options, _wording(self.tokenizer, options)):
+        for token in stream(self.model, prefix, prompt, options, _constraints(self.tokenizer, options)):
             tokens.append(token)
             text = write_settled_words(self.tokenizer.words(tokens))
             if len(text) > said:
@@ -400,16 +404,16 @@ class Jobs:
 
 
 @lru_cache(maxsize=64)
-def _wording(tokenizer: Tokenizer, options: GenerationOptions) -> Wording:
+def _constraints(tokenizer: Tokenizer, options: GenerationOptions) -> LexicalConstraints:
     """The words of options as tokens. Raises ConfigurationError for one that the vocabulary cannot write."""
     banned = [tokens for word in options.banned_words for tokens in tokenizer.spellings(word)]
     if not options.required_words:
-        return Wording(tokenizer.never_written, banned)
+        return LexicalConstraints(tokenizer.never_written, banned)
     required = [tokenizer.encode(word) for word in options.required_words]
     for word, tokens in zip(options.required_words, required, strict=True):
         if set(tokens) & {tokenizer.unk_id, *tokenizer.never_written}:
             raise ConfigurationError(f"the required word {word!r} cannot be written with this model's vocabulary")
-    return Wording(tokenizer.never_written, banned, required, torch.tensor(tokenizer.word_pieces))
+    return LexicalConstraints(tokenizer.never_written, banned, required, torch.tensor(tokenizer.word_pieces))
 
 
 @lru_cache(maxsize=8)

@@ -1,12 +1,13 @@
 """From an image prefix and prompts to words: one loop, and small roles around it.
 
-`options` says what is wanted, `searching` builds it, `decoding` is the loop around `steps`, a chooser (`beam_search`,
-`greedy_search`, `sampling`, `diverse_beams`, `required_words`) picks each step's tokens, `scoring` ranks what has
-ended, `constraints` forbids tokens.
+`options` says what is wanted. `decoding` builds the search that it asks for and runs the loop. A search is a `chooser`
+(`beam_search`, `greedy_search`, `guided_beam_search`): it picks each step's tokens; `constraints` forbids some.
+`likelihood` computes how likely given texts are, labels along their `label_trie`; `explanation` shows where the network
+looked.
 """
 
-from picscribe.generation.hypothesis import Hypothesis
+from picscribe.generation.chooser import Hypothesis
+from picscribe.generation.decoding import LexicalConstraints, generate, stream
 from picscribe.generation.options import GenerationOptions, OptionFields
-from picscribe.generation.searching import Wording, generate, stream
 
-__all__ = ["GenerationOptions", "Hypothesis", "OptionFields", "Wording", "generate", "stream"]
+__all__ = ["GenerationOptions", "Hypothesis", "LexicalConstraints", "OptionFields", "generate", "stream"]

@@ -1,46 +1,122 @@
-"""The one loop: decode a step, filter, choose, move the cache; images that have finished leave the batch."""
+"""From options to texts: the search that they ask for, and the one loop around it.
+
+The loop decodes a step, filters, lets the search choose, and moves the cache; finished images leave the batch.
+"""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from picscribe.acceleration.steps import step_for
 from picscribe.errors import CheckpointError, ConfigurationError, InputError
-from picscribe.generation.candidates import Candidates, likeliest
-from picscribe.generation.constraints import NO_TOKEN, Filter
-from picscribe.generation.hypothesis import Hypothesis
+from picscribe.generation.beam_search import BeamSearch, BeamSettings, GitScoring, TransformersScoring
+from picscribe.generation.chooser import NO_TOKEN, Chooser, Hypothesis
+from picscribe.generation.constraints import Filter, build_filters, likeliest, penalise_repetition
+from picscribe.generation.greedy_search import GreedySearch, Sampling
+from picscribe.generation.guided_beam_search import DiverseBeams, RequiredWordsSearch
+from picscribe.generation.options import GenerationOptions
 from picscribe.model import Git, ImagePrefix, TextCache
 from picscribe.model.attention import PADDING_POSITION
+from picscribe.model.config import TextDecoderConfig
 
 Prompts = Sequence[Sequence[Sequence[int]]]
 """For each image its prompts, as many for each; a prompt is token ids that begin with [CLS]."""
 
 
-class Chooser(Protocol):
-    """Picks each step's tokens for N texts with `beams` lines each, and remembers what has ended."""
+@dataclass(frozen=True)
+class LexicalConstraints:
+    """What options say in words, in a vocabulary's tokens.
 
-    beams: int
-    width: int
-    """Candidates that it wants of each line, or `candidates.ALL`."""
-    done: Tensor
+    never_written: tokens that only `special_tokens` allows. banned: what the banned words are written with. required:
+    the required ones. word_pieces (V,): True for tokens that go on within a word; needed where words are required.
+    """
 
-    @property
-    def tokens(self) -> Tensor:
-        """New tokens so far (N, K, steps)."""
+    never_written: Sequence[int] = ()
+    banned: Sequence[Sequence[int]] = ()
+    required: Sequence[Sequence[int]] = ()
+    word_pieces: Tensor | None = None
 
-    def wanted(self) -> Tensor | None:
-        """Tokens (N, K, W) that are candidates however unlikely; NO_TOKEN for none."""
 
-    def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
-        """Which line each line goes on from, and its next token, both (N, K)."""
+def generate(
+    model: Git,
+    prefix: ImagePrefix,
+    prompts: Prompts,
+    options: GenerationOptions,
+    words: LexicalConstraints = LexicalConstraints(),
+) -> list[list[list[Hypothesis]]]:
+    """Texts for every prompt of every image: for image, prompt and rank, the hypotheses best first.
 
-    def select(self, texts: Tensor) -> None:
-        """Go on with some of the texts only, by index (n,)."""
+    Images may have different numbers of prompts. Where the rules leave no token, the text ends, be it shorter than
+    `min_new_tokens`. Raises ConfigurationError where prompt and caption would be longer than the positions that the
+    model knows, InputError for prompts that cannot be.
+    """
+    if not prompts or not all(prompts):
+        raise InputError(f"every image needs at least one prompt, not {[len(of_image) for of_image in prompts]}")
+    config = model.config.text_decoder
+    most = max(map(len, prompts))
+    # Prompts that stand in for missing ones are done from the start.
+    even = [[*of_image, *[[config.cls_id]] * (most - len(of_image))] for of_image in prompts]
+    present = torch.tensor([index < len(of_image) for of_image in prompts for index in range(most)])
+    lengths = torch.tensor([len(prompt) for of_image in even for prompt in of_image])
+    device = prefix.keys[0].device
+    chooser = build_chooser(config, options, words, lengths.to(device))
+    chooser.done = ~present.to(device)
+    filters = build_filters(options, config.sep_id, words.never_written, words.banned)
+    penalties = [penalise_repetition(options.repetition_penalty)] if options.repetition_penalty != 1 else []
+    flat = decode(model, prefix, even, chooser, filters, options.max_new_tokens, penalties)
+    return [flat[number * most :][: len(of_image)] for number, of_image in enumerate(prompts)]
 
-    def hypotheses(self) -> list[list[Hypothesis]]:
-        """What was found for every text, best first."""
+
+def stream(
+    model: Git,
+    prefix: ImagePrefix,
+    prompt: Sequence[int],
+    options: GenerationOptions,
+    words: LexicalConstraints = LexicalConstraints(),
+) -> Iterator[int]:
+    """The tokens of one text about one image as they are chosen, without [SEP].
+
+    Raises ConfigurationError for a beam search, in which a word is not chosen before the last.
+    """
+    if options.lines != 1:
+        raise ConfigurationError("words come one by one only from beams=1 or one sample: a beam search may change them")
+    config = model.config.text_decoder
+    chooser = build_chooser(config, options, words, torch.tensor([len(prompt)], device=prefix.keys[0].device))
+    filters = build_filters(options, config.sep_id, words.never_written, words.banned)
+    penalties = [penalise_repetition(options.repetition_penalty)] if options.repetition_penalty != 1 else []
+    steps = decode_steps(model, prefix, [[prompt]], chooser, filters, options.max_new_tokens, penalties, [[]])
+    for _ in steps:
+        token = int(chooser.tokens[0, 0, -1])
+        if token != config.sep_id:
+            yield token
+
+
+def build_chooser(
+    config: TextDecoderConfig, options: GenerationOptions, words: LexicalConstraints, prompt_length: Tensor
+) -> Chooser:
+    """The chooser that `options` ask for, of N texts; `prompt_length` (N,) counts [CLS]."""
+    texts, device, limit, sep_id = len(prompt_length), prompt_length.device, options.max_new_tokens, config.sep_id
+    if options.beams > config.vocabulary_size and not options.temperature:
+        raise ConfigurationError(f"{options.beams} beams, but the vocabulary has only {config.vocabulary_size} words")
+    if options.temperature:
+        return Sampling(options, sep_id, config.vocabulary_size, texts, device)
+    if options.beams == 1:
+        return GreedySearch(limit, sep_id, texts, device)
+    scoring = (GitScoring if options.scoring == "git" else TransformersScoring)(options.length_penalty)
+    settings = BeamSettings(options.beams, options.num_captions, limit, scoring, sep_id)
+    if options.beam_groups > 1:
+        return DiverseBeams(options.beam_groups, options.diversity_penalty, settings, prompt_length)
+    if words.required:
+        if sum(map(len, words.required)) > limit or not all(words.required):
+            raise ConfigurationError(
+                f"the required words take {sum(map(len, words.required))} tokens, each at least one, of at most"
+                f" {limit}: allow more new tokens, or require words that the tokenizer knows"
+            )
+        assert words.word_pieces is not None
+        return RequiredWordsSearch(words.required, words.word_pieces, settings, prompt_length)
+    return BeamSearch(settings, prompt_length)
 
 
 @torch.inference_mode()

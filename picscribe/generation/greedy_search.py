@@ -1,10 +1,10 @@
-"""Searches whose lines go on apart from each other: greedy, which takes the likeliest token each time."""
+"""Searches whose lines go on apart from each other: greedy takes the likeliest token each time, sampling draws one."""
 
 import torch
 from torch import Tensor
 
-from picscribe.generation.candidates import Candidates
-from picscribe.generation.hypothesis import Hypothesis
+from picscribe.generation.chooser import ALL, Candidates, Hypothesis
+from picscribe.generation.options import GenerationOptions
 
 
 class GreedySearch:
@@ -57,3 +57,41 @@ class GreedySearch:
         length = tokens.index(self.sep_id) if self.sep_id in tokens else len(tokens)
         counted = tuple(log_probs[: length + 1])
         return Hypothesis(tuple(tokens[:length]), counted, sum(counted))
+
+
+class Sampling(GreedySearch):
+    """Chooser of N texts with K samples each: tokens are drawn by their probability.
+
+    A seed gives every image the same draws, one a sample and step, so that what an image gets depends on nothing that
+    stands in the batch beside it; `own_draws` gives each text its own. A draw is a place from 0 to 1 among the
+    candidates' probabilities, one heaped on the other (inverse transform sampling): likeliest first where only the
+    likeliest may be drawn.
+    """
+
+    def __init__(
+        self, options: GenerationOptions, sep_id: int, vocabulary_size: int, texts: int, device: torch.device
+    ) -> None:
+        """Of the options count `num_captions`, `max_new_tokens` and those of drawing."""
+        super().__init__(options.max_new_tokens, sep_id, texts, device, options.num_captions)
+        self.width = options.top_k or (vocabulary_size if options.top_p < 1 else ALL)
+        self.temperature, self.top_p = options.temperature, options.top_p
+        # On the CPU, so that a seed means the same on every device.
+        shape = (options.max_new_tokens, texts if options.own_draws else 1, options.num_captions)
+        self.draws = torch.rand(shape, generator=torch.Generator().manual_seed(options.seed)).to(device)
+
+    def select(self, texts: Tensor) -> None:
+        """Go on with some of the texts only, by index (n,)."""
+        super().select(texts)
+        if self.draws.shape[1] > 1:
+            self.draws = self.draws[:, texts]
+
+    def _take(self, log_prob: Tensor) -> Tensor:
+        weight = (log_prob / self.temperature).softmax(-1)
+        if self.top_p < 1:
+            # Holtzman et al., 2020 (arXiv 1904.09751): the fewest tokens whose probabilities come to top_p.
+            before = weight.cumsum(-1) - weight
+            weight = weight.masked_fill(before >= self.top_p, 0)
+        heaped = weight.cumsum(-1)
+        draw = self.draws[self.tokens.shape[2]][..., None] * heaped[..., -1:]
+        place = torch.searchsorted(heaped, draw, right=True)[..., 0]
+        return place.clamp(max=log_prob.shape[-1] - 1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from picscribe.acceleration.steps import FixedStep, GrowingStep, Step, step_for
-from picscribe.generation import GenerationOptions, Hypothesis, Wording, decoding, generate
+from picscribe.generation import GenerationOptions, Hypothesis, LexicalConstraints, decoding, generate
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextCache, TextDecoderConfig
 
 SEARCHES = {
@@ -57,7 +57,9 @@ def random_pixels() -> Callable[[int, int], Tensor]:
 
 @torch.inference_mode()
 def search(model: Git, pixels: Tensor, prompts: Any, options: GenerationOptions) -> list[list[list[Hypothesis]]]:
-    return generate(model, model.encode(pixels.to(model.projection_norm.weight)), prompts, options, Wording((0, 1)))
+    return generate(
+        model, model.encode(pixels.to(model.projection_norm.weight)), prompts, options, LexicalConstraints((0, 1))
+    )
 
 
 def assert_same(found: Any, expected: Any) -> None:

@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 
 from picscribe.errors import ConfigurationError
-from picscribe.generation import GenerationOptions, Hypothesis, Wording, generate, stream
-from picscribe.generation.sampling import Sampling
-from picscribe.generation.scoring import GitScoring
+from picscribe.generation import GenerationOptions, Hypothesis, LexicalConstraints, generate, stream
+from picscribe.generation.beam_search import GitScoring
+from picscribe.generation.greedy_search import Sampling
 from picscribe.model import Git
 
 Models, Pixels = Callable[..., Git], Callable[..., Tensor]
-ORDINARY = Wording((0, 1))
+ORDINARY = LexicalConstraints((0, 1))
 PIECES = torch.tensor([index in (9, 10, 11) for index in range(23)])
 
 
 @torch.inference_mode()
 def search(
-    model: Git, pixels: Tensor, prompts: Any, options: GenerationOptions, wording: Wording = ORDINARY
+    model: Git, pixels: Tensor, prompts: Any, options: GenerationOptions, wording: LexicalConstraints = ORDINARY
 ) -> list[list[list[Hypothesis]]]:
     return generate(model, model.encode(pixels), prompts, options, wording)
 
@@ -55,7 +55,7 @@ def test_a_mixed_batch_equals_one_by_one(name: str, seed: int, tiny_model: Model
     model, images = tiny_model(seed), draw.randint(2, 5)
     pixels = random_pixels(seed, images)
     options = GenerationOptions(max_new_tokens=draw.randint(5, 12), **MIXED[name])  # type: ignore[arg-type]
-    wording = Wording((0, 1), required=[[5, 9], [6]] if options.required_words else (), word_pieces=PIECES)
+    wording = LexicalConstraints((0, 1), required=[[5, 9], [6]] if options.required_words else (), word_pieces=PIECES)
     prompts = [
         [[1, *(draw.randint(4, 22) for _ in range(draw.randint(0, 9)))] for _ in range(draw.randint(1, 4))]
         for _ in range(images)
@@ -95,7 +95,9 @@ def test_samples_follow_the_distribution(
     """4,096 first words of one image: within five standard errors of what the network says."""
     model, pixels, samples = tiny_model(4), random_pixels(4, 1), 4096
     log_prob = log_probs_after(model, pixels, [1])
-    chooser = Sampling(samples, temperature, top_k, top_p, 3, 1, 2, 23, 1, torch.device("cpu"))
+    options = GenerationOptions(temperature=temperature, top_k=top_k, top_p=top_p, seed=3, max_new_tokens=1)
+    object.__setattr__(options, "num_captions", samples)  # more than anybody may ask for
+    chooser = Sampling(options, 2, 23, 1, torch.device("cpu"))
     with torch.inference_mode():
         from picscribe.generation.decoding import decode
 
@@ -112,7 +114,7 @@ def test_samples_follow_the_distribution(
 def test_log_probabilities_of_samples_are_the_models(tiny_model: Models, random_pixels: Pixels) -> None:
     model, pixels = tiny_model(1), random_pixels(1, 1)
     options = GenerationOptions(temperature=2.0, num_captions=5, special_tokens=True, max_new_tokens=6)
-    ((found,),) = search(model, pixels, [[[1, 6]]], options, Wording())
+    ((found,),) = search(model, pixels, [[[1, 6]]], options, LexicalConstraints())
     assert len({hypothesis.tokens for hypothesis in found}) > 1
     for hypothesis in found:
         said = [*hypothesis.tokens, 2][: len(hypothesis.log_probabilities)]
@@ -168,7 +170,7 @@ def test_groups_say_different_words(tiny_model: Models, random_pixels: Pixels) -
 def test_group_scores_are_without_the_penalty(tiny_model: Models, random_pixels: Pixels) -> None:
     model, pixels = tiny_model(0, sep_bias=-2.0), random_pixels(0, 1)
     options = GenerationOptions(beams=4, beam_groups=2, num_captions=4, max_new_tokens=5, special_tokens=True)
-    ((found,),) = search(model, pixels, [[[1]]], options, Wording())
+    ((found,),) = search(model, pixels, [[[1]]], options, LexicalConstraints())
     for hypothesis in found:
         after = [
             float(log_probs_after(model, pixels, [1, *hypothesis.tokens[:place]])[token])
@@ -193,7 +195,7 @@ def test_required_phrases_stand(scoring: Any, tiny_model: Models, random_pixels:
         phrases = [
             [draw.randint(4, 8), *draw.sample(range(9, 23), draw.randint(0, 1))] for _ in range(draw.randint(1, 2))
         ]
-        wording = Wording((0, 1), required=phrases, word_pieces=PIECES)
+        wording = LexicalConstraints((0, 1), required=phrases, word_pieces=PIECES)
         options = GenerationOptions(beams=4, max_new_tokens=9, scoring=scoring, required_words=("x",))
         for of_image in search(model, pixels, [[[1]]] * 2, options, wording):
             assert of_image[0], phrases
@@ -217,7 +219,7 @@ def test_wide_beams_find_the_best_text_that_holds_the_word(tiny_model: Models, r
                 log_prob = logits[range(count), list(text)].sum() + logits[count, 2]
                 best = max(best, float(scoring.normalise(log_prob[None, None], torch.tensor([1]), count)))
         options = GenerationOptions(beams=23, max_new_tokens=4, required_words=("x",))
-        wording = Wording((0, 1, *range(8, 23)), required=[[5]], word_pieces=PIECES)
+        wording = LexicalConstraints((0, 1, *range(8, 23)), required=[[5]], word_pieces=PIECES)
         ((found,),) = search(model, pixels, [[[1]]], options, wording)
         assert found[0].score >= best - 1e-4
 
@@ -226,7 +228,13 @@ def test_required_words_that_do_not_fit(tiny_model: Models, random_pixels: Pixel
     options = GenerationOptions(max_new_tokens=2, required_words=("x",))
     for required in ([[5, 6, 7]], [[]]):
         with pytest.raises(ConfigurationError, match="required words take"):
-            search(tiny_model(0), random_pixels(0, 1), [[[1]]], options, Wording(required=required, word_pieces=PIECES))
+            search(
+                tiny_model(0),
+                random_pixels(0, 1),
+                [[[1]]],
+                options,
+                LexicalConstraints(required=required, word_pieces=PIECES),
+            )
 
 
 @pytest.mark.parametrize("name", ["greedy", "top-k"])
@@ -236,7 +244,7 @@ def test_a_stream_says_what_a_search_says(name: str, tiny_model: Models, random_
         model, pixels = tiny_model(seed), random_pixels(seed, 1)
         ((expected,),) = search(model, pixels, [[[1, 5]]], options)
         with torch.inference_mode():
-            streamed = stream(model, model.encode(pixels), [1, 5], options, Wording((0, 1)))
+            streamed = stream(model, model.encode(pixels), [1, 5], options, LexicalConstraints((0, 1)))
         assert tuple(streamed) == expected[0].tokens
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from picscribe.generation import GenerationOptions, Wording, generate
+from picscribe.generation import GenerationOptions, LexicalConstraints, generate
 from picscribe.generation.constraints import (
     NO_TOKEN,
     Filter,
@@ -98,7 +98,7 @@ def texts_of(
             with torch.no_grad():
                 prefix = model.encode(random_pixels(seed, 2))
             found = generate(
-                model, prefix, [[[1, 5]]] * 2, GenerationOptions(**settings), Wording(never_written, banned)
+                model, prefix, [[[1, 5]]] * 2, GenerationOptions(**settings), LexicalConstraints(never_written, banned)
             )
             texts += [hypothesis.tokens for image in found for hypotheses in image for hypothesis in hypotheses]
         return texts

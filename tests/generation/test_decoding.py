@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from picscribe.generation import GenerationOptions, Hypothesis, Wording, decoding, generate
+from picscribe.generation import GenerationOptions, Hypothesis, LexicalConstraints, decoding, generate
 from picscribe.model import Git, TextCache
 from picscribe.model.attention import PADDING_POSITION
 
@@ -25,7 +25,7 @@ each_search = pytest.mark.parametrize("options", SEARCHES.values(), ids=SEARCHES
 
 @torch.no_grad()
 def run(model: Git, pixels: Tensor, prompts: Any, options: GenerationOptions) -> list[list[list[Hypothesis]]]:
-    return generate(model, model.encode(pixels), prompts, options, Wording((0, 1)))
+    return generate(model, model.encode(pixels), prompts, options, LexicalConstraints((0, 1)))
 
 
 def assert_same(found: list[Hypothesis], expected: list[Hypothesis], tolerance: float = 1e-4) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.generation import GenerationOptions, Wording, generate
+from picscribe.generation import GenerationOptions, LexicalConstraints, generate
 from picscribe.model import Git
 
 
@@ -90,4 +90,4 @@ def test_a_banned_word_of_no_tokens(tiny_model: Callable[..., Git], random_pixel
     with torch.no_grad():
         prefix = model.encode(random_pixels(0, 1))
     with pytest.raises(ConfigurationError, match="banned word"):
-        generate(model, prefix, [[[1]]], GenerationOptions(), Wording(banned=[[5], []]))
+        generate(model, prefix, [[[1]]], GenerationOptions(), LexicalConstraints(banned=[[5], []]))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from picscribe.generation import GenerationOptions, Hypothesis, Wording, generate
+from picscribe.generation import GenerationOptions, Hypothesis, LexicalConstraints, generate
 from picscribe.generation.beam_search import BeamSearch
 from picscribe.model import Git
 
@@ -171,7 +171,7 @@ def search(
     model: Git, pixels: Tensor, prompts: Any, options: GenerationOptions, banned: Any = ()
 ) -> list[list[list[Hypothesis]]]:
     with torch.no_grad():
-        return generate(model, model.encode(pixels), prompts, options, Wording(NEVER_WRITTEN, banned))
+        return generate(model, model.encode(pixels), prompts, options, LexicalConstraints(NEVER_WRITTEN, banned))
 
 
 def assert_hypotheses(found: Sequence[Hypothesis], expected: Sequence[tuple[list[int], float]]) -> None:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from picscribe.generation import Hypothesis
-from picscribe.generation.beam_search import BeamSearch
+from picscribe.generation.beam_search import BeamSearch, BeamSettings, GitScoring
+from picscribe.generation.chooser import Chooser
 from picscribe.generation.constraints import Filter, forbid_immediate_repeat
-from picscribe.generation.decoding import Chooser, decode
+from picscribe.generation.decoding import decode
 from picscribe.generation.greedy_search import GreedySearch
-from picscribe.generation.scoring import GitScoring
 from picscribe.model import Git
 
 FOLDER = Path(os.environ.get("PICSCRIBE_GOLDEN") or Path(__file__).resolve().parents[3] / "shared" / "golden")
@@ -37,7 +37,7 @@ def search(model: Git, pixels: Tensor, run: dict[str, Any], prompt: list[int], s
         if new_tokens < 0:
             pytest.skip("the prompt leaves no room: the original searches nothing")
         scoring = GitScoring(run["length_penalty"])
-        chooser: Chooser = BeamSearch(run["beam_size"], 1, new_tokens, scoring, sep_id, one)
+        chooser: Chooser = BeamSearch(BeamSettings(run["beam_size"], 1, new_tokens, scoring, sep_id), one)
     else:
         # Its greedy searches choose a first word before they look at the limit.
         new_tokens = max(room, 1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from picscribe.errors import ConfigurationError
-from picscribe.generation import GenerationOptions, Wording, generate
+from picscribe.generation import GenerationOptions, LexicalConstraints, generate
 from picscribe.generation.decoding import room_for
 from picscribe.metrics.cider import CiderScorer
 from picscribe.metrics.document_frequencies import DocumentFrequencies
@@ -108,11 +108,11 @@ class Rewards:
         """Tokens of each image's samples."""
         mode, count, most = model.training, self.settings.samples, self.max_new_tokens
         options = GenerationOptions(temperature=1.0, num_captions=count, max_new_tokens=most, seed=seed, own_draws=True)
-        prompts, wording = [[[self.tokenizer.cls_id]]] * len(features), Wording(self.tokenizer.never_written)
+        prompts, words = [[[self.tokenizer.cls_id]]] * len(features), LexicalConstraints(self.tokenizer.never_written)
         model.eval()
         with torch.inference_mode():
             prefix = model.prefix_of(features.float(), room_for(1, 1, count, most))
-            found = generate(model, prefix, prompts, options, wording)
+            found = generate(model, prefix, prompts, options, words)
         model.train(mode)
         return [[caption.tokens for caption in of_image[0]] for of_image in found]
 

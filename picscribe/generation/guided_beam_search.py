@@ -1,18 +1,90 @@
-"""Beam search for texts that must hold given words: beams are shared among those that hold more and fewer of them.
+"""Beam searches that are led: in groups that keep apart from each other, and to words that must be said.
 
-Source: dynamic beam allocation, Post and Vilar, 2018 (arXiv 1804.06609).
+Diverse beam search: Vijayakumar et al., 2018 (arXiv 1610.02424), with Hamming diversity. Required words: dynamic beam
+allocation, Post and Vilar, 2018 (arXiv 1804.06609), which shares beams among texts that hold more and fewer of them.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from picscribe.generation.beam_search import NEVER, BeamSearch
-from picscribe.generation.candidates import Candidates
-from picscribe.generation.constraints import NO_TOKEN
-from picscribe.generation.scoring import BeamScoring
+from picscribe.generation.beam_search import NEVER, BeamSearch, BeamSettings
+from picscribe.generation.chooser import NO_TOKEN, Candidates, Hypothesis
+
+
+class GroupSearch(BeamSearch):
+    """One group: a beam search that ranks a candidate lower by `penalty` for each beam that chose its token already."""
+
+    penalty = 0.0
+    taken: Tensor
+    """Tokens (N, beams of earlier groups) of this step."""
+
+    def _best(self, total: Tensor, token: Tensor) -> Tensor:
+        times = (token[..., None] == self.taken[:, None, None]).sum(-1)
+        return super()._best(total - self.penalty * times, token)
+
+
+class DiverseBeams:
+    """Chooser of N texts with G groups of K/G beams; scores are without the penalty, which only guides the search."""
+
+    def __init__(self, groups: int, penalty: float, settings: BeamSettings, prompt_length: Tensor) -> None:
+        """`groups` divides the beams; `prompt_length` (N,) counts [CLS]."""
+        each = settings.beams // groups
+        self.beams, self.num_captions = settings.beams, settings.num_captions
+        # However many of the likeliest were chosen before, two a beam are left that were not.
+        self.width = 2 * each + settings.beams
+        of_group = replace(settings, beams=each, num_captions=min(each, settings.num_captions))
+        self.groups = [GroupSearch(of_group, prompt_length) for _ in range(groups)]
+        for group in self.groups:
+            group.penalty = penalty
+
+    @property
+    def done(self) -> Tensor:
+        """Texts (N,) of which every group is done."""
+        return torch.stack([group.done for group in self.groups]).all(0)
+
+    @done.setter
+    def done(self, done: Tensor) -> None:
+        for group in self.groups:
+            group.done = done.clone()
+
+    @property
+    def tokens(self) -> Tensor:
+        """New tokens so far (N, K, steps)."""
+        return torch.cat([group.tokens for group in self.groups], dim=1)
+
+    def wanted(self) -> Tensor | None:
+        """No token is a candidate but the likeliest."""
+        return None
+
+    def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
+        """Which beam each new beam goes on from, and its next token, both (N, K)."""
+        sources: list[Tensor] = []
+        taken = candidates.token.new_zeros((len(candidates.token), 0))
+        for number, group in enumerate(self.groups):
+            first = number * group.beams
+            rows = slice(first, first + group.beams)
+            group.taken = taken
+            source, token = group.choose(Candidates(candidates.token[:, rows], candidates.log_prob[:, rows]))
+            sources.append(source + first)
+            taken = torch.cat([taken, token], dim=1)
+        return torch.cat(sources, dim=1), taken
+
+    def select(self, texts: Tensor) -> None:
+        """Go on with some of the texts only, by index (n,)."""
+        for group in self.groups:
+            group.select(texts)
+
+    def hypotheses(self) -> list[list[Hypothesis]]:
+        """The best of all groups for every text, best first, each text once."""
+        results = []
+        for of_groups in zip(*(group.hypotheses() for group in self.groups), strict=True):
+            found = {hypothesis.tokens: hypothesis for of_group in of_groups for hypothesis in of_group}
+            results.append(sorted(found.values(), key=lambda hypothesis: -hypothesis.score)[: self.num_captions])
+        return results
 
 
 class RequiredWordsSearch(BeamSearch):
@@ -22,16 +94,12 @@ class RequiredWordsSearch(BeamSearch):
         self,
         phrases: Sequence[Sequence[int]],
         word_pieces: Tensor,
-        beams: int,
-        num_captions: int,
-        max_new_tokens: int,
-        scoring: BeamScoring,
-        sep_id: int,
+        settings: BeamSettings,
         prompt_length: Tensor,
     ) -> None:
         """`phrases` are tokens, none empty; `word_pieces` (V,) is True for tokens that go on within a word."""
-        super().__init__(beams, num_captions, max_new_tokens, scoring, sep_id, prompt_length)
-        device = prompt_length.device
+        super().__init__(settings, prompt_length)
+        beams, device = settings.beams, prompt_length.device
         longest = max(map(len, phrases))
         self.phrases = torch.tensor(
             [[*phrase, *[NO_TOKEN] * (longest - len(phrase))] for phrase in phrases], device=device
