@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from picscribe.acceleration.steps import FixedStep, GrowingStep, Step, step_for
+from picscribe.errors import CheckpointError
 from picscribe.generation import GenerationOptions, Hypothesis, LexicalConstraints, decoding, generate
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextCache, TextDecoderConfig
 
@@ -124,7 +125,11 @@ def test_a_poisoned_batch_harms_no_later_one(
     model, pixels = tiny_model(3), random_pixels(0, 4)
     expected = search(model, pixels, [[[1, 5]]] * 4, options)
     monkeypatch.setattr(decoding, "step_for", Steps())
-    search(model, torch.full_like(pixels, torch.nan), [[[1, 5]]] * 4, options)
+    with monkeypatch.context() as unchecked:
+        unchecked.setattr(decoding, "check_finite", lambda model, values: None)
+        search(model, torch.full_like(pixels, torch.nan), [[[1, 5]]] * 4, options)
+    with pytest.raises(CheckpointError, match="not finite"):
+        search(model, torch.full_like(pixels, torch.nan), [[[1, 5]]] * 4, options)
     assert_same(search(model, pixels, [[[1, 5]]] * 4, options), expected)
 
 
