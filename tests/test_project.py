@@ -128,6 +128,18 @@ def test_each_example_photo_has_its_origin_recorded() -> None:
     assert recorded == {file.name for file in folder.iterdir()} - {"README.md"}
 
 
+def test_the_floors_that_contributing_shows_are_those_that_lint_imports_holds_us_to() -> None:
+    """Each floor of the table is one or more lines of the contract, in its order; a name missing here is a new one."""
+    contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition('id = "floors"')[2]
+    lines = re.findall(r'^    "(.+)",$', contract[: contract.index("[[tool")], re.MULTILINE)
+    places = {name: place for place, line in enumerate(lines) for name in line.split(" | ")}
+    table = re.findall(r"^\| \d+ \| (.+?) \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    floors = [[name.removesuffix("/").removesuffix(".py") for name in re.findall(r"`(.+?)`", row)] for row in table]
+    shown = [places.pop(name) for floor in floors for name in floor]
+    assert places.keys() == {"__main__", "versions"}
+    assert shown == sorted(shown)
+
+
 # Versions and packages
 
 
