@@ -189,10 +189,12 @@ class Jobs:
                 f"the text {text[:60]!r}… is {len(ids)} tokens after a prompt of {prompt}, but the model knows {most}"
                 " positions: shorten it"
             )
-        notes: tuple[str, ...] = ()
-        if self.tokenizer.unk_id in ids:
-            notes = (unknown_note(self.tokenizer, f"the text {shorten(text)}", text, ids),)
-        return Prompt((*ids, self.tokenizer.sep_id), notes)
+        if self.tokenizer.unk_id not in ids:
+            return Prompt((*ids, self.tokenizer.sep_id))
+        note = unknown_note(self.tokenizer, f"the text {shorten(text)}", text, ids)
+        if all(index == self.tokenizer.unk_id for index in ids):
+            raise InputError(note)  # its score would be that of any other word that is not known
+        return Prompt((*ids, self.tokenizer.sep_id), (note,))
 
     def _check_options(self, options: GenerationOptions, prompt: int) -> None:
         """Raise ConfigurationError for options that this network cannot follow after a prompt of so many tokens."""

@@ -24,7 +24,7 @@ class Prompt:
 
         None and "" give [CLS] alone. Source: the original code's inference.
         Raises InputError for a prompt that holds a special token such as [SEP], which would end the text before it
-        begins, and for one without a word that the vocabulary knows.
+        begins.
         """
         whole = tokenizer.encode(text or "")
         first = whole[:MAX_TOKENS]
@@ -46,9 +46,9 @@ class Prompt:
 
 
 def unknown_note(tokenizer: Tokenizer, name: str, text: str, ids: Sequence[int]) -> str:
-    """What to say of a text, called `name`, whose `ids` hold [UNK]. Raises InputError where they hold nothing else."""
+    """What to say of a text, called `name`, whose `ids` hold [UNK]."""
     if all(index == tokenizer.unk_id for index in ids):
-        raise InputError(f"{name} holds no word that the checkpoint knows: use words of its language")
+        return f"{name} holds no word that the checkpoint knows: use words of its language"
     unknown = ", ".join(map(shorten, tokenizer.unknown_words(text)))
     return f"{name} holds what the checkpoint does not know: {unknown}"
 
