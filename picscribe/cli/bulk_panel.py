@@ -1,12 +1,11 @@
 """What a person sees of a bulk run: a panel while it goes on, a summary at its end."""
 
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from picscribe.cli.terminal import report
+from picscribe.cli.terminal import live_console, report
 
 if TYPE_CHECKING:
     from picscribe.bulk.entries import Outcome
@@ -30,13 +29,10 @@ class Panel:
         self._live: Any = None
 
     def __enter__(self) -> "Panel":
-        if sys.stderr.isatty():
-            from rich.console import Console
+        if console := live_console():
             from rich.live import Live
 
-            self._live = Live(
-                get_renderable=self._draw, console=Console(stderr=True), refresh_per_second=4, transient=True
-            )
+            self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=4, transient=True)
             self._live.start()
         return self
 

@@ -9,8 +9,12 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 from picscribe.errors import PicscribeError
 
@@ -94,6 +98,17 @@ ESCAPE = "picscribe.escape"
 codecs.register_error(ESCAPE, _escape)
 
 
+def live_console() -> "Console | None":
+    """Standard error, for a display that is redrawn; None where it is no terminal, or one that cannot go back to what
+    it has written (TERM=dumb)."""
+    if not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return None if console.is_dumb_terminal else console
+
+
 class Bar:
     """A progress bar over `total` photos or batches.
 
@@ -102,13 +117,9 @@ class Bar:
 
     def __init__(self, total: int) -> None:
         self._progress = None
-        if total > 1 and sys.stderr.isatty():
-            from rich.console import Console
+        if total > 1 and (console := live_console()):
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-            console = Console(stderr=True)
-            if console.is_dumb_terminal:  # cannot go back to the bar to redraw it
-                return
             self._progress = Progress(
                 BarColumn(),
                 MofNCompleteColumn(),
