@@ -229,15 +229,15 @@ def test_a_batch_beyond_the_memory_is_halved(scribe: Scribe, monkeypatch: pytest
     images: list[Any] = [scribe.pixels(photo) for photo in photos(10, 7)]
     images[4] = torch.full_like(images[4], 1.5)
     expected = scribe.caption(images, beams=2)
-    encode, sizes = Git.encode, []
+    encode, sizes = Git.visual_features, []
 
-    def limited(self: Git, pixels: torch.Tensor, room: int = 0) -> Any:
+    def limited(self: Git, pixels: torch.Tensor) -> torch.Tensor:
         sizes.append(len(pixels))
         if len(pixels) > 3 or (pixels == 1.5).all(dim=(1, 2, 3)).any():
             raise torch.cuda.OutOfMemoryError("out of memory")
-        return encode(self, pixels, room)
+        return encode(self, pixels)
 
-    monkeypatch.setattr(Git, "encode", limited)
+    monkeypatch.setattr(Git, "visual_features", limited)
     found = scribe.caption(images, beams=2, errors="return")
     assert isinstance(found[4], InputError)
     assert "fewer beams" in str(found[4])
