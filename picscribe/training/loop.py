@@ -53,11 +53,13 @@ class Trainer:
         self.start = load_start(recipe, self.data)
         self.learner = Learner(recipe, self.start, self.data, self.accelerator)
         torch.manual_seed(recipe.seed + process)
-        self.validation = Validation(recipe, self.data, self.start, self.folder, self._say)
+        self.validation = Validation(recipe, data=self.data, start=self.start, folder=self.folder, say=self._say)
         kept = None
         if recipe.image.views:
             folder = Path(recipe.image.features) if recipe.image.features else output / "features"
-            kept = KeptViews(recipe, self.start, self.data, folder, self._say, processes=processes)
+            kept = KeptViews(
+                recipe, start=self.start, data=self.data, folder=folder, report=self._say, processes=processes
+            )
         self.reader = BatchReader(recipe, self.start, self.schedule, processes=processes, process=process, kept=kept)
         self.fingerprint = self.data.fingerprint()
         self.step, self.due = 0, False  # due: the validation after this step is still to come

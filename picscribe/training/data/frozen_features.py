@@ -189,11 +189,11 @@ class KeptViews:
     def __init__(
         self,
         recipe: Recipe,
+        *,
         start: Checkpoint,
         data: TrainingData,
         folder: Path,
         report: Callable[[str], None],
-        *,
         processes: int = 1,
     ) -> None:
         """Raises ConfigurationError for data, or processes, whose features cannot be kept."""

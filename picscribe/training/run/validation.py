@@ -33,6 +33,7 @@ class Validation:
     def __init__(
         self,
         recipe: Recipe,
+        *,
         data: TrainingData,
         start: Checkpoint,
         folder: RunFolder,
