@@ -32,7 +32,6 @@ URL = re.compile(
 """All that is taken: no user, backslash, space or control character, nothing beyond ASCII, no percent in the host."""
 
 NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
-IPV4 = re.compile(r"(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}")
 PORTS = {"http": 80, "https": 443}
 REDIRECTS = (301, 302, 303, 307, 308)
 THREADS = 8
@@ -73,10 +72,17 @@ def parse(url: str) -> Target:
     if not 1 <= port <= 65535:
         raise _refused("its port is none")
     # The URL standard takes hosts that end in a number for IPv4 addresses, in decimal, octal or hexadecimal.
-    if NUMBER.fullmatch(host.rpartition(".")[2]) and ":" not in host and not IPV4.fullmatch(host):
+    if ":" not in host and NUMBER.fullmatch(host.rpartition(".")[2]) and not _is_plain_ipv4(host):
         raise _refused("its host is a number that is no plain IPv4 address")
     path = match["path"] or "/"
     return Target(scheme, host, port, path if path.startswith("/") else f"/{path}")
+
+
+def _is_plain_ipv4(host: str) -> bool:
+    try:
+        return str(ipaddress.IPv4Address(host)) == host
+    except ValueError:
+        return False
 
 
 def is_public(address: str) -> bool:

@@ -37,7 +37,7 @@ _bodies: dict[str, type[BaseModel]] = {}
 
 def takes(model: type[BaseModel], *, files: bool = True) -> dict[str, Any]:
     """What a route's description has to say of its body."""
-    _bodies[model.__name__] = model
+    assert _bodies.setdefault(model.__name__, model) is model, f"two models are called {model.__name__}"
     return {MODEL: {"model": model.__name__, "files": files and "image" in model.model_fields}}
 
 

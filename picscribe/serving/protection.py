@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 
 from picscribe.serving import keys
 from picscribe.serving.errors import (
@@ -147,8 +148,8 @@ class Exchange:
             await self._fail(error)
         except asyncio.CancelledError:
             raise
-        except ConnectionError:
-            pass
+        except (ConnectionError, ClientDisconnect):
+            self.failure = "client_gone"
         except Exception as error:
             log.exception("request %s failed", self.id)
             await self._fail(as_serving_error(error))

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -44,7 +44,7 @@ async def _serve(settings: Settings, started: Callable[[str], None] | None) -> N
         for part, state in service.engine.decoders.confined.items():
             if state.startswith("open"):
                 log.warning("decoders are not confined (%s: %s)", part, state)
-        server = uvicorn.Server(configuration(app, settings))
+        server = OrderlyServer(configuration(app, settings))
         loop = asyncio.get_running_loop()
         with contextlib.suppress(NotImplementedError, AttributeError):
             loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(_load_again(service)))
@@ -73,6 +73,27 @@ def configuration(app: Any, settings: Settings) -> uvicorn.Config:
         timeout_graceful_shutdown=int(settings.grace) or 1,
         backlog=BACKLOG,
     )
+
+
+class OrderlyServer(uvicorn.Server):
+    """Ends on a signal without raising it again, which would end the process before the service has stopped."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end serving; a second SIGINT does not wait for answers."""
+        loop = asyncio.get_running_loop()
+        try:
+            for one in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(one, self.handle_exit, one, None)
+        except (NotImplementedError, RuntimeError):  # Windows, or not the main thread
+            with super().capture_signals():
+                yield
+            return
+        try:
+            yield
+        finally:
+            for one in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(one)
 
 
 def _protocol(settings: Settings) -> type[H11Protocol]:

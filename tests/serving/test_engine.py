@@ -194,7 +194,7 @@ def test_one_who_is_cancelled_gives_the_place_back(busy: Any) -> None:
     busy.wait_until(busy.is_at_rest)
 
 
-def test_clients_that_hang_up_leave_nothing_behind(busy: Any) -> None:
+def test_clients_that_hang_up_leave_nothing_behind(busy: Any, caplog: pytest.LogCaptureFixture) -> None:
     head = "POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: {}\r\n\r\n"
     for number in range(300):
         body = noise(6000 + number)
@@ -203,6 +203,7 @@ def test_clients_that_hang_up_leave_nothing_behind(busy: Any) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset, not a goodbye
         connection.close()
     busy.wait_until(busy.is_at_rest)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
     with busy.client() as client:
         assert client.post("/v1/caption", content=noise(1)).status_code == 200
 

@@ -36,7 +36,7 @@ class Options(Plain):
     num_predict: int | None = None
 
 
-class GenerateRequest(Plain):
+class OllamaGenerateRequest(Plain):
     """An image and a text about it."""
 
     model: str = Field(min_length=1, max_length=200)
@@ -47,7 +47,7 @@ class GenerateRequest(Plain):
     options: Options | None = None
 
 
-class ChatMessage(Plain):
+class OllamaMessage(Plain):
     """One message of a conversation."""
 
     role: str = "user"
@@ -55,27 +55,27 @@ class ChatMessage(Plain):
     images: list[str] | None = None
 
 
-class ChatRequest(Plain):
+class OllamaChatRequest(Plain):
     """A conversation about an image."""
 
     model: str = Field(min_length=1, max_length=200)
-    messages: list[ChatMessage] = Field(max_length=1000)
+    messages: list[OllamaMessage] = Field(max_length=1000)
     stream: bool | None = None
     options: Options | None = None
 
 
-class ShowRequest(Plain):
+class OllamaShowRequest(Plain):
     """A model's name."""
 
     model: str | None = Field(None, max_length=200)
     name: str | None = Field(None, max_length=200)
 
 
-@router.post("/api/generate", openapi_extra=takes(GenerateRequest, files=False))
+@router.post("/api/generate", openapi_extra=takes(OllamaGenerateRequest, files=False))
 async def generate(request: Request) -> Response:
     """A caption of the last image, or the answer to a question about it; line by line unless `stream` is false."""
     service = Service.of(request)
-    fields = (await service.payload(request)).checked(GenerateRequest)
+    fields = (await service.payload(request)).checked(OllamaGenerateRequest)
     if not fields.images and not fields.prompt:
         # How clients ask for a model to be loaded; it is.
         service.engine.pool(plain_name(fields.model))
@@ -86,11 +86,11 @@ async def generate(request: Request) -> Response:
     )  # fmt: skip
 
 
-@router.post("/api/chat", openapi_extra=takes(ChatRequest, files=False))
+@router.post("/api/chat", openapi_extra=takes(OllamaChatRequest, files=False))
 async def chat(request: Request) -> Response:
     """The same for a conversation, the latest image of which counts."""
     service = Service.of(request)
-    fields = (await service.payload(request)).checked(ChatRequest)
+    fields = (await service.payload(request)).checked(OllamaChatRequest)
     images = next((one.images for one in reversed(fields.messages) if one.images), None)
     text = next((one.content for one in reversed(fields.messages) if one.role == "user"), None)
     system = "\n".join(one.content or "" for one in fields.messages if one.role == "system")
@@ -100,11 +100,11 @@ async def chat(request: Request) -> Response:
     )  # fmt: skip
 
 
-@router.post("/api/show", openapi_extra=takes(ShowRequest, files=False))
+@router.post("/api/show", openapi_extra=takes(OllamaShowRequest, files=False))
 async def show(request: Request) -> Response:
     """What a model is and can do."""
     service = Service.of(request)
-    fields = (await service.payload(request)).checked(ShowRequest)
+    fields = (await service.payload(request)).checked(OllamaShowRequest)
     pool = service.engine.pool(plain_name(fields.model or fields.name or ""))
     info = {
         "general.architecture": "git",

@@ -113,7 +113,7 @@ async def models(request: Request) -> Response:
 
 @router.get("/v1/models/{model:path}", response_model=Model)
 async def one_model(request: Request, model: str) -> Response:
-    """One model."""
+    """One model, by its name or an alias."""
     service = Service.of(request)
     service.engine.pool(model)
     (found,) = [one for one in served(service) if one.id == model]
