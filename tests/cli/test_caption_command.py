@@ -305,17 +305,17 @@ def test_no_more_than_a_batch_is_computed_before_it_is_printed(
     caption: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    real_search, real_write = Jobs.caption, command_file.write_line
+    real_compute, real_write = Jobs.compute, command_file.write_line
 
-    def counted(self: Jobs, pixels: Any, prompts: Any, options: Any) -> Any:
-        events.append(f"compute {len(pixels)}")
-        return real_search(self, pixels, prompts, options)
+    def counted(self: Jobs, items: Any) -> Any:
+        events.append(f"compute {len(items)}")
+        return real_compute(self, items)
 
     def noted(text: str) -> None:
         events.append("print")
         real_write(text)
 
-    monkeypatch.setattr(Jobs, "caption", counted)
+    monkeypatch.setattr(Jobs, "compute", counted)
     monkeypatch.setattr(command_file, "write_line", noted)
     assert caption("--batch-size", 5, photos).exit_code == 0
     assert events == ["compute 5", *["print"] * 5, "compute 5", *["print"] * 5, "compute 2", *["print"] * 2]
