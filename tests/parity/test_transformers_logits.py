@@ -85,7 +85,9 @@ def test_tiny_logits_both_ways(frames: int | None, tied: bool, save_with_transfo
     assert_same_logits(checkpoint.model, theirs, frames)
     save(checkpoint, tmp_path / "ours")
     again, report = transformers.GitForCausalLM.from_pretrained(tmp_path / "ours", output_loading_info=True)
-    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert not report["missing_keys"] and not report["mismatched_keys"]
+    # Versions before 5 spell it so; what is saved has both spellings.
+    assert all(key.startswith("git.img_temperal_embedding.") for key in report["unexpected_keys"])
     ours, original = again.state_dict(), theirs.state_dict()
     assert ours.keys() == original.keys()
     assert all(torch.equal(ours[name], original[name]) for name in ours)
