@@ -202,6 +202,11 @@ class Journal:
         """Entries whose result waits for a person."""
         return self._pages(f"AND e.state = {HELD}", 0)
 
+    def by_chance(self, size: int) -> list[Entry]:
+        """So many entries without an outcome, by chance, the same at every call: keys are digests."""
+        statement = f"SELECT {ENTRY} FROM entries AS e WHERE e.state = {PENDING} ORDER BY e.key LIMIT ?"
+        return [_entry(row) for row in self._all(statement, (size,))]
+
     def _pages(self, which: str, after: int) -> Iterator[Entry]:
         statement = f"SELECT {ENTRY} FROM entries AS e WHERE e.number > ? {which} ORDER BY e.number LIMIT {PAGE}"
         while rows := self._all(statement, (after,)):

@@ -4,33 +4,38 @@ import contextlib
 import json
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 from picscribe.bulk import journal as journals
 from picscribe.bulk.engine import Known, Limits
-from picscribe.bulk.entries import Entry, Outcome, Row, printable
+from picscribe.bulk.entries import Entry, Outcome, Row, digest_of, is_address, printable, texts_of
 from picscribe.bulk.failures import CLASSES, DiskFull, is_disk_full
 from picscribe.bulk.inputs import Selection, find_entries
 from picscribe.bulk.journal import Journal
 from picscribe.bulk.lease import Lease
 from picscribe.bulk.naming import Names
 from picscribe.bulk.outputs import files_of, job_folder, make_sinks, parse_output
+from picscribe.bulk.pages import first_held, read_edits, review_page, sample_page
 from picscribe.bulk.planning import claim, plan
 from picscribe.bulk.sinks.sink import Context, Existing, Sink
-from picscribe.bulk.work import Work, confidence_of
+from picscribe.bulk.watching import arrivals, watched
+from picscribe.bulk.work import Work, confidence_of, with_text
 from picscribe.errors import ConfigurationError, InputError
+from picscribe.whole_files import write_whole
 
 ROWS = 64
 """Rows that are written out together, unless SECONDS pass first."""
 
 SECONDS = 3.0
 FAILURES = "failures.jsonl"
+REVIEW = "review.html"
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Options:
     inputs: folders, lists, tars, tables, files, addresses. outputs: as `--to` takes them. job: the journal's folder.
     retry: classes of failures that are tried again. new: begin again, without what the journal has. limit: entries that
     are begun at most. min_confidence: results below it wait for a person. shard: samples of a shard. full_xmp: new XMP
-    sidecars are called photo.jpg.xmp, else photo.xmp.
+    sidecars are called photo.jpg.xmp, else photo.xmp. watch: go on for as long as files come to the folders.
     """
 
     inputs: tuple[str, ...]
@@ -59,6 +64,7 @@ class Options:
     min_confidence: float = 0.0
     shard: int = 10_000
     full_xmp: bool = True
+    watch: bool = False
 
     def __post_init__(self) -> None:
         if not self.inputs or not self.outputs:
@@ -150,43 +156,149 @@ class Run:
     def go(self) -> Summary:
         """Do it. Raises ConfigurationError for what cannot be, InputError where another run has the job, DiskFull."""
         began = time.monotonic()
-        for given in self.options.inputs:
-            _require(given)
+        if self.options.watch:
+            watched(self.options.inputs)
         folder = self.options.folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder} cannot be made ({error.strerror or error}): name another with --job") from error
+        self._make_folder(folder)
         with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(Lease(folder))
-            except OSError as error:
-                raise InputError(f"{folder} cannot be written ({error.strerror}): name another with --job") from error
-            if self.options.new:
-                put_aside(folder)
-            self.journal = Journal(folder / journals.FILE)
-            stack.callback(self.journal.close)
-            older = [stack.enter_context(contextlib.closing(one)) for one in older_journals(folder)]
+            older = self._take(folder, stack)
             self._stop_on_interrupt(stack)
-            self._work(folder, older, stack)
-            counts, failures = self.journal.counts(), self.journal.failure_counts()
+            computing = self._begin(folder, older, stack)
+            self._work(computing, stack)
+            if self.options.watch and not self.stopping and not self._is_enough():
+                self._watch(computing)
+            self._write_review(folder)
             self._list_failures(folder)
+            counts, failures = self.journal.counts(), self.journal.failure_counts()
             seconds = time.monotonic() - began
             return Summary(folder, self.settled, self.skipped, seconds, counts, failures, self.stopping, self.notes)
 
-    def _work(self, folder: Path, older: Sequence[Journal], stack: contextlib.ExitStack) -> None:
+    def sample(self, size: int) -> str:
+        """A page of so many entries by chance, with what is found of them; the run that follows computes none of them
+        again, and no output is written. Raises as `go`."""
+        folder = self.options.folder
+        self._make_folder(folder)
+        with contextlib.ExitStack() as stack:
+            older = self._take(folder, stack)
+            computing = self._begin(folder, older, stack)
+            if not self.journal.get("planned"):
+                self._plan()
+            chosen = list(self.journal.by_chance(size))
+            self.listener.planned({**self.journal.counts(), "pending": len(chosen)})
+            found: dict[int, Outcome] = {}
+            for outcomes in computing.run(chosen, self.journal.value_of, lambda: False):
+                with self.journal.transaction():
+                    for one in outcomes:
+                        found[one.entry.number] = one
+                        if one.value is not None:
+                            self.journal.keep(one.digest, one.entry.asked_digest, one.value)
+                self.listener.settled(outcomes)
+            rows = [(one, found[one.number].value, found[one.number].failure) for one in chosen]
+            return sample_page(f"{computing.name}: a sample", rows, self.options.limits.max_bytes)
+
+    def apply(self, edits: Path) -> tuple[int, int]:
+        """Write the edits of a review page to the outputs; how many there were, and how many were not waiting.
+
+        Raises InputError for a file that holds none, or those of another job.
+        """
+        folder = self.options.folder
+        with contextlib.ExitStack() as stack:
+            older = self._take(folder, stack)
+            self._make_sinks(folder, older, str(self.journal.get("identity")["model"]))
+            self._open_sinks(stack, claimed=True)
+            held = {entry.number: entry for entry in self.journal.held()}
+            written = left = 0
+            rows: list[Row] = []
+            for number, text in read_edits(edits, self._job_name()):
+                entry = held.pop(number, None)
+                value = None if entry is None else self.journal.result_of(entry)
+                if entry is None or value is None:
+                    left += 1
+                    continue
+                if text.strip() != "\n".join(texts_of(value)).strip():
+                    value = with_text(value, text)
+                with self.journal.transaction():
+                    rows.append(self.journal.edit(entry, value))
+                written += 1
+                if len(rows) >= ROWS:
+                    self._write(self.sinks, rows)
+                    rows = []
+            if rows:
+                self._write(self.sinks, rows)
+            self._finish()
+            self._write_review(folder)
+            self._list_failures(folder)
+            return written, left
+
+    def look(self) -> dict[str, int]:
+        """How many entries there are, and how many of them are new, done, failed or left as they are; nothing is kept,
+        computed or written. Raises as `go`, for collisions too."""
+        for given in self.options.inputs:
+            _require(given)
+        known = self.options.folder / journals.FILE
+        counts = {"found": 0, "new": 0, **dict.fromkeys(journals.STATES, 0), "to leave": 0}
+        with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
+            self.journal = stack.enter_context(contextlib.closing(Journal(Path(scratch) / journals.FILE)))
+            is_there = known.exists() and not self.options.new
+            job = stack.enter_context(contextlib.closing(Journal(known, read_only=True))) if is_there else None
+            self._make_sinks(Path(scratch), [job] if job else [], "")
+            self._selection = self._selecting(files_of(self._outputs))
+            self._plan()
+            for entry in self.journal.entries():
+                counts["found"] += 1
+                state = job.known(entry) if job is not None else None
+                if state is not None:
+                    counts[journals.STATES[state[1]]] += 1
+                elif all(sink.leaves(entry) for sink in self.sinks):
+                    counts["to leave"] += 1
+                else:
+                    counts["new"] += 1
+        return counts
+
+    def _take(self, folder: Path, stack: contextlib.ExitStack) -> list[Journal]:
+        """Hold the job alone, and open its journal; the journals of jobs before it."""
+        try:
+            stack.enter_context(Lease(folder))
+        except OSError as error:
+            raise InputError(f"{folder} cannot be written ({error.strerror}): name another with --job") from error
+        if self.options.new:
+            put_aside(folder)
+        self.journal = Journal(folder / journals.FILE)
+        stack.callback(self.journal.close)
+        return [stack.enter_context(contextlib.closing(one)) for one in older_journals(folder)]
+
+    def _make_folder(self, folder: Path) -> None:
+        for given in self.options.inputs:
+            _require(given)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if is_disk_full(error):
+                raise DiskFull(f"{folder}: no room on the disk") from error
+            raise InputError(f"{folder} cannot be made ({error.strerror or error}): name another with --job") from error
+
+    def _make_sinks(self, folder: Path, older: Sequence[Journal], model: str) -> None:
         options = self.options
-        outputs = [parse_output(text) for text in options.outputs]
-        context = Context(
-            self.journal, folder, options.work, options.existing, options.separator, "", options.work.summary(), older,
-            self._note, options.limits.max_bytes, options.shard,
+        self._outputs = [parse_output(text) for text in options.outputs]
+        self._context = Context(
+            self.journal, folder, options.work, options.existing, options.separator, model, options.work.summary(),
+            older, self._note, options.limits.max_bytes, options.shard,
         )  # fmt: skip
-        self.sinks = make_sinks(outputs, context, options.full_xmp)
+        self.sinks = make_sinks(self._outputs, self._context, options.full_xmp)
+
+    def _begin(self, folder: Path, older: Sequence[Journal], stack: contextlib.ExitStack) -> Computing:
+        """Load what computes, and see that the job is the same as before."""
+        self._make_sinks(folder, older, "")
         computing = self.load(any(sink.copies for sink in self.sinks))
         stack.callback(computing.close)
-        context.model = computing.name
-        require_same(self.journal, options.work, computing.name, computing.fingerprint, folder)
-        self._selection = self._selecting(files_of(outputs))
+        self._context.model = computing.name
+        require_same(self.journal, self.options.work, computing.name, computing.fingerprint, folder)
+        with self.journal.transaction():
+            self.journal.set("settings", settings_of(self.options))
+        self._selection = self._selecting(files_of(self._outputs))
+        return computing
+
+    def _work(self, computing: Computing, stack: contextlib.ExitStack) -> None:
         planned = bool(self.journal.get("planned"))
         if not planned:
             self._plan()
@@ -198,13 +310,49 @@ class Run:
             self.listener.planned(self.journal.counts())
             self._pass(computing)
         if not self.stopping:
+            self._finish()
+
+    def _finish(self) -> None:
+        for sink in self.sinks:
+            sink.finish()
+        with self.journal.transaction():
             for sink in self.sinks:
-                sink.finish()
-            self._place()
+                self.journal.place(sink.name, sink.position())
+
+    def _watch(self, computing: Computing) -> None:
+        """Take in what comes to the folders, until the run is told to stop."""
+        folders = watched(self.options.inputs)
+        for entries in arrivals(folders, self._selection, lambda: self.stopping):
+            with self.journal.transaction():
+                for entry in entries:  # one that failed may have been written yet when it was looked at
+                    known = self.journal.known(entry)
+                    if known is not None:
+                        self.journal.retry_entry(known[0])
+            try:
+                plan(self.journal, entries, self.sinks, self.options.names)
+            except ConfigurationError as error:  # of two names that meet; the others wait for the next run
+                self._problem(str(error))
+            self.listener.planned(self.journal.counts())
+            self._pass(computing)
+            if self._is_enough():
+                break
+        self._finish()
+
+    def _job_name(self) -> str:
+        """What tells this job's review pages from another's."""
+        return digest_of(json.dumps(self.journal.get("identity"), sort_keys=True).encode()).hex()
+
+    def _write_review(self, folder: Path) -> None:
+        """Have review.html show what waits for a person, if anything does."""
+        held, path = self.journal.counts()["held"], folder / REVIEW
+        if held:
+            found = first_held(self.journal.held(), self.journal.result_of)
+            page = review_page(self._job_name(), found, held, self.options.limits.max_bytes)
+            write_whole(path, page)
+        elif path.exists():
+            path.unlink()
 
     def _selecting(self, outputs: frozenset[str]) -> Selection:
-        from dataclasses import replace
-
         column = self.options.work.column
         return replace(self.options.selection, outputs=outputs, column=column, note=self._problem)
 
@@ -327,11 +475,6 @@ class Run:
                         self.journal.clear_unwritten(sink.name, row.number)
                 self.journal.place(sink.name, sink.position())
 
-    def _place(self) -> None:
-        with self.journal.transaction():
-            for sink in self.sinks:
-                self.journal.place(sink.name, sink.position())
-
     def _note(self, text: str) -> None:
         self.listener.note(text)
 
@@ -368,10 +511,40 @@ class Run:
 
 
 def _require(given: str) -> None:
-    from picscribe.bulk.entries import is_address
-
     if not is_address(given) and not os.path.lexists(given):
         raise InputError(f"{printable(given)} does not exist: check the name")
+
+
+def settings_of(options: Options) -> dict[str, Any]:
+    """What `options_of` needs to have the same outputs again, wherever it is called."""
+    outputs = [parse_output(text) for text in options.outputs]
+    return {
+        "inputs": [given if is_address(given) else os.path.abspath(given) for given in map(printable, options.inputs)],
+        "outputs": [f"{one.kind}:{os.path.abspath(one.where)}" if one.where else one.kind for one in outputs],
+        "work": asdict(options.work),
+        "names": options.names,
+        "existing": options.existing,
+        "separator": options.separator,
+        "shard": options.shard,
+        "full_xmp": options.full_xmp,
+    }
+
+
+def options_of(folder: Path) -> Options:
+    """The options of a job's last run, as far as its outputs need them. Raises InputError for a job without one."""
+    with contextlib.closing(Journal(folder / journals.FILE, read_only=True)) as journal:
+        said = journal.get("settings")
+    if said is None:
+        raise InputError(f"{folder}: no run of this job has begun")
+    work: dict[str, Any] = _tuples(said.pop("work"))
+    work["options"] = _tuples(work["options"])
+    inputs, outputs = tuple(said.pop("inputs")), tuple(said.pop("outputs"))
+    return Options(inputs, outputs, Work(**work), str(folder), **said)
+
+
+def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a frozen object as JSON gives them back, with tuples where it has lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def require_same(journal: Journal, work: Work, model: str, fingerprint: str, folder: Path) -> None:

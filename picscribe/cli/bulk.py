@@ -28,10 +28,13 @@ from picscribe.cli.terminal import report, write_line
 from picscribe.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from picscribe.bulk.running import Computing
     from picscribe.bulk.work import Work
 
 RUN = "run"
-RETRY, ALL = "--retry-failed", "all"
+ALL = "all"
+ALONE = {"--retry-failed": ALL, "--ray": "local"}
+"""Options that may stand without a value, and what they mean then."""
 
 
 class BulkGroup(TyperGroup):
@@ -41,7 +44,7 @@ class BulkGroup(TyperGroup):
         """Put `run` before arguments that do not begin with a command's name."""
         if args and args[0] not in self.commands:
             args = [RUN, *args]
-        args = [f"{RETRY}={ALL}" if arg == RETRY else arg for arg in args]
+        args = [f"{arg}={ALONE[arg]}" if arg in ALONE else arg for arg in args]
         return super().parse_args(ctx, args)
 
 
@@ -136,6 +139,31 @@ def run(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, show_default=False, help="Begin at most so many.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and find names that meet; write nothing.")
+    ] = False,
+    sample: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="With --html: only so many photos, by chance.")
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--html", show_default=False, help="With --sample: a page of them, before anything is written."),
+    ] = None,
+    min_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Results below wait in review.html for a person; see `bulk apply`.")
+    ] = 0,
+    watch: Annotated[bool, typer.Option("--watch", help="Then go on with what comes to the folders.")] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[=ADDRESS]",
+            show_default=False,
+            help="Compute on Ray: on this machine, or --ray=auto, --ray=HOST:PORT for a cluster that runs.",
+        ),
+    ] = None,
+    actors: Annotated[
+        int | None, typer.Option(min=1, show_default=False, help="With --ray. [default: one a GPU, or one a CPU]")
+    ] = None,
     beams: Beams = None,
     max_words: MaxWords = None,
     min_words: MinWords = None,
@@ -171,13 +199,13 @@ def run(
     """Caption everything in INPUT, or ask, classify or score, and write it to every OUTPUT.
 
     The same command goes on from where it was stopped or killed, and takes in what has come since. Also:
-    `picscribe bulk status JOB` tells how a job stands.
+    `picscribe bulk status JOB` tells how a job stands, `picscribe bulk apply JOB edits.json` writes a person's edits.
     Exit code 0: all is done; 1: something failed, or is left to do; 2: the command cannot be used as it is.
     """
-    from picscribe.bulk.engine import Engine, Limits
+    from picscribe.bulk.engine import Limits
     from picscribe.bulk.inputs import Selection
     from picscribe.bulk.running import Options, Run
-    from picscribe.scribe import load
+    from picscribe.whole_files import write_whole
 
     search = {
         "beams": beams, "max_words": max_words, "min_words": min_words, "length_penalty": length_penalty,
@@ -201,20 +229,47 @@ def run(
         limit=limit,
         shard=shard,
         full_xmp=_one_of("--xmp-name", xmp_name, ("photo.jpg.xmp", "photo.xmp")) == "photo.jpg.xmp",
+        min_confidence=min_confidence,
+        watch=watch,
     )
+    if (sample is None) != (page is None):
+        raise ConfigurationError("--sample and --html go together: so many photos, on this page")
+    loading: dict[str, Any] = {
+        "device": device, "revision": revision, "dtype": dtype, "quantize": quantize, "compile": compile,
+        "resize": resize,
+    }  # fmt: skip
 
-    def engine(keep_content: bool) -> Engine:
-        scribe = load(
-            model, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile, resize=resize
-        )
-        return Engine(scribe, options.work, options.limits, options.batch_size, keep_content)
+    def computing(keep_content: bool) -> "Computing":
+        given = (options.work, options.limits, options.batch_size, keep_content)
+        if ray is not None:
+            from picscribe.bulk.cluster import Actors, Cluster
+
+            return Actors(Cluster(ray, actors), model, loading, *given)
+        from picscribe.bulk.engine import Engine
+        from picscribe.scribe import load
+
+        return Engine(load(model, **loading), *given)
 
     with Panel() as panel:
-        summary = Run(options, engine, panel).go()
+        job_run = Run(options, computing, panel)
+        if dry_run:
+            _say(job_run.look())
+            return
+        if sample is not None and page is not None:
+            write_whole(page, job_run.sample(sample))
+            report(f"{page}: look at it; the same command without --sample goes on, and computes none of them again")
+            return
+        summary = job_run.go()
     for line in lines_of(summary):
         report(line)
     if not summary.complete:
         raise typer.Exit(1)
+
+
+def _say(counts: dict[str, int]) -> None:
+    for name, count in counts.items():
+        if count or name in ("found", "new"):
+            write_line(f"{name:10} {count:>10,}")
 
 
 @bulk.command()
@@ -238,6 +293,26 @@ def status(
     if failures:
         for path, output, kind, reason in found.list_failures():
             write_line("\t".join((path, output or "-", kind, " ".join(reason.split()))))
+
+
+@bulk.command()
+def apply(
+    job: Annotated[str, typer.Argument(help="A job's folder, or its output.")],
+    edits: Annotated[Path, typer.Argument(help="edits.json, as the page review.html saves it.")],
+) -> None:
+    """Write the edited texts of a job's review page to its outputs."""
+    from picscribe.bulk.running import Run, options_of
+    from picscribe.bulk.status import find_job
+
+    with Panel() as panel:
+        written, left = Run(options_of(find_job(job)), _nothing, panel).apply(edits)
+    report(f"{written:,} texts written" + (f"; {left:,} were not waiting any more, and are left" if left else ""))
+    if left:
+        raise typer.Exit(1)
+
+
+def _nothing(keep_content: bool) -> "Computing":
+    raise AssertionError("edits are written without a model")
 
 
 def _work(

@@ -111,6 +111,9 @@ def lines_of(summary: "Summary") -> Iterator[str]:
     if summary.failures:
         each = ", ".join(f"{count:,} {kind}" for kind, count in sorted(summary.failures.items()))
         yield f"failed: {each}; named in {summary.folder / 'failures.jsonl'}; --retry-failed tries them again"
+    if counts["held"]:
+        page, job = summary.folder / "review.html", summary.folder
+        yield f"unsure: look at {page}, then: picscribe bulk apply {job} edits.json"
     if summary.interrupted:
         yield "stopped: what was in hand is written; the same command goes on from here"
 

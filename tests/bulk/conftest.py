@@ -91,11 +91,15 @@ class Bulk:
 
     def __call__(self, inputs: Any, *outputs: Any, work: Work = CAPTIONS, **options: Any) -> Summary:
         """Run a job to its end; `calls` are then those of this run."""
+        return self.run_of(inputs, *outputs, work=work, **options).go()
+
+    def run_of(self, inputs: Any, *outputs: Any, work: Work = CAPTIONS, **options: Any) -> Run:
+        """A run that has not begun."""
         given = inputs if isinstance(inputs, list | tuple) else [inputs]
         chosen = Options(tuple(map(str, given)), tuple(map(str, outputs)), work, **options)
         computing = Inline(self.scribe, work, chosen.limits, self.log)
         self.calls, self.notes = computing.calls, []
-        return Run(chosen, lambda _: computing, self).go()
+        return Run(chosen, lambda _: computing, self)
 
     def killed(self, after: float, *args: Any, **options: Any) -> bool:
         """Run a job in a fork that is killed after so many seconds; whether it was, and had not ended before."""

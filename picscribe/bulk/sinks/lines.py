@@ -1,5 +1,6 @@
 """One file that grows by a piece for each row: JSON Lines, CSV, an image folder's metadata.jsonl, COCO's results."""
 
+import contextlib
 import csv
 import io
 import os
@@ -117,9 +118,11 @@ class Growing:
             self._stream.flush()
             os.fsync(self._stream.fileno())
         except OSError:
-            self._stream = None  # what it could not write is not to be tried again when it is closed
-            with open(self.path, "r+b") as stream:
-                stream.truncate(self._offset)
+            stream, self._stream = self._stream, None
+            with contextlib.suppress(OSError):  # it would try once more to write what there was no room for
+                stream.close()
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, self._offset)
             raise
 
     def position(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """WebDataset shards: tars of the photos with what was found of them, each with its statistics beside it."""
 
+import contextlib
 import io
 import json
 import os
@@ -95,11 +96,24 @@ class WebDatasetShards:
             self._stream.flush()
             os.fsync(self._stream.fileno())
 
-        self._attempt(add)
+        self._attempt(lambda: self._or_cut_back(add))
         self._offset, self._stats = offset, stats
         self._upto = max([self._upto, *(row.number for row in rows)])
         self._closing = stats.get("success", 0) >= self.context.shard
         return failures
+
+    def _or_cut_back(self, act: Callable[[], None]) -> None:
+        """Do something to the shard in hand; where it fails, give back the room that it took."""
+        try:
+            act()
+        except OSError:
+            stream, self._stream = self._stream, None
+            with contextlib.suppress(OSError):  # it would try once more to write what there was no room for
+                if stream is not None:
+                    stream.close()
+            with contextlib.suppress(OSError):
+                os.truncate(self._partial, self._offset)
+            raise
 
     def _sample(self, row: Row) -> bytes:
         """The blocks of a sample's members. Raises EntryError where the photo is not there as it was."""
@@ -161,7 +175,7 @@ class WebDatasetShards:
             os.replace(self._partial, self._tar(self._shard))
             sync_folders([self.folder])
 
-        self._attempt(end)
+        self._attempt(lambda: self._or_cut_back(end))
         self._publish_statistics()
 
     def _publish_statistics(self) -> None:

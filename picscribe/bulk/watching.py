@@ -1,0 +1,56 @@
+"""A folder that grows: each file that comes, or is mended, joins the job once it is whole."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from picscribe.bulk.entries import Entry, is_address
+from picscribe.bulk.inputs import Selection, entry_of_file
+from picscribe.errors import ConfigurationError, MissingPackageError
+
+STILL = 1.0
+"""Seconds for which a file must not have changed, as it may be written yet."""
+
+STEP = 500
+"""Milliseconds between two looks at whether to stop."""
+
+
+def watched(inputs: Sequence[str]) -> list[str]:
+    """The folders among the inputs. Raises ConfigurationError for none, MissingPackageError without watchfiles."""
+    folders = [given for given in inputs if not is_address(given) and os.path.isdir(given)]
+    if not folders:
+        raise ConfigurationError("--watch needs a folder to watch among the inputs")
+    try:
+        import watchfiles  # noqa: F401
+    except ImportError as error:
+        raise MissingPackageError('--watch needs watchfiles: pip install "picscribe[bulk]"') from error
+    return folders
+
+
+def arrivals(folders: Sequence[str], selection: Selection, stopping: Callable[[], bool]) -> Iterator[list[Entry]]:
+    """Entries of files that came or changed and then stayed as they are for a while; ends when `stopping()`."""
+    from watchfiles import Change, watch
+
+    unripe: dict[str, str] = {}
+    for changes in watch(*folders, rust_timeout=STEP, yield_on_timeout=True, raise_interrupt=False, step=50):
+        if stopping():
+            return
+        for change, path in changes:
+            if change != Change.deleted:
+                unripe[path] = _folder_of(path, folders)
+        ripe = [path for path in unripe if _is_still(path)]
+        found = [entry_of_file(path, unripe.pop(path), selection) for path in ripe]
+        if entries := [entry for entry in found if entry is not None]:
+            yield entries
+
+
+def _folder_of(path: str, folders: Sequence[str]) -> str:
+    return next((f for f in folders if os.path.realpath(path).startswith(os.path.realpath(f) + os.sep)), folders[0])
+
+
+def _is_still(path: str) -> bool:
+    """Whether a file has not changed for a while, or is gone again."""
+    try:
+        return time.time() - os.stat(path).st_mtime > STILL
+    except OSError:
+        return True
