@@ -1,0 +1,319 @@
+"""The service under load: what it serves, what it refuses, how long it takes, on this machine and over loopback only.
+
+    python -m benchmarks.serving --seconds 60
+    python -m benchmarks.serving --only batching --seconds 20
+
+Every part starts `picscribe serve` with one worker of one thread and sends photos that no cache knows:
+
+- library: captions of one photo after the other by the library itself, in this process.
+- low: one client after the other; seconds a request beside the library's.
+- batching: 32 clients at once with batches of up to 16 images, and with batches of one.
+- overload: requests arrive at 4 times the rate that it served; what is accepted, refused, lost; memory.
+- abort: clients that hang up midway. slow: connections that send a byte now and then while others are served.
+
+Output: one JSON object a part. At most 10,000 requests and 1,000 connections a part, to 127.0.0.1.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+MOST = 10_000
+THREADS = 1
+"""Of the library, and of the service's worker."""
+PHOTO = Path(__file__).resolve().parents[1] / "examples" / "camera.jpg"
+
+
+def photos(count: int, seed: int) -> list[bytes]:
+    """JPEG files of a photo with a little noise, each of its own."""
+    generator = np.random.default_rng(seed)
+    plain = np.asarray(Image.open(PHOTO).convert("RGB").resize((384, 384)), np.int16)
+    found = []
+    for _ in range(count):
+        noisy = np.clip(plain + generator.integers(-20, 21, plain.shape, np.int16), 0, 255).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(noisy).save(buffer, "JPEG", quality=80)
+        found.append(buffer.getvalue())
+    return found
+
+
+class Running:
+    """A `picscribe serve` of its own."""
+
+    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
+        self.process, self.port = process, port
+
+    def memory(self) -> float:
+        """MiB that its processes hold together, by their proportional share of pages."""
+        total = 0
+        for pid in [self.process.pid, *self.children()]:
+            try:
+                text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            except OSError:
+                continue
+            total += int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE)[1])  # type: ignore[index]
+        return total / 1024
+
+    def children(self) -> list[int]:
+        text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in text.split()]
+
+
+@contextmanager
+def service(*arguments: str) -> Iterator[Running]:
+    """One that runs until the block ends."""
+    command = [sys.executable, "-m", "picscribe", "serve", "--port", "0", "--threads", str(THREADS), *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    port = 0
+    for line in process.stderr:
+        if found := re.search(r"at http://127\.0\.0\.1:(\d+);", line):
+            port = int(found[1])
+            break
+    stderr = process.stderr
+    import threading
+
+    threading.Thread(target=lambda: [None for _ in stderr], daemon=True).start()  # so that its log never blocks it
+    if not port:
+        raise SystemExit("picscribe serve did not start")
+    try:
+        yield Running(process, port)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(90)
+
+
+async def ask(port: int, photo: bytes) -> tuple[int, float, int | None]:
+    """Status, seconds, and the seconds of Retry-After, of one caption; -1 where the connection broke."""
+    started = time.perf_counter()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = "POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nConnection: close\r\n"
+        writer.write(f"{head}Content-Length: {len(photo)}\r\n\r\n".encode() + photo)
+        answer = await reader.read()
+        writer.close()
+    except OSError:
+        return -1, time.perf_counter() - started, None
+    status = int(answer.split(b" ", 2)[1]) if answer else -1
+    retry = re.search(rb"\r\nretry-after: (\d+)", answer)
+    return status, time.perf_counter() - started, int(retry[1]) if retry else None
+
+
+def quantiles(seconds: Sequence[float]) -> dict[str, float]:
+    """p50, p95, p99 in milliseconds."""
+    if not seconds:
+        return {}
+    return {f"p{q}_ms": round(1000 * float(np.percentile(seconds, q)), 1) for q in (50, 95, 99)}
+
+
+def library(count: int) -> dict[str, Any]:
+    """The library's own time, a photo after the other, decoding included."""
+    import torch
+
+    import picscribe
+
+    torch.set_num_threads(THREADS)
+    scribe = picscribe.load("nano")
+    given = photos(count, 1)
+    scribe.caption(given[0])
+    took = []
+    for photo in given:
+        started = time.perf_counter()
+        scribe.caption(photo)
+        took.append(time.perf_counter() - started)
+    return {"part": "library", "photos": count, **quantiles(took)}
+
+
+def low(count: int) -> dict[str, Any]:
+    """One request after the other."""
+
+    async def run(port: int) -> list[float]:
+        await ask(port, photos(1, 99)[0])
+        return [(await ask(port, photo))[1] for photo in photos(count, 2)]
+
+    with service() as running:
+        took = asyncio.run(run(running.port))
+    return {"part": "low", "requests": count, **quantiles(took)}
+
+
+async def saturate(port: int, seconds: float, clients: int) -> tuple[int, list[float]]:
+    """Clients that ask again as soon as they have an answer."""
+    given = photos(min(MOST, 64 * clients), 3)
+    until = time.perf_counter() + seconds
+    took: list[float] = []
+    place = iter(range(MOST))
+
+    async def client() -> None:
+        for number in place:
+            if time.perf_counter() > until:
+                return
+            status, spent, _ = await ask(port, given[number % len(given)])
+            assert status == 200, status
+            took.append(spent)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return len(took), [time.perf_counter() - started, *took]
+
+
+def batching(seconds: float, clients: int = 32) -> list[dict[str, Any]]:
+    """Requests a second with batches, and with batches of one image."""
+    found = []
+    for size in (16, 1):
+        with service("--batch-size", str(size), "--cache-megabytes", "0") as running:
+            count, (spent, *took) = asyncio.run(saturate(running.port, seconds, clients))
+        rate = round(count / spent, 1)
+        found.append(
+            {"part": "batching", "batch_images": size, "clients": clients, "per_second": rate, **quantiles(took)}
+        )
+    return found
+
+
+def overload(seconds: float, rate: float, deadline: float = 10.0) -> dict[str, Any]:
+    """Requests that arrive at 4 times the rate."""
+    given = photos(256, 4)
+    count = min(MOST, int(4 * rate * seconds))
+
+    async def run(port: int) -> list[tuple[int, float, int | None]]:
+        tasks = []
+        started = time.perf_counter()
+        for number in range(count):
+            await asyncio.sleep(max(0.0, started + number / (4 * rate) - time.perf_counter()))
+            tasks.append(asyncio.ensure_future(ask(port, given[number % len(given)])))
+        return await asyncio.gather(*tasks)
+
+    with service("--deadline", str(deadline), "--cache-megabytes", "0") as running:
+        asyncio.run(saturate(running.port, 5, 16))
+        before = running.memory()
+        answers = asyncio.run(run(running.port))
+        after = running.memory()
+        gauges = asyncio.run(gauges_of(running.port))
+    statuses = Counter(status for status, _, _ in answers)
+    refused = [(spent, retry) for status, spent, retry in answers if status in (429, 503)]
+    retries = [retry for _, retry in refused if retry is not None]
+    return {
+        "part": "overload", "seconds": seconds, "sent": count, "statuses": dict(statuses), "deadline": deadline,
+        "answered": quantiles([spent for status, spent, _ in answers if status == 200]),
+        "refused": quantiles([spent for spent, _ in refused]),
+        "retry_after": [min(retries, default=None), max(retries, default=None)],
+        "memory_mib": [round(before), round(after)], "gauges": gauges,
+    }  # fmt: skip
+
+
+async def gauges_of(port: int) -> dict[str, float]:
+    """The gauges of work, once all is answered."""
+    await asyncio.sleep(1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    page = (await reader.read()).decode()
+    writer.close()
+    names = ("queue_images", "running_images", "held_bytes")
+    return {n: float(re.search(rf"^picscribe_{n} (\S+)", page, re.MULTILINE)[1]) for n in names}  # type: ignore[index]
+
+
+def abort(count: int) -> dict[str, Any]:
+    """Clients that hang up after half a request, or before the answer."""
+    given = photos(64, 5)
+
+    async def leave(port: int, number: int) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        photo = given[number % len(given)]
+        head = f"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(photo)}\r\n\r\n".encode()
+        writer.write(head + (photo if number % 2 else photo[: len(photo) // 2]))
+        await asyncio.sleep(0.01)
+        writer.transport.abort()
+
+    async def run(port: int) -> tuple[int, dict[str, float]]:
+        for first in range(0, count, 100):
+            await asyncio.gather(*(leave(port, number) for number in range(first, min(count, first + 100))))
+        await asyncio.sleep(2)
+        return (await ask(port, given[0]))[0], await gauges_of(port)
+
+    with service() as running:
+        before = running.memory()
+        status, gauges = asyncio.run(run(running.port))
+        after = running.memory()
+    memory = [round(before), round(after)]
+    return {"part": "abort", "clients": count, "then": status, "gauges": gauges, "memory_mib": memory}
+
+
+def slow(count: int, seconds: float) -> dict[str, Any]:
+    """Connections that send a byte a second, while a client is served."""
+
+    async def drip(port: int, until: float) -> int:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            for letter in b"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + b"y" * 1000:
+                if time.perf_counter() > until:
+                    break
+                writer.write(bytes([letter]))
+                await writer.drain()
+                await asyncio.sleep(1)
+            writer.close()
+            return 0
+        except OSError:
+            return 1
+
+    async def run(port: int) -> tuple[list[float], int, dict[str, float]]:
+        until = time.perf_counter() + seconds
+        drips = [asyncio.ensure_future(drip(port, until)) for _ in range(count)]
+        took = []
+        for photo in photos(40, 6):
+            status, spent, _ = await ask(port, photo)
+            assert status == 200, status
+            took.append(spent)
+        cut = sum(await asyncio.gather(*drips))
+        return took, cut, await gauges_of(port)
+
+    with service() as running:
+        took, cut, gauges = asyncio.run(run(running.port))
+    return {"part": "slow", "connections": count, "cut": cut, "others": quantiles(took), "gauges": gauges}
+
+
+def main() -> None:
+    """Run the parts, or one of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60, help="of each part that is timed")
+    parser.add_argument("--only", choices=["library", "low", "batching", "overload", "abort", "slow"])
+    parser.add_argument("--rate", type=float, help="requests a second that it can serve, where batching is not run")
+    parser.add_argument("--aborts", type=int, default=10_000)
+    parser.add_argument("--connections", type=int, default=1000)
+    given = parser.parse_args()
+    wanted = [given.only] if given.only else ["library", "low", "batching", "overload", "abort", "slow"]
+    rate = given.rate
+    print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg()[0]}), flush=True)
+    for part in wanted:
+        if part == "library":
+            found = [library(20)]
+        elif part == "low":
+            found = [low(20)]
+        elif part == "batching":
+            found = batching(given.seconds)
+            rate = rate or found[0]["per_second"]
+        elif part == "overload":
+            found = [overload(given.seconds, rate or 20.0)]
+        elif part == "abort":
+            found = [abort(min(MOST, given.aborts))]
+        else:
+            found = [slow(min(1000, given.connections), min(given.seconds, 20))]
+        for one in found:
+            print(json.dumps(one), flush=True)
+
+
+if __name__ == "__main__":
+    main()

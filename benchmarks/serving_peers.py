@@ -1,0 +1,157 @@
+"""The service's batcher beside LitServe and Ray Serve on the same load: requests a second, and how long they take.
+
+    pip install litserve "ray[serve]"
+    python -m benchmarks.serving_peers --seconds 20
+
+Each server runs nano in one worker with one thread and batches of up to 16 images, and gets the same photos in JSON
+from 32 clients at once, and from one. The peers gather for 10 ms, open images in the library's threads, unconfined, and
+have no cache, queue limit or deadline. Output: one JSON object a server.
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from benchmarks.serving import MOST, photos, quantiles
+
+BATCH, WAIT, CLIENTS = 16, 0.01, 32
+
+OURS = """
+from picscribe.serving.server import serve
+from picscribe.serving.settings import Limits, Settings
+serve(Settings(port={port}, threads=1, batch_images={batch}, limits=Limits(cache_bytes=0)))
+"""
+
+LITSERVE = """
+import base64
+import litserve, torch, picscribe
+
+class Captions(litserve.LitAPI):
+    def setup(self, device):
+        torch.set_num_threads(1)
+        self.scribe = picscribe.load("nano")
+    def decode_request(self, request):
+        return base64.b64decode(request["image"])
+    def predict(self, images):
+        return [one.text for one in self.scribe.caption(images, batch_size={batch})]
+    def encode_response(self, text):
+        return {{"caption": text}}
+
+api = Captions(max_batch_size={batch}, batch_timeout={wait}, api_path="/v1/caption")
+litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=60).run(
+    host="127.0.0.1", port={port}, num_api_servers=1, generate_client_file=False, log_level="error")
+"""
+
+RAY = """
+import base64, logging, time
+import ray
+from ray import serve
+
+@serve.deployment(max_ongoing_requests=256, ray_actor_options={{"num_cpus": 1}})
+class Captions:
+    def __init__(self):
+        import torch, picscribe
+        torch.set_num_threads(1)
+        self.scribe = picscribe.load("nano")
+    @serve.batch(max_batch_size={batch}, batch_wait_timeout_s={wait})
+    async def caption(self, images):
+        return [one.text for one in self.scribe.caption(images, batch_size={batch})]
+    async def __call__(self, request):
+        fields = await request.json()
+        return {{"caption": await self.caption(base64.b64decode(fields["image"]))}}
+
+ray.init(num_cpus=2, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+serve.start(http_options={{"host": "127.0.0.1", "port": {port}}})
+serve.run(Captions.bind(), route_prefix="/v1/caption")
+while True:
+    time.sleep(1)
+"""
+
+SERVERS = {"picscribe": OURS, "litserve": LITSERVE, "ray_serve": RAY}
+
+
+@contextmanager
+def running(code: str) -> Iterator[int]:
+    """The port of a server that answers; it ends with the block."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = code.format(port=port, batch=BATCH, wait=WAIT)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    body = json.dumps({"image": base64.b64encode(photos(1, 0)[0]).decode()}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/caption", body, {"Content-Type": "application/json"})
+    try:
+        until = time.monotonic() + 240
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    assert json.loads(answer.read())["caption"]
+                break
+            except OSError:
+                if time.monotonic() > until or process.poll() is not None:
+                    raise SystemExit("the server did not start") from None
+                time.sleep(0.5)
+        yield port
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+async def ask(port: int, body: bytes) -> tuple[int, float]:
+    """Status and seconds of one caption."""
+    started = time.perf_counter()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = "POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    answer = await reader.read()
+    writer.close()
+    return int(answer.split(b" ", 2)[1]), time.perf_counter() - started
+
+
+async def load(port: int, seconds: float, clients: int) -> dict[str, Any]:
+    """Clients that ask again as soon as they have an answer."""
+    given = [json.dumps({"image": base64.b64encode(one).decode()}).encode() for one in photos(256, 3)]
+    until = time.perf_counter() + seconds
+    took: list[float] = []
+    place = iter(range(MOST))
+
+    async def client() -> None:
+        for number in place:
+            if time.perf_counter() > until:
+                return
+            status, spent = await ask(port, given[number % len(given)])
+            assert status == 200, status
+            took.append(spent)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return {"per_second": round(len(took) / (time.perf_counter() - started), 1), **quantiles(took)}
+
+
+def main() -> None:
+    """Measure all servers, or one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--only", choices=list(SERVERS))
+    given = parser.parse_args()
+    for name in [given.only] if given.only else list(SERVERS):
+        with running(SERVERS[name]) as port:
+            alone = asyncio.run(load(port, min(given.seconds, 10), 1))
+            many = asyncio.run(load(port, given.seconds, CLIENTS))
+        print(json.dumps({"server": name, "clients": {1: alone, CLIENTS: many}}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
