@@ -64,7 +64,10 @@ class Reader:
         self.limits = ImageLimits(max_pixels=settings.max_pixels, max_bytes=settings.max_bytes)
 
     def read(self, source: str, where: str, content: bytes | None) -> tuple[bytes, Any]:
-        """Digest and pixels of a file, or of its `content` where that is given. Raises EntryError."""
+        """Digest and pixels of a file, or of its `content` where that is given: as `pixels_of`, but as an array.
+
+        Raises EntryError.
+        """
         try:
             return self._read(source, where, content)
         except EntryError:
@@ -74,7 +77,7 @@ class Reader:
             raise EntryError("too-large" if TOO_LARGE.search(reason) else "unreadable", reason) from None
 
     def _read(self, source: str, where: str, content: bytes | None) -> tuple[bytes, Any]:
-        from picscribe.media.frames import pixels_of
+        from picscribe.media.frames import array_of
         from picscribe.media.images import open_image
         from picscribe.media.preprocessing import DETAIL
         from picscribe.media.video import Video
@@ -83,7 +86,7 @@ class Reader:
         if self._is_video(source if content is None else content):
             digest = _digest_of_file(source, where) if content is None else digest_of(content)
             video = Video(source if content is None else content, self.settings.frames or self.settings.most or 1)
-            return digest, pixels_of(video, self.preprocessing, self.settings.most, self.settings.name)
+            return digest, array_of(video, self.preprocessing, self.settings.most, self.settings.name)
         if size > self.limits.max_bytes:
             raise EntryError("too-large", f"{where} is {size} bytes long, over the limit of {self.limits.max_bytes}")
         if content is None:
@@ -93,7 +96,7 @@ class Reader:
         stream = io.BytesIO(content)
         stream.name = where  # what errors call it
         image = open_image(stream, self.limits, at_least=DETAIL * self.preprocessing.size)
-        return digest_of(content), self.preprocessing(image)
+        return digest_of(content), self.preprocessing.array(image)
 
     def _is_video(self, source: str | bytes) -> bool:
         """Whether to take frames of it. To a model of photos an animation is a photo, its first frame."""
@@ -150,8 +153,7 @@ def _serve(reader: Reader, requests: BinaryIO, answers: BinaryIO) -> None:
         if hasattr(signal, "alarm"):
             signal.alarm(seconds)  # its default action ends the process, whatever it is doing
         try:
-            digest, pixels = reader.read(request["source"], request["where"], content)
-            array = pixels.numpy()
+            digest, array = reader.read(request["source"], request["where"], content)
             header: dict[str, Any] = {"digest": digest.hex(), "shape": array.shape, "size": array.nbytes}
             body: Any = array.data.cast("B") if array.flags.c_contiguous else array.tobytes()
         except EntryError as error:
@@ -170,9 +172,6 @@ def main() -> None:
     """Read files until standard input ends."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with answers
-    import torch
-
-    torch.set_num_threads(1)
     reader = Reader(Settings(**json.loads(sys.argv[1])))
     importlib.import_module("picscribe.media.frames")  # before its memory is measured
     _limit_memory(reader.settings.memory)

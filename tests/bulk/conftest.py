@@ -61,7 +61,7 @@ class Inline:
         value = known(digest, entry.asked_digest)
         if value is None:
             self.calls.append(entry.path)
-            (result,) = self.work.results(self.scribe, [(entry, pixels)])
+            (result,) = self.work.results(self.scribe, [(entry, torch.from_numpy(pixels))])
             if isinstance(result, EntryError):
                 return Outcome(entry, None, digest, result.failure)
             value = result

@@ -157,4 +157,8 @@ def test_workers_end_with_their_run(tiny_scribe: Any, folder: Path) -> None:
     (worker,) = decoders._all
     decoders.close()
     assert worker._process.poll() is not None
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("picscribe-")]
+    assert not [
+        thread
+        for thread in threading.enumerate()
+        if thread.name.startswith(("picscribe-decoding", "picscribe-watching"))
+    ]
