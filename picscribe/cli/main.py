@@ -1,11 +1,14 @@
 """The command `picscribe`: puts the subcommands together and turns our errors into one line and an exit code."""
 
 import _thread
+import json
 import os
+import platform
 import signal
 import sys
 import time
 import warnings
+from importlib.metadata import PackageNotFoundError, distribution, version
 from typing import Annotated, Any
 
 import typer
@@ -73,13 +76,36 @@ app.add_typer(bulk, name="bulk")
 def _show_version(wanted: bool) -> None:
     if wanted:
         write_line(f"picscribe {picscribe.__version__}")
+        write_line(f"build: {_build()}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+        write_line(f"torch {_version_of('torch')}")
         raise typer.Exit
+
+
+def _build() -> str:
+    """Where this copy of picscribe comes from: pip records the commit, the folder or the file that it installed."""
+    try:
+        recorded = json.loads(distribution("picscribe").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return "not installed by pip"
+    if commit := recorded.get("vcs_info", {}).get("commit_id"):
+        return f"commit {commit}"
+    if recorded.get("dir_info", {}).get("editable"):
+        return "editable"
+    return "installed from a folder or file" if recorded else "installed from a package index"
+
+
+def _version_of(package: str) -> str:
+    """The version of an installed package, without importing it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "is not installed"
 
 
 @app.callback()
 def _options_of_all_commands(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the versions and exit.")
     ] = False,
 ) -> None:
     pass

@@ -2,11 +2,13 @@
 
 import json
 import os
+import platform
 import signal
 import struct
 import subprocess
 import sys
 import zlib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -51,7 +53,10 @@ def test_exit_codes_and_streams(tiny_model: Path, photos: Path) -> None:
 
 
 def test_version_and_help(runner: CliRunner) -> None:
-    assert runner.invoke(app, ["--version"]).stdout == f"picscribe {picscribe.__version__}\n"
+    first, build, torch = runner.invoke(app, ["--version"]).stdout.splitlines()
+    assert first == f"picscribe {picscribe.__version__}"
+    assert build.startswith("build: ") and f"Python {platform.python_version()}" in build
+    assert torch == f"torch {version('torch')}"
     for arguments in (["--help"], ["-h"]):
         result = runner.invoke(app, arguments)
         assert result.exit_code == 0
