@@ -118,7 +118,10 @@ class Actors:
         if self._own:
             address = None if cluster.address == LOCAL else cluster.address
             here: dict[str, Any] = {} if address else {"include_dashboard": False}
-            ray.init(address=address, log_to_driver=False, configure_logging=False, **here)
+            try:
+                ray.init(address=address, log_to_driver=False, configure_logging=False, **here)
+            except Exception as error:  # Ray says with plain exceptions that it does not start, or finds no cluster
+                raise PicscribeError(f"Ray at {cluster.address} cannot be used: {_last_line(error)}") from error
         there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = int(there.get("GPU", 0))
         count = cluster.actors or gpus or max(1, int(there.get("CPU", 1) // cluster.cpus))

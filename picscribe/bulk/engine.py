@@ -53,7 +53,7 @@ class Engine:
     ) -> None:
         self.scribe, self.work, self.name = scribe, work, scribe.name
         self.fingerprint = scribe.fingerprint()
-        self.batch_size = batch_size or scribe.fitting_batch_size()
+        self.batch_size = batch_size or scribe.fitting_batch_size(work.generation)
         self.decoders = Decoders(settings_of(scribe, limits), limits.workers, keep_content)
 
     def run(

@@ -14,6 +14,9 @@ from picscribe.bulk.failures import Failure
 ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 """How an address of the network or of fsspec begins; one letter would be a drive of Windows."""
 
+JOB = ".picscribe"
+"""Ends the name of the folder that holds a job's journal."""
+
 
 def is_address(text: str) -> bool:
     """Whether it is an address (https://…, s3://…) and not a path."""

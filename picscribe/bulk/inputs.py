@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
-from picscribe.bulk.entries import Entry, is_address, printable
+from picscribe.bulk.entries import JOB, Entry, is_address, printable
 from picscribe.bulk.fetching import file_system
 from picscribe.errors import ConfigurationError, InputError, MissingPackageError
 from picscribe.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
@@ -83,7 +83,7 @@ def find_entries(inputs: Sequence[str], selection: Selection) -> Iterator[Entry]
 def entry_of_file(path: str, given: str, selection: Selection) -> Entry | None:
     """The entry of a file that came into the folder `given`; None where it is none."""
     relative = os.path.relpath(path, os.path.abspath(given)).replace(os.sep, "/")
-    hidden = any(part.startswith(".") for part in relative.split("/"))
+    hidden = any(map(_is_hidden, relative.split("/")))
     if hidden or not selection.takes(relative) or os.path.abspath(path) in selection.outputs:
         return None
     return Entry(os.path.abspath(path), relative, os.path.join(given, relative))
@@ -131,7 +131,7 @@ def _listed(folder: str, first: bool, note: Callable[[str], None]) -> Iterator[t
         with os.scandir(folder) as entries:
             some: list[tuple[str, str]] = []
             for entry in entries:
-                if entry.name.startswith("."):
+                if _is_hidden(entry.name):
                     continue
                 try:
                     folder_like = entry.is_dir()
@@ -148,6 +148,11 @@ def _listed(folder: str, first: bool, note: Callable[[str], None]) -> Iterator[t
         if first:
             raise InputError(f"{problem}: check its permissions") from error
         note(problem)
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, or holds a job's journal, and copies of photos that are being written."""
+    return name.startswith(".") or name.endswith(JOB)
 
 
 # Single files, lists and archives

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from picscribe.bulk.entries import is_address, printable
+from picscribe.bulk.entries import JOB, is_address, printable
 from picscribe.bulk.sinks.database import Database
 from picscribe.bulk.sinks.lines import Lines
 from picscribe.bulk.sinks.parquet import ParquetShards
@@ -23,9 +23,6 @@ SHARDS = ("parquet", "webdataset")
 """Kinds of a folder of numbered files."""
 INSIDE = "inside"
 """Inside the photos themselves."""
-
-JOB = ".picscribe"
-"""Ends the name of the folder that holds a job's journal."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +94,10 @@ def make_sinks(outputs: Sequence[Output], context: Context, full_xmp: bool = Tru
     Raises ConfigurationError for two that are the same, MissingPackageError for one that needs more."""
     sinks = [_make(output, context, full_xmp) for output in sorted(outputs, key=lambda one: one.kind == INSIDE)]
     names = [sink.name for sink in sinks]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigurationError(f"the output {name} is there twice")
+    files = [os.path.abspath(one.where) for one in outputs if one.is_file and one.where is not None]
+    for name in (*names, *files):
+        if names.count(name) > 1 or files.count(name) > 1:
+            raise ConfigurationError(f"the output {printable(name)} is there twice")
     return sinks
 
 

@@ -280,6 +280,9 @@ class Run:
     def _make_sinks(self, folder: Path, older: Sequence[Journal], model: str) -> None:
         options = self.options
         self._outputs = [parse_output(text) for text in options.outputs]
+        for given in options.inputs:
+            if os.path.abspath(given) in files_of(self._outputs):
+                raise ConfigurationError(f"{printable(given)} is an input and an output: name another file")
         self._context = Context(
             self.journal, folder, options.work, options.existing, options.separator, model, options.work.summary(),
             older, self._note, options.limits.max_bytes, options.shard,

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from picscribe.bulk import journal as journals
-from picscribe.bulk.entries import printable
+from picscribe.bulk.entries import JOB, printable
 from picscribe.bulk.journal import Journal
 from picscribe.bulk.lease import is_held
-from picscribe.bulk.outputs import JOB
 from picscribe.errors import InputError
 
 

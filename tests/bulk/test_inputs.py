@@ -18,7 +18,7 @@ from picscribe.bulk.entries import Entry
 from picscribe.bulk.failures import EntryError
 from picscribe.bulk.fetching import content_of
 from picscribe.bulk.inputs import Selection, find_entries
-from picscribe.errors import InputError
+from picscribe.errors import ConfigurationError, InputError
 
 
 def names(*inputs: Any, **selection: Any) -> list[str]:
@@ -289,3 +289,44 @@ def test_a_folder_that_takes_no_files_is_told_of(bulk: Any, folder: Path, tmp_pa
         failures = bulk(folder, "txt").failures
         (folder / "below").chmod(0o755)
         assert failures == {"unreadable": 1, "unwritable": 1}
+
+
+def test_members_of_tars_stay_within_the_output(bulk: Any, folder: Path, tmp_path: Path) -> None:
+    photo = (folder / "0.png").read_bytes()
+    make_tar(tmp_path / "in.tar", [("../../evil.png", photo), ("/etc/worse.png", photo), ("a/./b.png", photo)])
+    bulk(tmp_path / "in.tar", f"txt:{tmp_path}/out/deep")
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.txt"))
+    assert found == ["out/deep/a/b.txt", "out/deep/etc/worse.txt", "out/deep/evil.txt"]
+
+
+def test_photos_and_videos_together(bulk: Any, folder: Path, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    import numpy as np
+
+    from picscribe.media.video import Video
+
+    with av.open(str(folder / "clip.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height = 64, 48
+        for number in range(20):
+            frame = np.full((48, 64, 3), (number * 12, 255 - number * 12, 90), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        container.mux(stream.encode())
+    bulk(folder, tmp_path / "o.jsonl", f"webdataset:{tmp_path}/w")
+    said = {row["path"]: row["caption"] for row in bulk.lines(tmp_path / "o.jsonl")}
+    assert len(said) == 7
+    assert said[str(folder / "clip.mp4")] == bulk.scribe.caption(Video(folder / "clip.mp4", frames=1)).text
+    with tarfile.open(tmp_path / "w" / "00000.tar") as archive:
+        assert sum(name.endswith(".mp4") for name in archive.getnames()) == 1
+
+
+def test_an_output_is_no_input(bulk: Any, folder: Path, tmp_path: Path) -> None:
+    (folder / "list.jsonl").write_text('{"path": "0.png"}\n')
+    with pytest.raises(ConfigurationError, match="is an input and an output"):
+        bulk(folder / "list.jsonl", folder / "list.jsonl", existing="overwrite")
+    with pytest.raises(ConfigurationError, match="is there twice"):
+        bulk(folder, f"jsonl:{tmp_path}/o", f"csv:{tmp_path}/o")
+    (folder / "o.jsonl.picscribe" / "photos").mkdir(parents=True)
+    bulk.draw(folder / "o.jsonl.picscribe" / "photos" / "1.jpg", 4)
+    bulk(folder, folder / "o.jsonl")
+    assert len(bulk.lines(folder / "o.jsonl")) == 6
