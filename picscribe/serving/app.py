@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -62,7 +63,11 @@ def answer_error(scope: Any, error: ServingError) -> Response:
         body = ollama.error_body(error)
     else:
         body = error_body(error)
-    return JSONResponse(body, status_code=error.status, headers=error_headers(error))
+    headers = error_headers(error)
+    if error.status == 401 and "x-requested-with" in Headers(scope=scope):
+        # The page asks for the key itself: a browser would put its own question in front.
+        headers["www-authenticate"] = 'Bearer realm="picscribe"'
+    return JSONResponse(body, status_code=error.status, headers=headers)
 
 
 async def _answer_exception(request: Request, error: Exception) -> Response:

@@ -62,8 +62,6 @@ def _prepare() -> dict[str, Job]:
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-    with contextlib.suppress(ImportError):
-        import av  # noqa: F401
     Image.init()
     jobs: dict[str, Job] = {"pixels": _pixels, "preview": _preview, "texts": _texts}
     # What Pillow and Python import at first use: every job is done once on a photo of each usual format.
@@ -74,7 +72,25 @@ def _prepare() -> dict[str, Job]:
         for name, job in jobs.items():
             more: dict[str, Any] = {"pixels": shape, "preview": {"side": 32}}.get(name, {})
             job(buffer.getvalue(), name="photo", most_pixels=10_000, **more)
+    with contextlib.suppress(ImportError):
+        video = _short_video()
+        _pixels(video, name="video", most_pixels=10_000, **(shape | {"video": {"frames": 1}}))
+        _preview(video, name="video", most_pixels=10_000, side=32)
     return jobs
+
+
+def _short_video() -> bytes:
+    import av
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as film:
+        stream = film.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt, stream.codec_context.thread_count = 64, 48, "yuv420p", 1
+        for _ in range(2):
+            film.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", (64, 48)))))
+        film.mux(stream.encode())
+    return buffer.getvalue()
 
 
 def _answer(jobs: dict[str, Job], header: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:

@@ -280,6 +280,9 @@ class ExplainResponse(Plain):
     confidence: float
     score: float
     words: list[Word]
+    view: Literal["center_crop", "keep_aspect", "square"] = Field(
+        description="What the model saw of the photo: its central square, all of it, or all of it made square."
+    )
     frames: list[str]
 
 

@@ -311,4 +311,5 @@ class ModelWorker:
             frames.append(base64.b64encode(buffer.getvalue()).decode())
         maps = [[frame.round(6).tolist() for frame in of_word] for of_word in explanation.maps]
         words = [{"word": word, "maps": of_word} for word, of_word in zip(explanation.words, maps, strict=True)]
-        return {"caption": self._plain(explanation.caption), "words": words, "frames": frames}
+        view = self.scribe.preprocessing.mode
+        return {"caption": self._plain(explanation.caption), "words": words, "frames": frames, "view": view}

@@ -143,6 +143,7 @@ async def explain(request: Request) -> Response:
             "confidence": said["confidence"],
             "score": said["score"],
             "words": found["words"],
+            "view": found["view"],
             "frames": [f"data:image/jpeg;base64,{frame}" for frame in found["frames"]],
         }
     )

@@ -92,6 +92,7 @@ def test_explanations_have_a_map_a_word(client: httpx.Client, photo: bytes, scri
     expected = scribe.explain(photo, min_new_tokens=2)
     assert said["caption"] == expected.caption.text
     assert [word["word"] for word in said["words"]] == list(expected.words)
+    assert said["view"] == scribe.preprocessing.mode
     first = said["words"][0]["maps"][0]
     assert [len(first), len(first[0])] == list(expected.maps.shape[2:])
     assert sum(sum(row) for row in first) == pytest.approx(1, abs=1e-3)
