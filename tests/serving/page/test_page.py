@@ -368,7 +368,7 @@ def test_what_fails_says_why_and_harms_nothing_else(
 def test_a_photo_is_cancelled_and_removed_and_both_are_undone(open_page: OpenPage, photo_files: list[Path]) -> None:
     page = open_page(expect=("net::ERR",))
     waiting: list[Any] = []
-    page.route("**/v1/caption", waiting.append)
+    page.route("**/v1/caption", lambda route: waiting.append(route))
     add(page, photo_files[0], photo_files[1])
     row = page.locator(".row").first
     row.get_by_role("button", name="Cancel").click()
