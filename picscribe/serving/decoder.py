@@ -83,12 +83,13 @@ def _short_video() -> bytes:
     import av
     from PIL import Image
 
+    frame_of: Callable[[Image.Image], av.VideoFrame] = av.VideoFrame.from_image
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as film:
         stream = film.add_stream("mpeg4", rate=5)
         stream.width, stream.height, stream.pix_fmt, stream.codec_context.thread_count = 64, 48, "yuv420p", 1
         for _ in range(2):
-            film.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", (64, 48)))))
+            film.mux(stream.encode(frame_of(Image.new("RGB", (64, 48)))))
         film.mux(stream.encode())
     return buffer.getvalue()
 
