@@ -5,6 +5,8 @@
 
 Every part starts `picscribe serve` with one worker of one thread and sends photos that no cache knows:
 
+- cost: processor time of a worker for a photo, in batches of 1, 16 and 32. On a machine that does other work too, this
+  is what can be compared: where the processor is the limit, requests a second are cores by cost.
 - library: captions of one photo after the other by the library itself, in this process.
 - low: one client after the other; seconds a request beside the library's.
 - batching: 32 clients at once with batches of up to 16 images, and with batches of one.
@@ -121,6 +123,32 @@ def quantiles(seconds: Sequence[float]) -> dict[str, float]:
     return {f"p{q}_ms": round(1000 * float(np.percentile(seconds, q)), 1) for q in (50, 95, 99)}
 
 
+COST = """
+import json, sys, time, torch
+torch.set_num_threads(1)
+import picscribe
+from benchmarks.serving import photos
+scribe = picscribe.load("nano")
+pixels = [scribe.pixels(photo) for photo in photos(64, 3)]
+for size in (1, 16, 32):
+    scribe.caption(pixels[:size], batch_size=size)
+    started = time.process_time()
+    scribe.caption(pixels, batch_size=size)
+    print(json.dumps({"part": "cost", "batch_images": size,
+                      "cpu_ms": round(1000 * (time.process_time() - started) / len(pixels), 1)}))
+"""
+
+
+def cost() -> list[dict[str, Any]]:
+    """Processor time of a photo, in a process with a worker's environment."""
+    from picscribe.serving.model_pool import TUNED
+
+    done = subprocess.run(
+        [sys.executable, "-c", COST], env=os.environ | TUNED, capture_output=True, text=True, check=True
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def library(count: int) -> dict[str, Any]:
     """The library's own time, a photo after the other, decoding included."""
     import torch
@@ -175,7 +203,7 @@ def batching(seconds: float, clients: int = 32) -> list[dict[str, Any]]:
     """Requests a second with batches, and with batches of one image."""
     found = []
     for size in (16, 1):
-        with service("--batch-size", str(size), "--cache-megabytes", "0") as running:
+        with service("--batch-size", str(size), "--cache-megabytes", "0", "--deadline", "300") as running:
             count, (spent, *took) = asyncio.run(saturate(running.port, seconds, clients))
         rate = round(count / spent, 1)
         found.append(
@@ -193,15 +221,17 @@ def overload(seconds: float, rate: float, deadline: float = 10.0) -> dict[str, A
         tasks = []
         started = time.perf_counter()
         for number in range(count):
+            if number % (count // 4) == 0:
+                memory.append(round(running.memory()))
             await asyncio.sleep(max(0.0, started + number / (4 * rate) - time.perf_counter()))
             tasks.append(asyncio.ensure_future(ask(port, given[number % len(given)])))
         return await asyncio.gather(*tasks)
 
     with service("--deadline", str(deadline), "--cache-megabytes", "0") as running:
-        asyncio.run(saturate(running.port, 5, 16))
-        before = running.memory()
+        asyncio.run(saturate(running.port, 5, 4))
+        memory: list[int] = []
         answers = asyncio.run(run(running.port))
-        after = running.memory()
+        memory.append(round(running.memory()))
         gauges = asyncio.run(gauges_of(running.port))
     statuses = Counter(status for status, _, _ in answers)
     refused = [(spent, retry) for status, spent, retry in answers if status in (429, 503)]
@@ -211,7 +241,7 @@ def overload(seconds: float, rate: float, deadline: float = 10.0) -> dict[str, A
         "answered": quantiles([spent for status, spent, _ in answers if status == 200]),
         "refused": quantiles([spent for spent, _ in refused]),
         "retry_after": [min(retries, default=None), max(retries, default=None)],
-        "memory_mib": [round(before), round(after)], "gauges": gauges,
+        "memory_mib": memory, "gauges": gauges,
     }  # fmt: skip
 
 
@@ -238,18 +268,21 @@ def abort(count: int) -> dict[str, Any]:
         await asyncio.sleep(0.01)
         writer.transport.abort()
 
-    async def run(port: int) -> tuple[int, dict[str, float]]:
+    async def run(port: int) -> tuple[float, dict[str, float]]:
         for first in range(0, count, 100):
             await asyncio.gather(*(leave(port, number) for number in range(first, min(count, first + 100))))
-        await asyncio.sleep(2)
-        return (await ask(port, given[0]))[0], await gauges_of(port)
+        left = time.perf_counter()
+        while (await ask(port, given[0]))[0] != 200:
+            await asyncio.sleep(0.1)
+            assert time.perf_counter() - left < 60, "the service does not answer"
+        return round(time.perf_counter() - left, 2), await gauges_of(port)
 
     with service() as running:
         before = running.memory()
-        status, gauges = asyncio.run(run(running.port))
+        seconds, gauges = asyncio.run(run(running.port))
         after = running.memory()
     memory = [round(before), round(after)]
-    return {"part": "abort", "clients": count, "then": status, "gauges": gauges, "memory_mib": memory}
+    return {"part": "abort", "clients": count, "answers_after_seconds": seconds, "gauges": gauges, "memory_mib": memory}
 
 
 def slow(count: int, seconds: float) -> dict[str, Any]:
@@ -289,16 +322,18 @@ def main() -> None:
     """Run the parts, or one of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60, help="of each part that is timed")
-    parser.add_argument("--only", choices=["library", "low", "batching", "overload", "abort", "slow"])
+    parser.add_argument("--only", choices=["cost", "library", "low", "batching", "overload", "abort", "slow"])
     parser.add_argument("--rate", type=float, help="requests a second that it can serve, where batching is not run")
     parser.add_argument("--aborts", type=int, default=10_000)
     parser.add_argument("--connections", type=int, default=1000)
     given = parser.parse_args()
-    wanted = [given.only] if given.only else ["library", "low", "batching", "overload", "abort", "slow"]
+    wanted = [given.only] if given.only else ["cost", "library", "low", "batching", "overload", "abort", "slow"]
     rate = given.rate
     print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg()[0]}), flush=True)
     for part in wanted:
-        if part == "library":
+        if part == "cost":
+            found = cost()
+        elif part == "library":
             found = [library(20)]
         elif part == "low":
             found = [low(20)]

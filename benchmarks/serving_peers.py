@@ -12,23 +12,27 @@ import argparse
 import asyncio
 import base64
 import json
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from benchmarks.serving import MOST, photos, quantiles
+from picscribe.serving.model_pool import TUNED
 
 BATCH, WAIT, CLIENTS = 16, 0.01, 32
 
 OURS = """
 from picscribe.serving.server import serve
 from picscribe.serving.settings import Limits, Settings
-serve(Settings(port={port}, threads=1, batch_images={batch}, limits=Limits(cache_bytes=0)))
+serve(Settings(port={port}, threads=1, batch_images={batch}, limits=Limits(cache_bytes=0, deadline=300)))
 """
 
 LITSERVE = """
@@ -46,9 +50,10 @@ class Captions(litserve.LitAPI):
     def encode_response(self, text):
         return {{"caption": text}}
 
-api = Captions(max_batch_size={batch}, batch_timeout={wait}, api_path="/v1/caption")
-litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=60).run(
-    host="127.0.0.1", port={port}, num_api_servers=1, generate_client_file=False, log_level="error")
+if __name__ == "__main__":  # its workers import this file
+    api = Captions(max_batch_size={batch}, batch_timeout={wait}, api_path="/v1/caption")
+    litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=300).run(
+        host="127.0.0.1", port={port}, num_api_servers=1, generate_client_file=False, log_level="error")
 """
 
 RAY = """
@@ -86,7 +91,13 @@ def running(code: str) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     script = code.format(port=port, batch=BATCH, wait=WAIT)
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = TUNED | os.environ  # what our workers get; it is the batching that is compared
+    folder = tempfile.TemporaryDirectory()
+    file = Path(folder.name) / "server.py"
+    file.write_text(script)
+    process = subprocess.Popen(
+        [sys.executable, str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
     body = json.dumps({"image": base64.b64encode(photos(1, 0)[0]).decode()}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/caption", body, {"Content-Type": "application/json"})
     try:
@@ -107,6 +118,7 @@ def running(code: str) -> Iterator[int]:
             process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
+        folder.cleanup()
 
 
 async def ask(port: int, body: bytes) -> tuple[int, float]:

@@ -63,6 +63,9 @@ def _prepare() -> dict[str, Job]:
 
         pillow_heif.register_heif_opener()
     Image.init()
+    for form in set(Image.OPEN) - set(PHOTO_FORMATS):
+        del Image.OPEN[form]
+    Image.ID[:] = [form for form in Image.ID if form in Image.OPEN]
     jobs: dict[str, Job] = {"pixels": _pixels, "preview": _preview, "texts": _texts}
     # What Pillow and Python import at first use: every job is done once on a photo of each usual format.
     shape: dict[str, Any] = {"preprocessing": {}, "frames": 0, "model": "", "hours": 1, "video": {}}

@@ -23,8 +23,8 @@ from picscribe.serving.settings import ModelSpec, Settings
 from picscribe.serving.tasks import Photo, Question
 from picscribe.serving.tickets import Ticket
 
-MARGIN = 0.8
-"""Share of a deadline that the queue in front of a request may be expected to take."""
+MARGIN = 0.5
+"""Share of a deadline that what stands before a request may be expected to take: what was measured can get slower."""
 LONGEST_RETRY = 60
 
 
@@ -184,7 +184,7 @@ class Engine:
         if self.draining:
             raise Unavailable("the service is stopping", retry_after=5)
         waiting = self.waiting()
-        expected = pool.wait_for(waiting)
+        expected = pool.wait_for(waiting + self.running())
         retry = max(1, min(LONGEST_RETRY, math.ceil(expected)))
         most = self.settings.limits.queue_images
         if waiting + images > most:

@@ -112,7 +112,7 @@ class Settings:
     key_hashes: SHA-256 of each API key in hex; with any, every route but the health checks needs a key.
     allowed_hosts: values of the Host header that are answered; empty, those of loopback where `host` is loopback, and
     all elsewhere. origins: sites whose pages may call the service from a browser.
-    sandbox: whether a system that cannot confine the decoders is refused ("require"), told of ("warn"), or not asked.
+    open: whether other machines are served without a key. grace: seconds to answer what was accepted when stopping.
     """
 
     models: tuple[ModelSpec, ...] = (ModelSpec("nano", "nano"),)

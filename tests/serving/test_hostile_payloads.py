@@ -59,6 +59,8 @@ def images() -> Iterator[tuple[str, bytes]]:
     for form in ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "ICO", "PPM", "TGA"):
         whole = saved(form)
         yield f"a tenth of a {form}", whole[: max(8, len(whole) // 10)]
+    for form in ("SGI", "PCX", "DDS", "ICNS", "SPIDER", "IM"):  # Pillow reads them; nobody sends them
+        yield f"a whole {form}", saved(form)
     yield "PostScript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\nshowpage\n"
     yield "SVG", b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
     yield (
