@@ -423,9 +423,12 @@ def by_ray_data(photos: Path, arguments: argparse.Namespace) -> float:
             self.settler = Settler(arguments.model, {}, Work(), Limits(workers=1), 8, False)
 
         def __call__(self, batch: Any) -> Any:
+            begin = time.time()
             entries = [Entry(str(p), str(p), str(p), number=n) for n, p in enumerate(batch["path"], 1)]
             values = {o.entry.path: (o.value or {}).get("caption", "") for o in self.settler.settle(entries)}
-            return {"path": batch["path"], "caption": [values[str(p)] for p in batch["path"]]}
+            count = len(batch["path"])
+            captions = [values[str(p)] for p in batch["path"]]
+            return {"caption": captions, "begin": [begin] * count, "end": [time.time()] * count}
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = ray.data.from_items(
@@ -433,13 +436,8 @@ def by_ray_data(photos: Path, arguments: argparse.Namespace) -> float:
         override_num_blocks=len(list(photos.iterdir())) // 32 + 1,
     )
     results = rows.map_batches(Mapper, batch_size=32, concurrency=2, num_cpus=1)
-    times: list[float] = []
-    count = 0
-    for batch in results.iter_batches(batch_size=None):
-        times.append(time.perf_counter())
-        if len(times) > 1:  # the first waits for the actors to come up
-            count += len(batch["path"])
-    return count / (times[-1] - times[0]) if len(times) > 1 else 0.0
+    found = results.take_all()  # from the first batch that is begun, as actors take their time to come up
+    return len(found) / (max(row["end"] for row in found) - min(row["begin"] for row in found))
 
 
 def loop(arguments: argparse.Namespace, folder: Path) -> None:

@@ -21,8 +21,8 @@ from picscribe.errors import MissingPackageError, PicscribeError
 LOCAL = "local"
 """The address that has Ray start on this machine alone."""
 
-BATCHES = 4
-"""Batches that an actor is given at a time."""
+BATCHES = 2
+"""Batches that an actor is given at a time: few, so that all actors end at about the same time."""
 
 QUEUED = 2
 """Pieces of work that an actor has in hand or waiting: while it does one, the next one is there."""
