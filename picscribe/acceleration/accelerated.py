@@ -9,11 +9,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from picscribe.acceleration.convolutions import FusedEfficientNetLite
 from picscribe.acceleration.fused import fuse
 from picscribe.acceleration.int8 import Int8Linear
 from picscribe.acceleration.mapped_pages import MappedPages
 from picscribe.acceleration.packed import PackedLinear, can_pack
 from picscribe.model import Git
+from picscribe.model.efficientnet_lite import Convolution, EfficientNetLite
 
 
 class Accelerated:
@@ -24,7 +26,7 @@ class Accelerated:
 
     Weights are in memory once. Those that are mapped from a file go back to it after they are packed. Others live in
     the packed layers alone until the network is wanted; only the layers around QuickGELU, whose packed weights are
-    scaled, and a weight that an embedding shares stay twice.
+    scaled, a weight that an embedding shares, and the filters of EfficientNet-Lite stay twice.
     """
 
     def __init__(self, network: Git) -> None:
@@ -60,12 +62,13 @@ class Accelerated:
 
     def accelerate(self) -> "Accelerated":
         """Make the fast form of a network that nobody else holds, and return this; where there is none do nothing."""
-        for module in self._network.modules():
+        kinds = nn.Linear, Convolution
+        layers = [module for module in self._network.modules() if isinstance(module, kinds)]
+        if layers and all(can_pack(layer) for layer in layers):
+            self._pack()
+        for module in self.running.modules():
             if isinstance(module, Int8Linear):
                 module.pack()
-        linears = [module for module in self._network.modules() if isinstance(module, nn.Linear)]
-        if linears and all(can_pack(linear) for linear in linears):
-            self._pack()
         return self
 
     def _pack(self) -> None:
@@ -84,6 +87,8 @@ class Accelerated:
             return packed
 
         fuse(fast, lay_out)
+        if isinstance(fast.image_encoder, EfficientNetLite):
+            fast.image_encoder = FusedEfficientNetLite(fast.image_encoder)  # type: ignore[assignment]
         self._fast = fast
 
     def _linear(self, name: str) -> nn.Linear:

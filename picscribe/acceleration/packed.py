@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from picscribe.acceleration.arithmetic import multiplies_bfloat16
 
 
-def can_pack(linear: nn.Linear) -> bool:
+def can_pack(layer: nn.Linear | nn.Conv2d) -> bool:
     """Whether oneDNN takes this layer: on a CPU, in a type that this machine computes in."""
-    weight = linear.weight
+    weight = layer.weight
     if weight.device.type != "cpu" or weight.is_inference() or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and multiplies_bfloat16())
