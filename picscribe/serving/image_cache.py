@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import torch
@@ -47,13 +48,23 @@ class EncoderCache:
         self._encode = encode
         self.cache: ByteCache[Tensor] = ByteCache(most)
         self.encoded = 0
+        self._held: dict[bytes, Tensor] | None = None
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Keep everything meanwhile, whatever the number of bytes: what one batch encodes is used more than once."""
+        self._held = {}
+        try:
+            yield
+        finally:
+            self._held = None
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Visual features (B, I, D) of pixels (B, …); equal images of a batch are computed once."""
         if not torch.is_inference_mode_enabled():  # what is kept cannot be learned through
             return self._encode(pixels)
         keys = [_key(one) for one in pixels]
-        known = {key: found for key in dict.fromkeys(keys) if (found := self.cache.get(key)) is not None}
+        known = {key: found for key in dict.fromkeys(keys) if (found := self._get(key)) is not None}
         new = {key: place for place, key in enumerate(keys) if key not in known}
         if new:
             places = torch.tensor(list(new.values()), device=pixels.device)
@@ -64,7 +75,13 @@ class EncoderCache:
             for key, one in zip(new, features, strict=True):
                 known[key] = one.clone()
                 self.cache.put(key, known[key], one.numel() * one.element_size())
+                if self._held is not None:
+                    self._held[key] = known[key]
         return torch.stack([known[key] for key in keys])
+
+    def _get(self, key: bytes) -> Tensor | None:
+        held = None if self._held is None else self._held.get(key)
+        return self.cache.get(key) if held is None else held
 
 
 def _key(pixels: Tensor) -> bytes:

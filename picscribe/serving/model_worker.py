@@ -126,11 +126,12 @@ class ModelWorker:
         images = self._images(header["questions"], content)
         questions = [q for q in header["questions"] if q["number"] not in self.gone]
         before = self.encoder.encoded
-        with contextlib.suppress(Exception):  # what is wrong with one shows when it is alone
-            self._encode(images, questions)
-        encoded = time.perf_counter()
-        self._stream([q for q in questions if q["kind"] == "words"], images)
-        self._run([q for q in questions if q["kind"] != "words"], images)
+        with self.encoder.holding():
+            with contextlib.suppress(Exception):  # what is wrong with one shows when it is alone
+                self._encode(images, questions)
+            encoded = time.perf_counter()
+            self._stream([q for q in questions if q["kind"] == "words"], images)
+            self._run([q for q in questions if q["kind"] != "words"], images)
         self.gone.difference_update(q["number"] for q in header["questions"])
         done = time.perf_counter()
         cache = self.encoder.cache

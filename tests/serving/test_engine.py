@@ -382,5 +382,12 @@ def test_an_encoder_cache_gives_what_the_encoder_gives() -> None:
         assert torch.equal(cached(batch), encode(batch))
         assert torch.equal(cached(images), encode(images))
     assert seen == [3, 4, 1, 4]
+    small = EncoderCache(encode, 0)
+    with torch.inference_mode(), small.holding():
+        small(images)
+        assert torch.equal(small(batch), encode(batch)) and small.encoded == 4
+    with torch.inference_mode():
+        small(images)
+    assert small.encoded == 8
     weights = torch.ones(1, requires_grad=True)
     assert cached(images * weights).requires_grad  # what is learned through is computed
