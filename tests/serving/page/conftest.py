@@ -12,6 +12,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra 
 
 from picscribe.serving.settings import ModelSpec  # noqa: E402
 
+playwright.expect.set_options(timeout=20_000)  # of machines that do other things too
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
     f"--{name}"

@@ -42,10 +42,12 @@ export function lengthHint(length) {
   return "";
 }
 
+const segmenter = "Segmenter" in Intl ? new Intl.Segmenter() : null;
+
 /** Characters as people count them. */
 export function lengthOf(text) {
   const trimmed = text.trim();
-  return "Segmenter" in Intl ? [...new Intl.Segmenter().segment(trimmed)].length : [...trimmed].length;
+  return [...(segmenter ? segmenter.segment(trimmed) : trimmed)].length;
 }
 
 const capitalised = (text) => text.replace(/^\s*\p{Ll}/u, (first) => first.toUpperCase());

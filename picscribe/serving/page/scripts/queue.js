@@ -4,6 +4,7 @@ import { settings } from "./settings.js";
 
 const AT_ONCE = 4;
 const TRIES = 4;
+const OUTAGES = 8; // more for one photo: it is the request that does not get through, not the service that is away
 
 export class Queue extends EventTarget {
   #running = new Map();
@@ -121,10 +122,10 @@ export class Queue extends EventTarget {
       return;
     }
     const tries = (this.#tries.get(id) ?? 0) + 1;
-    const away = error.code === "offline" || error.status === 401;
-    const busy = error.status === 429;
-    if (away || (error.retryAfter && (busy || tries < TRIES))) {
-      if (!away && !busy) this.#tries.set(id, tries);
+    const unasked = error.status === 401 || error.status === 429;
+    const most = error.code === "offline" ? OUTAGES : TRIES;
+    if (unasked || (error.retryAfter && tries < most)) {
+      if (!unasked) this.#tries.set(id, tries);
       this.#until = Math.max(this.#until, Date.now() + 1000 * Math.min(60, error.retryAfter ?? 0));
       this.photos.change(id, { status: "waiting" });
       return;

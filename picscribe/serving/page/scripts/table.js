@@ -4,7 +4,7 @@
 import { element, icon, percent, setText } from "./dom.js";
 import { STATES, stateOf } from "./photos.js";
 
-const ROWS_AT_ONCE = 40;
+const ROWS_AT_ONCE = 15;
 
 export const FILTERS = {
   all: { label: "All", holds: () => true },
@@ -48,7 +48,7 @@ export class Table {
     const before = this.selected;
     this.selected = id;
     for (const one of [before, id]) if (one) this.#update(one);
-    this.#rows.get(id)?.row.scrollIntoView({ block: "nearest" });
+    requestAnimationFrame(() => this.#rows.get(this.selected)?.row.scrollIntoView({ block: "nearest" }));
   }
 
   focus(id) {

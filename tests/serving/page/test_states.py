@@ -1,0 +1,310 @@
+"""The page for everyone and in every weather: accessibility in each state, keys, reloads, restarts, many photos."""
+
+import io
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("playwright.sync_api", reason="needs the extra dev")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra dev")
+
+from playwright.sync_api import expect  # noqa: E402
+
+from picscribe.serving import keys  # noqa: E402
+
+OpenPage = Callable[..., Any]
+SLOW = 90_000
+KEY = "a key that nobody guesses"
+
+
+def add(page: Any, *files: Any) -> None:
+    before = page.locator(".row").count()
+    page.set_input_files("#choose-files", list(files))
+    expect(page.locator(".row")).to_have_count(before + len(files))
+
+
+def captioned(page: Any) -> None:
+    expect(page.locator("#progress")).to_be_hidden(timeout=SLOW)
+
+
+def picture(number: int) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), (number * 37 % 256, number * 91 % 256, number * 53 % 256)).save(buffer, "PNG")
+    return {"name": f"photo-{number:03}.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+
+
+LOOKS = [
+    {"color_scheme": "light"},
+    {"color_scheme": "dark"},
+    {"color_scheme": "light", "viewport": {"width": 320, "height": 640}, "reduced_motion": "reduce"},
+    {"color_scheme": "dark", "forced_colors": "active"},
+]
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=["light", "dark", "phone", "forced-colours"])
+def test_axe_finds_nothing_in_any_state(
+    open_page: OpenPage, photo_files: list[Path], tmp_path: Path, look: dict[str, Any]
+) -> None:
+    page = open_page(expect=("400", "net::ERR", "aborted"), **({"reduced_motion": "reduce"} | look))
+    is_narrow = page.viewport_size["width"] < 600
+
+    def check(state: str) -> None:
+        found = axe.Axe().run(page)
+        assert not found.response["violations"], f"{state}: {found.generate_report()}"
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide == 0, f"{state}: {wide} pixels wider than the window"
+
+    def show(dialog: str, opener: str, state: str) -> None:
+        page.locator(opener).click()
+        expect(page.locator(dialog)).to_be_visible()
+        check(state)
+        page.keyboard.press("Escape")
+        expect(page.locator(dialog)).to_be_hidden()
+
+    check("empty")
+    page.route("**/v1/caption", lambda route: None)
+    add(page, photo_files[0])
+    check("captions on their way")
+    page.unroute("**/v1/caption")
+    page.locator(".row [aria-label^=Cancel]").click()
+    check("cancelled")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photo")
+    add(page, tmp_path / "broken.jpg", photo_files[1], photo_files[4])
+    captioned(page)
+    check("captions and errors")
+    page.locator(".row-open").nth(1).click()
+    check("an error, open")
+    if is_narrow:
+        page.locator("#back").click()
+    page.locator(".row-open").nth(2).click()
+    page.locator("#editor-text").fill("Image of " + "a very long text " * 20)
+    check("hints")
+    page.locator(".word").nth(2).focus()
+    expect(page.locator(".heat")).to_be_visible()
+    check("a heat map")
+    page.get_by_label("Question about this photo").fill("what is it?")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator(".answer")).to_be_visible()
+    check("a conversation")
+    page.get_by_role("tab", name="Labels").click()
+    page.get_by_role("button", name="Rank them").click()
+    expect(page.locator(".ranking li").first).to_be_visible()
+    check("labels")
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.locator(".compared")).to_have_count(2)
+    check("two models")
+    page.get_by_role("button", name="Decorative").click()
+    check("decorative")
+    page.locator("#next").click()
+    page.get_by_role("button", name="Accept", exact=True).click()
+    check("accepted")
+    show("#settings", "#open-settings", "settings")
+    page.locator("#open-settings").click()
+    show("#key", "#open-key", "a key is asked for")
+    page.locator("#open-settings").click()
+    show("#confirm-clear", "#clear", "before all is removed")
+    if is_narrow:
+        page.locator("#back").click()
+    else:
+        show("#shortcuts", "#open-shortcuts", "shortcuts")
+    show("#take-along", "#open-take-along", "take along")
+    page.get_by_role("button", name="Take a photo").click()
+    expect(page.locator("#camera")).to_be_visible()
+    check("camera")
+    page.keyboard.press("Escape")
+    page.locator("[data-filter=failed]").click()
+    check("filtered")
+    page.route("**/v1/**", lambda route: route.abort())
+    page.route("**/readyz", lambda route: route.abort())
+    page.locator("[data-filter=all]").click()
+    add(page, photo_files[2])
+    expect(page.locator("#offline")).to_be_visible()
+    check("offline")
+
+
+def test_right_to_left_fits_too(open_page: OpenPage, photo_files: list[Path]) -> None:
+    page = open_page(viewport={"width": 320, "height": 640})
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    add(page, photo_files[0])
+    captioned(page)
+    row = page.locator(".row")
+    picture, state = row.locator(".thumbnail").bounding_box(), row.locator(".state").bounding_box()
+    assert picture["x"] > state["x"], "the picture stands where reading begins"
+    page.locator(".row-open").click()
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+def test_photos_are_captioned_with_the_keyboard_alone(open_page: OpenPage, photo_files: list[Path]) -> None:
+    page = open_page()
+
+    def tab_to(selector: str) -> None:
+        for _ in range(60):
+            if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError(f"Tab never comes to {selector}")
+
+    tab_to("#welcome [data-choose=files]")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(photo_files)
+    captioned(page)
+    tab_to(".row-open")
+    page.keyboard.press("Enter")
+    texts = []
+    for number, photo in enumerate(photo_files):
+        expect(page.locator("#editor-title")).to_have_text(photo.name)
+        assert page.evaluate("document.activeElement.id") == "editor-text"
+        if number == 1:
+            page.keyboard.press("Control+a")
+            page.keyboard.type("A man with a camera.")
+        if number == 2:
+            tab_to(".alternatives li:nth-child(2) button")
+            page.keyboard.press("Enter")
+        texts.append(page.locator("#editor-text").input_value())
+        if number == 3:
+            tab_to("[data-part=decorative]")
+            page.keyboard.press("Space")
+            page.keyboard.press("Alt+ArrowDown")
+        else:
+            page.keyboard.press("Control+Enter")
+    expect(page.locator(".row .state")).to_have_text(["Accepted", "Edited", "Accepted", "Decorative", "Accepted"])
+    expect(page.locator("#announcements")).to_contain_text("All photos are decided")
+    page.keyboard.press("Alt+ArrowUp")
+    page.keyboard.press("Alt+Backspace")
+    expect(page.locator(".row .state").nth(3)).to_contain_text("%")
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.className") == "row-open"
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#editor-title")).to_have_text(photo_files[1].name)
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.title") == "Remove"
+    page.locator("#open-take-along").focus()
+    page.keyboard.press("Enter")
+    tab_to("[name=form]")
+    while not page.locator("[name=form][value=txt]").is_checked():
+        page.keyboard.press("ArrowDown")
+    tab_to("#take-along-go")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines == [f"{photo_files[number].name}\t{texts[number]}" for number in (0, 1, 2, 4)]
+
+
+def test_a_reload_midway_loses_nothing(open_page: OpenPage) -> None:
+    page = open_page()
+    add(page, *(picture(number) for number in range(12)))
+    expect(page.locator(".row .thumbnail img")).to_have_count(12)
+    page.locator("#editor-text").fill("Mine, not accepted yet.")
+    page.reload()
+    expect(page.locator(".row")).to_have_count(12)
+    captioned(page)
+    expect(page.locator("#editor-text")).to_have_value("Mine, not accepted yet.")
+    page.locator(".row-open").nth(3).click()
+    page.get_by_role("button", name="Decorative").click()
+    page.reload()
+    expect(page.locator(".row .state").nth(3)).to_have_text("Decorative")
+    states = page.locator(".row .state").all_text_contents()
+    assert all(" %" in one for number, one in enumerate(states) if number != 3), states
+    expect(page.locator(".row .thumbnail img")).to_have_count(12)
+
+
+def test_a_text_is_kept_even_where_the_tab_ends_at_once(open_page: OpenPage) -> None:
+    page = open_page()
+    add(page, picture(1))
+    captioned(page)
+    page.evaluate(
+        """() => {
+            const box = document.querySelector('#editor-text');
+            box.value = 'The last words.';
+            box.dispatchEvent(new Event('input'));
+            location.reload();
+        }"""
+    )
+    expect(page.locator("#editor-text")).to_have_value("The last words.")
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_a_restart_of_the_service_loses_nothing(open_page: OpenPage, serve: Any, free_port: int) -> None:
+    service = serve(port=free_port)
+    page = open_page(service.url, expect=("ERR_CONNECTION", "ERR_EMPTY", "503"))
+    add(page, picture(1))
+    captioned(page)
+    service.stop()
+    add(page, *(picture(number) for number in range(2, 8)))
+    expect(page.locator("#offline")).to_be_visible()
+    page.locator("#editor-text").fill("Written while the service was away.")
+    expect(page.locator(".row .state").last).to_have_text("Waiting")
+    serve(port=free_port)
+    expect(page.locator("#offline")).to_be_hidden(timeout=SLOW)
+    captioned(page)
+    expect(page.locator("#editor-text")).to_have_value("Written while the service was away.")
+    assert all(" %" in one for one in page.locator(".row .state").all_inner_texts())
+
+
+def test_a_key_is_asked_for_and_used(open_page: OpenPage, serve: Any) -> None:
+    service = serve(key_hashes=(keys.hash_of(KEY),))
+    login = {"username": "anyone", "password": KEY, "send": "always"}
+    page = open_page(service.url, expect=("401",), http_credentials=login)
+    expect(page.locator("#key")).to_be_hidden()
+
+    def without_login(route: Any) -> None:
+        headers = {name: value for name, value in route.request.headers.items() if name != "authorization"}
+        route.continue_(headers=headers | ({} if "x-api-key" in headers else {"x-api-key": "an old key, not known"}))
+
+    page.route("**/v1/**", without_login)
+    add(page, picture(1))
+    expect(page.locator("#key")).to_be_visible()
+    page.get_by_label("Key", exact=True).fill("this is not the key")
+    page.get_by_role("button", name="Use this key").click()
+    expect(page.locator("#key-said")).to_have_text("The service does not know this key.")
+    page.get_by_label("Key", exact=True).fill(KEY)
+    page.get_by_role("button", name="Use this key").click()
+    expect(page.locator("#key")).to_be_hidden()
+    captioned(page)
+    assert " %" in page.locator(".row .state").inner_text()
+    assert page.evaluate("Object.values(localStorage).join()").find(KEY) == -1
+
+
+def test_two_tabs_do_not_overwrite_each_other(open_page: OpenPage) -> None:
+    first = open_page()
+    second = first.context.new_page()
+    second.goto(first.url)
+    expect(second.locator("#elsewhere")).to_be_visible()
+    second.get_by_role("button", name="Go on in this tab").click()
+    expect(second.locator("html[data-ready]")).to_be_attached()
+    expect(first.locator("#elsewhere")).to_be_visible()
+
+
+def test_300_photos_are_all_there_and_stay_cheap(open_page: OpenPage, serve: Any) -> None:
+    """No seconds are counted here: `python -m benchmarks.page` does that."""
+    page = open_page(serve().url)
+    page.set_input_files("#choose-files", [picture(number) for number in range(300)])
+    expect(page.locator(".row")).to_have_count(300)
+    expect(page.locator(".row .thumbnail img")).to_have_count(300, timeout=SLOW)
+    assert page.evaluate("document.querySelector('.row').querySelectorAll('*').length") <= 40
+    assert page.evaluate("getComputedStyle(document.querySelector('.row')).contentVisibility") == "auto"
+    assert page.locator(".row button:not([tabindex='-1'])").count() <= 4, "Tab passes through one row only"
+    page.wait_for_timeout(1000)
+    page.reload()
+    expect(page.locator(".row")).to_have_count(300)
+    names = page.locator(".row-name").all_text_contents()
+    assert sorted(names) == [f"photo-{number:03}.png" for number in range(300)]
+    captioned(page)
+    expect(page.locator("[data-filter=failed] .number")).to_have_text("0")
+    expect(page.locator("[data-filter=open] .number")).to_have_text("300")
+    page.locator("[data-filter=done]").click()
+    expect(page.locator(".row:not([hidden])")).to_have_count(1)
