@@ -69,6 +69,7 @@ export class Editor {
     picture.hidden = false;
     picture.removeAttribute("src");
     video.hidden = true;
+    URL.revokeObjectURL(video.src);
     video.removeAttribute("src");
     this.root.dataset.picture = "loading";
     try {
@@ -245,7 +246,7 @@ export class Editor {
     const { parts, record } = this;
     const caption = record.suggestion?.text ?? "";
     parts.why.hidden = !caption;
-    const known = this.#explanations.get(this.id);
+    const known = this.#explanation(this.id);
     const words = known?.words.map(({ word }) => word) ?? caption.split(/\s+/).filter(Boolean);
     const shown = JSON.stringify([this.id, words]);
     if (parts.words.dataset.of === shown) return;
@@ -271,7 +272,7 @@ export class Editor {
   async #look(place) {
     const { id } = this;
     this.looking = place;
-    let known = this.#explanations.get(id);
+    let known = this.#explanation(id);
     if (!known) {
       setText(this.parts["why-note"], "Looking…");
       try {
@@ -287,6 +288,12 @@ export class Editor {
     if (this.looking === place) this.#showHeat(known, place);
   }
 
+  /** What is known of a suggestion's words; undefined for a suggestion that was made since. */
+  #explanation(id) {
+    const known = this.#explanations.get(id);
+    return known?.of === this.photos.get(id)?.suggestion ? known?.found : undefined;
+  }
+
   #explain(id) {
     if (this.#asking?.of === id) return this.#asking.found;
     const controller = new AbortController();
@@ -298,7 +305,7 @@ export class Editor {
       const found = await this.service.explain(file, record.name, {
         model, frames: this.models.frames(record, model), signal: controller.signal,
       });
-      this.#explanations.set(id, found);
+      this.#explanations.set(id, { of: record.suggestion, found });
       return found;
     };
     const found = run().finally(() => (this.#asking = null));

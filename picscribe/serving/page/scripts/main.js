@@ -76,7 +76,7 @@ class Page {
     await this.connect();
   }
 
-  /** Learn what the server is, then work. */
+  /** Learn what the server is, then work; false where it does not say. */
   async connect() {
     try {
       [this.limits] = await Promise.all([this.service.limits(), this.models.load(this.service)]);
@@ -84,8 +84,10 @@ class Page {
       const { record } = this.editor;
       if (record) for (const room of Object.values(this.editor.rooms)) room.update(record);
       this.queue.resume();
+      return true;
     } catch (error) {
       if (error.status && error.status !== 401) show(error.message);
+      return false;
     }
   }
 
@@ -215,7 +217,7 @@ class Page {
     } else if (event.altKey && !event.ctrlKey && !event.metaKey && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
       event.preventDefault();
       this.step(event.key === "ArrowDown" ? 1 : -1);
-    } else if (event.altKey && !event.ctrlKey && event.code === "Backspace" && !event.metaKey) {
+    } else if (event.altKey && !event.ctrlKey && event.code === "Backspace" && !event.metaKey && !isWordDelete(event)) {
       event.preventDefault();
       this.editor.undo();
     } else if (event.key === "Escape" && find("#editor").contains(event.target)) {
@@ -239,9 +241,9 @@ class Page {
     const button = find("button[type=submit]", event.target);
     this.service.setKey(elements.key.value.trim(), elements.keep.checked);
     button.disabled = true;
-    await this.connect();
+    const known = await this.connect();
     button.disabled = false;
-    if (!this.models.all.length) return;
+    if (!known) return;
     elements.key.value = "";
     find("#key").close();
     announce("The key is accepted.");
@@ -279,6 +281,9 @@ class Page {
     });
   }
 }
+
+/** On a Mac, Option and Delete in a text box delete a word. */
+const isWordDelete = (event) => /^(Mac|iP)/.test(navigator.platform) && event.target.matches("textarea, input");
 
 /** Only one tab works on the photos: two would overwrite each other's texts. */
 async function whenAlone(start) {

@@ -125,7 +125,7 @@ export class Photos extends EventTarget {
 
   decide(id, decision, text = null) {
     const record = this.#records.get(id);
-    if (record.decision === decision && text === null) return;
+    if (record.decision === decision && (text === null || text === record.text)) return;
     this.#note(record);
     this.change(id, { decision, ...(text === null ? {} : { text }) }, "decision");
   }

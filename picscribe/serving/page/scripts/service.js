@@ -16,15 +16,23 @@ export class Service extends EventTarget {
   online = true;
 
   get key() {
-    return (this.#key ??= sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY) ?? "");
+    try {
+      return (this.#key ??= sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY) ?? "");
+    } catch {
+      return (this.#key ??= ""); // a browser that keeps nothing
+    }
   }
 
   /** Take a key for this tab, or with `keep` for this browser; "" forgets it. */
   setKey(key, keep) {
     this.#key = key;
-    sessionStorage.removeItem(KEY);
-    localStorage.removeItem(KEY);
-    if (key) (keep ? localStorage : sessionStorage).setItem(KEY, key);
+    try {
+      sessionStorage.removeItem(KEY);
+      localStorage.removeItem(KEY);
+      if (key) (keep ? localStorage : sessionStorage).setItem(KEY, key);
+    } catch {
+      // it holds until the page is loaded again
+    }
   }
 
   /** GET (without a body) or POST. Raises ServiceError, and AbortError where `signal` was aborted. */
