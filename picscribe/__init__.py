@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from picscribe.results import Caption, Classification, Explanation, TextScore
     from picscribe.scribe import Scribe, load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Caption",

@@ -109,7 +109,7 @@ class Batches:
             return self.jobs.compute(items)
         except torch.cuda.OutOfMemoryError:
             if len(items) == 1:
-                return [InputError("one image is more than the GPU's memory holds: ask for fewer beams, or use dtype")]
+                return [InputError("one image does not fit into the GPU's memory: ask for fewer beams, or use dtype")]
         torch.cuda.empty_cache()
         half = len(items) // 2
         return [result for part in (items[:half], items[half:]) for result in self._within_memory(part)]

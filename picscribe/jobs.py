@@ -130,7 +130,7 @@ class Jobs:
             prompt = self.prompt(task.prompt)
             read, room = [prompt], room_for(1, len(prompt.ids), 1, self._trie(settings.labels).longest)
         else:
-            raise ConfigurationError(f"{type(task).__name__} is no task: give a CaptionTask, an AskTask …")
+            raise ConfigurationError(f"{type(task).__name__} is not a task: give a CaptionTask, an AskTask …")
         notes += tuple(note for line in read if isinstance(line, Prompt) for note in line.notes)
         lines = tuple(line.ids if isinstance(line, Prompt) else line for line in read)
         return Prepared(task, self.pixels(image), lines, settings, room, notes)

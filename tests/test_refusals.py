@@ -252,7 +252,7 @@ def test_a_prompt_that_is_cut_says_what_was_cut(scribe: Scribe) -> None:
         ({"seed": 0}, "seed has no effect on a search"),
         ({"own_draws": True}, "own_draws has no effect on a search"),
         ({"diversity_penalty": 1.0}, "diversity_penalty has no effect without beam_groups"),
-        ({"temperature": 1e-40}, "temperature must be 0, which searches, or at least 0.00001"),
+        ({"temperature": 1e-40}, "temperature must be 0, for a search, or at least 0.00001"),
         ({"beams": np.True_}, "beams must be a whole number"),
         ({"beams": 2.0}, "beams must be a whole number"),
     ],

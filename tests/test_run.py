@@ -232,7 +232,7 @@ def test_tasks_are_drawn_as_they_are_needed(scribe: Scribe, paths: list[Path]) -
 
 
 def test_what_is_no_task_and_other_wrong_calls(scribe: Scribe, paths: list[Path]) -> None:
-    with pytest.raises(ConfigurationError, match="is no task"):
+    with pytest.raises(ConfigurationError, match="is not a task"):
         list(scribe.run([Task(paths[0])]))
     with pytest.raises(ConfigurationError, match="errors must be"):
         scribe.run([], errors="ignore")  # type: ignore[call-overload]

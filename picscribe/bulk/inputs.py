@@ -171,7 +171,7 @@ def _file(given: str, selection: Selection) -> Iterator[Entry]:
         yield Entry(path, os.path.basename(path), given)
     else:
         known = ", ".join((*LISTS, *TABLES, ".tar"))
-        raise InputError(f"{printable(given)} is no photo, no video, no folder and none of {known}")
+        raise InputError(f"{printable(given)} is not a photo, a video, a folder or one of {known}")
 
 
 def _address(given: str, selection: Selection) -> Iterator[Entry]:
@@ -197,7 +197,7 @@ def _remote_folder(given: str, selection: Selection) -> Iterator[Entry]:
     system, root = file_system(given)
     try:
         if not system.isdir(root):
-            raise InputError(f"{printable(given)} is no folder there: check the address")
+            raise InputError(f"{printable(given)} is not a folder there: check the address")
         for folder, _, files in system.walk(root):
             inside = folder[len(root) :].strip("/")
             for name in sorted(files):
@@ -330,9 +330,9 @@ def _jsonl(source: str, note: Callable[[str], None]) -> Iterator[tuple[int, dict
             try:
                 row = json.loads(line.decode("utf-8-sig"))
                 if not isinstance(row, dict):
-                    raise ValueError("it is no object")
+                    raise ValueError("it is not an object")
             except (ValueError, RecursionError) as error:
-                note(f"{printable(source)}: row {number} is no JSON object ({error})")
+                note(f"{printable(source)}: row {number} is not a JSON object ({error})")
                 continue
             yield number, row
 
@@ -348,7 +348,7 @@ def _csv(source: str, suffix: str, note: Callable[[str], None]) -> Iterator[tupl
                 elif cells:
                     note(f"{printable(source)}: row {number} has {len(cells)} cells, the header {len(header)}")
         except csv.Error as error:
-            raise InputError(f"{printable(source)}: is no CSV that can be read ({error})") from error
+            raise InputError(f"{printable(source)}: is not a CSV file that can be read ({error})") from error
 
 
 def _parquet(source: str, selection: Selection) -> Iterator[Entry]:
@@ -374,7 +374,7 @@ def _parquet(source: str, selection: Selection) -> Iterator[Entry]:
     except (OSError, ValueError) as error:  # pyarrow's own errors are of these
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{printable(source)}: is no Parquet file that can be read ({error})") from error
+        raise InputError(f"{printable(source)}: is not a Parquet file that can be read ({error})") from error
 
 
 def _table_row(

@@ -94,7 +94,7 @@ class Journal:
         except sqlite3.DatabaseError as error:
             if _is_full(error):
                 raise DiskFull(f"{path}: no room for the journal ({error})") from error
-            raise InputError(f"{path}: is no journal that can be read ({error}): move it away, or use --new") from error
+            raise InputError(f"{path}: is not a readable journal ({error}): move it away, or use --new") from error
 
     def close(self) -> None:
         """Let go of the file."""

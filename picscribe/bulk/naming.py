@@ -29,7 +29,7 @@ def path_for(entry: Entry, suffix: str, folder: str | None, full: bool) -> str:
     if entry.remote or entry.part:
         inside = "behind an address" if entry.remote else f"in {printable(os.path.basename(entry.source))}"
         raise ConfigurationError(
-            f"{printable(entry.path)} lies {inside}: nothing can be put beside it; name a folder, as in"
+            f"{printable(entry.path)} lies {inside}: nothing can be put next to it; name a folder, as in"
             f" --to {suffix.lstrip('.')}:captions"
         )
     beside = entry.source if full else entry.source.removesuffix(entry.suffix)

@@ -66,7 +66,7 @@ def _kind_of_file(text: str) -> str:
         if suffix == its:
             return kind
     known = ", ".join([*BESIDE, INSIDE, *(f"{kind}:FILE" for kind in FILES), *(f"{kind}:FOLDER" for kind in SHARDS)])
-    raise ConfigurationError(f"--to {printable(text)!r} is no output that is known: {known}")
+    raise ConfigurationError(f"--to {printable(text)!r} is not a known output: {known}")
 
 
 def job_folder(outputs: Sequence[Output], inputs: Sequence[str]) -> str:

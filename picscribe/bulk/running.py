@@ -71,7 +71,7 @@ class Options:
             raise ConfigurationError("name at least one input, and at least one output with --to")
         unknown = [kind for kind in self.retry if kind not in CLASSES]
         if unknown:
-            raise ConfigurationError(f"{unknown[0]!r} is no class of failures: {', '.join(CLASSES)}")
+            raise ConfigurationError(f"{unknown[0]!r} is not a class of failures: {', '.join(CLASSES)}")
 
     @property
     def folder(self) -> Path:

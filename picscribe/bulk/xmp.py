@@ -124,7 +124,7 @@ class Packet:
             made.setAttributeNS(XMLNS, "xmlns:rdf", RDF)
             root.appendChild(made)
             return made
-        raise InputError(f"its root is <{root.tagName}>, not x:xmpmeta: it is no XMP")
+        raise InputError(f"its root is <{root.tagName}>, not x:xmpmeta: it is not XMP")
 
     def _descriptions(self) -> list[Element]:
         return [one for one in _elements(self._rdf) if (one.namespaceURI, one.localName) == (RDF, "Description")]
@@ -270,21 +270,21 @@ def _parse(content: bytes) -> Document:
     checker = expat.ParserCreate()
 
     def refuse(*_: object) -> None:
-        raise InputError("it has a document type, which XMP has not")
+        raise InputError("it has a document type, which XMP never has")
 
     checker.StartDoctypeDeclHandler = refuse
     try:
         checker.Parse(content, True)
         return minidom.parseString(content)
     except (expat.ExpatError, ValueError) as error:
-        raise InputError(f"it is no XML ({error})") from error
+        raise InputError(f"it is not XML ({error})") from error
 
 
 def _as_utf8(content: bytes) -> bytes:
     try:
         return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-16-be").encode()
     except UnicodeDecodeError as error:
-        raise InputError(f"it is no XML ({error})") from error
+        raise InputError(f"it is not XML ({error})") from error
 
 
 def _writable(text: str) -> str:

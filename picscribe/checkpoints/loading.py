@@ -54,7 +54,7 @@ def load(
     """
     target = _find_device(str(device))
     if dtype not in DTYPES:
-        raise ConfigurationError(f"dtype {dtype!r} is none of {', '.join(DTYPES)}")
+        raise ConfigurationError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
     if quantize not in (None, INT8):
         raise ConfigurationError(f"quantize {quantize!r} is not known: the choice is {INT8}, or none")
     if dtype == "bfloat16" and target.type == "cpu" and not multiplies_bfloat16():
@@ -144,4 +144,4 @@ def find_layout(folder: Path) -> str:
     content = f"it holds {', '.join(held[:8])}" if held else "it is empty"
     if (folder / "best" / model_config.FILE).exists():
         content = f"it is a run's folder, whose best checkpoint is {folder / 'best'}"
-    raise CheckpointError(f"{folder} is no checkpoint: neither {model_config.FILE} nor {WEIGHTS} is there; {content}")
+    raise CheckpointError(f"{folder} is not a checkpoint: it has neither {model_config.FILE} nor {WEIGHTS}; {content}")

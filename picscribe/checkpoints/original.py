@@ -51,7 +51,7 @@ def read_original_tensors(file: Path) -> dict[str, Tensor]:
 def _heads(width: int, given: int | None, what: str, file: Path) -> int:
     if given is None and width % HEAD_WIDTH:
         raise CheckpointError(
-            f"{file}: the number of {what} heads cannot be read off the tensors, and a width of {width} is no multiple "
+            f"{file}: the number of {what} heads is not in the tensors, and the width {width} is not a multiple "
             f"of {HEAD_WIDTH}; say {what}_heads in {PARAMETERS}"
         )
     return given or width // HEAD_WIDTH
@@ -269,11 +269,14 @@ def _write_parameters(config: GitConfig, preprocessing: Preprocessing) -> dict[s
     image, text = config.image_encoder, config.text_decoder
     if not isinstance(image, ClipVitConfig):
         raise CheckpointError(
-            "the original format knows CLIP image encoders only; others stay in Hugging Face's layout"
+            "the original format stores CLIP image encoders only: save this model in Hugging Face's layout"
         )
     standard = Preprocessing()
     if preprocessing.mode == "square" or (preprocessing.mean, preprocessing.std) != (standard.mean, standard.std):
-        raise CheckpointError("the original format knows centre crop and kept aspect with CLIP's mean and std only")
+        raise CheckpointError(
+            "the original format stores only a centre crop or the kept aspect, with CLIP's mean and std: save this "
+            "model in Hugging Face's layout"
+        )
     if preprocessing.size != image.image_size:
         raise CheckpointError(
             f"the original format has one size, but images come as {preprocessing.size} pixels and positions are for "

@@ -176,7 +176,7 @@ def _explain(hub_name: str, at: str, error: Exception, local_only: bool) -> str:
         remedy = "your access token may not read it" if has_token else "set HF_TOKEN to your access token"
         return f"the Hugging Face hub shows no {hub_name}: {suggestion}If it is private, {remedy}"
     if isinstance(error, hub_errors.HFValidationError):
-        return f"{hub_name!r} is no name on the Hugging Face hub: {error}"
+        return f"{hub_name!r} is not a valid name on the Hugging Face hub: {error}"
     if status:
         remedy = {
             403: "your access token may not read it: give it that right, or accept the model's terms on its page",

@@ -55,7 +55,7 @@ def _require_replaceable(folder: Path, replaceable: Collection[str]) -> None:
         others = sorted(item.name for item in folder.iterdir() if item.name not in known or item.is_dir())
         if others:
             raise CheckpointError(
-                f"{folder} holds files that are no part of what is to be saved ({', '.join(others[:5])}); "
+                f"{folder} holds files that do not belong to a checkpoint ({', '.join(others[:5])}); "
                 "choose a new folder, or move them away"
             )
 

@@ -134,7 +134,7 @@ def read_pickle(file: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content:
-        raise CheckpointError(f"{file} holds no dictionary of tensors, but a {type(content).__name__}")
+        raise CheckpointError(f"{file} should hold a dictionary of tensors, but holds a {type(content).__name__}")
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
             raise CheckpointError(f"{file}: {name!r} is not a plain tensor, but a {type(tensor).__name__}")

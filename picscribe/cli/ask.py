@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 
 
 def ask(
-    photo: Annotated[str | None, typer.Argument(show_default=False, help="An image, or - for standard input.")] = None,
+    photo: Annotated[
+        str | None, typer.Argument(show_default=False, help="An image, or - to read one from standard input.")
+    ] = None,
     questions: Annotated[
-        list[str] | None, typer.Argument(metavar="QUESTION", show_default=False, help="Questions about it.")
+        list[str] | None, typer.Argument(metavar="QUESTION", show_default=False, help="One or more questions about it.")
     ] = None,
     questions_file: Annotated[
         Path | None,
         typer.Option(
             "--questions",
             show_default=False,
-            help='JSON Lines, one question each: {"image": "a.jpg", "question": "…", "id": 1}; images beside the file.',
+            help='JSON Lines, one question each: {"image": "a.jpg", "question": "…", "id": 1}; images lie next to it.',
         ),
     ] = None,
     output: Annotated[
@@ -43,7 +45,7 @@ def ask(
     beams: Beams = None,
     max_words: MaxWords = None,
     min_confidence: MinConfidence = 0,
-    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object a question.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object for each question.")] = False,
     frames: Frames = None,
     start: Start = None,
     end: End = None,
@@ -66,7 +68,7 @@ def ask(
     if (questions_file is None) == (not photo or not questions):
         raise ConfigurationError("give a photo and questions about it, or --questions and a file")
     if questions_file is not None and photo:
-        raise ConfigurationError("--questions names its images itself: leave the photo out")
+        raise ConfigurationError("--questions names the images: leave the photo out")
     if output is not None and (questions_file is None or json_lines):
         raise ConfigurationError("--output is for the results of --questions, without --json")
     options = options_of(beams=beams, max_words=max_words)

@@ -73,7 +73,7 @@ def caption(
     stream: Annotated[
         bool, typer.Option("--stream", help="Write one photo's caption word by word: greedy, or a sample.")
     ] = False,
-    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object a photo.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object for each photo.")] = False,
     frames: Frames = None,
     start: Start = None,
     end: End = None,
@@ -123,7 +123,7 @@ def caption(
     if stream and (len(found) != 1 or len(names) != 1 or json_lines):
         raise ConfigurationError("--stream is for one photo and one model, without --json")
     if len(names) > 1 and any(photo.path == "-" for photo in found):
-        raise ConfigurationError("standard input can be read once: name a file to caption it with several models")
+        raise ConfigurationError("standard input can be read only once: to use several models, name a file")
     scribes = [
         load(name, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile, resize=resize)
         for name in names

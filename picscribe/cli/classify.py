@@ -22,17 +22,24 @@ NOTES = 5
 def classify(
     photos: Annotated[
         list[str],
-        typer.Argument(metavar="PHOTO|FOLDER|-", show_default=False, help="Images, folders of images, or - for one."),
+        typer.Argument(
+            metavar="PHOTO|FOLDER|-", show_default=False, help="Images, folders of images, or - for standard input."
+        ),
     ],
-    labels: Annotated[Path, typer.Option(help="The names of the classes: UTF-8 text, one a line.")],
-    top_k: Annotated[int, typer.Option(min=1, help="Labels a photo, the likeliest first.")] = 1,
+    labels: Annotated[Path, typer.Option(help="A file with the names of the classes: UTF-8 text, one name a line.")],
+    top_k: Annotated[
+        int, typer.Option(min=1, help="How many labels to print for each photo, the likeliest first.")
+    ] = 1,
     greedy: Annotated[
-        bool, typer.Option("--greedy", help="Word by word, as the original code does; no probabilities.")
+        bool,
+        typer.Option(
+            "--greedy", help="Choose the label word by word, as the original code does; gives no probabilities."
+        ),
     ] = False,
-    prompt: Annotated[str | None, typer.Option(show_default=False, help="Words before the label.")] = None,
+    prompt: Annotated[str | None, typer.Option(show_default=False, help="Words that come before the label.")] = None,
     model: Model = "nano",
     revision: Revision = None,
-    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object a photo.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object for each photo.")] = False,
     device: Device = "cpu",
     batch_size: BatchSize = None,
     dtype: Dtype = "float32",
@@ -40,7 +47,7 @@ def classify(
     compile: Compile = False,
     resize: Resize = None,
 ) -> None:
-    """Name the class of each photo: of the labels given, the one that the model most likely writes.
+    """Classify each photo: print the label that the model finds most likely.
 
     One photo: label, tab, probability, a line each for --top-k. Several: the path and a tab before it. What is odd
     about the labels is said on standard error: duplicates, empty lines, words that the model does not know.

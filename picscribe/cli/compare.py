@@ -24,14 +24,14 @@ def compare(
         Path,
         typer.Argument(metavar="A", help="A folder or report.json of `picscribe evaluate`, or a results file (JSON)."),
     ],
-    second: Annotated[Path, typer.Argument(metavar="B", help="The same of another run over the same examples.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The same for another run on the same examples.")],
     references: Annotated[
         Path | None,
         typer.Option(show_default=False, help="The data set; needed where both A and B are results files."),
     ] = None,
     images: Images = None,
     data_format: DataFormat = None,
-    split: Annotated[str | None, typer.Option(show_default=False, help="Which split of it.")] = None,
+    split: Annotated[str | None, typer.Option(show_default=False, help="The split of the data set.")] = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -40,12 +40,18 @@ def compare(
             "vqa-accuracy, textvqa-accuracy, exact-match, classes, scene-text.",
         ),
     ] = None,
-    examples: Annotated[int, typer.Option(min=0, help="Examples to show where B is better, and where A is.")] = 5,
-    samples: Annotated[int, typer.Option(min=1, help="Resamples that intervals and p-values come from.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
+    examples: Annotated[
+        int, typer.Option(min=0, help="How many examples to show in which B is better, and in which A is.")
+    ] = 5,
+    samples: Annotated[
+        int, typer.Option(min=1, help="How many resamples intervals and p-values are computed from.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the resamples.")] = 0,
     output: Annotated[
         Path | None,
-        typer.Option(show_default=False, help="Write all of it here too: a page (.html), or data (.json)."),
+        typer.Option(
+            show_default=False, help="Also write the comparison to this file: a page (.html), or data (.json)."
+        ),
     ] = None,
 ) -> None:
     """Compare two runs over the same examples: scores, how sure the differences are, and the examples themselves.

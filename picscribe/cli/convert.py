@@ -20,12 +20,14 @@ class Layout(str, Enum):
 
 def convert(
     source: Annotated[str, typer.Argument(help="A name that `picscribe models` lists, or a folder of either layout.")],
-    destination: Annotated[Path, typer.Argument(help="A new folder, or one with an earlier checkpoint to replace.")],
+    destination: Annotated[
+        Path, typer.Argument(help="A new folder, or a folder with an earlier checkpoint, which is replaced.")
+    ],
     to: Annotated[
-        Layout, typer.Option(help="The layout to write; models with CLIP's image encoder go into both.")
+        Layout, typer.Option(help="The layout to write. Only models with CLIP's image encoder can be written in both.")
     ] = Layout.HUGGING_FACE,
     revision: Annotated[
-        str | None, typer.Option(show_default=False, help="Branch, tag or commit of a model on the hub.")
+        str | None, typer.Option(show_default=False, help="The branch, tag or commit of a model on the hub.")
     ] = None,
     quantize: Quantize = None,
 ) -> None:

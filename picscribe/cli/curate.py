@@ -12,36 +12,39 @@ from picscribe.errors import InputError
 
 def curate(
     data: Annotated[Path, typer.Argument(help="A file or folder of any form that `picscribe data inspect` knows.")],
-    output: Annotated[Path, typer.Argument(help="Folder for what stays and what went; a stopped run goes on there.")],
+    output: Annotated[Path, typer.Argument(help="The folder for the result. A stopped run goes on there.")],
     images: Images = None,
     data_format: DataFormat = None,
     split: Annotated[str | None, typer.Option(show_default=False, help="Only this split. [default: all]")] = None,
     language: Annotated[
-        list[str] | None, typer.Option(show_default=False, help="Of the texts that stay; repeat it. [default: en]")
+        list[str] | None, typer.Option(show_default=False, help="A language to keep; may be repeated. [default: en]")
     ] = None,
     words: Annotated[
         Path | None,
-        typer.Option(show_default=False, help="Offensive words instead of the built-in lists: UTF-8 text, one a line."),
+        typer.Option(show_default=False, help="Your own list of offensive words: UTF-8 text, one word a line."),
     ] = None,
     least_language: Annotated[
-        float, typer.Option(help="A text less likely than this to be of one of the languages goes.")
+        float, typer.Option(help="The least probability that a text is in one of the languages.")
     ] = 0.02,
-    fewest_words: Annotated[int, typer.Option(help="Of a text.")] = 3,
-    most_words: Annotated[int, typer.Option(help="Of a text.")] = 60,
-    smallest_side: Annotated[int, typer.Option(help="Of a photo, in pixels.")] = 64,
+    fewest_words: Annotated[int, typer.Option(help="The fewest words that a text may have.")] = 3,
+    most_words: Annotated[int, typer.Option(help="The most words that a text may have.")] = 60,
+    smallest_side: Annotated[int, typer.Option(help="The smallest side that a photo may have, in pixels.")] = 64,
     hash_distance: Annotated[
-        int, typer.Option(help="Photos whose perceptual hashes differ in at most so many of 64 bits are the same.")
+        int,
+        typer.Option(help="Photos count as copies if their perceptual hashes differ in at most this many of 64 bits."),
     ] = 4,
-    text_repeats: Annotated[int, typer.Option(help="So many photos may have the same text.")] = 3,
+    text_repeats: Annotated[int, typer.Option(help="How many photos may have the same text.")] = 3,
     model: Annotated[
-        str | None, typer.Option(show_default=False, help="A checkpoint to score texts with, by name or folder.")
+        str | None, typer.Option(show_default=False, help="A model to score texts with, by name or folder.")
     ] = None,
     least_score: Annotated[
         float | None,
-        typer.Option(show_default=False, help="With --model: the mean log-probability of a text's tokens, such as -4."),
+        typer.Option(
+            show_default=False, help="With --model, the least mean log-probability of a text's tokens, such as -4."
+        ),
     ] = None,
-    skip: Annotated[list[str] | None, typer.Option(show_default=False, help="A rule to leave out; repeat it.")] = None,
-    num_processes: Annotated[int, typer.Option(min=1, max=256, help="Processes that look at photos.")] = 1,
+    skip: Annotated[list[str] | None, typer.Option(show_default=False, help="A rule to skip; may be repeated.")] = None,
+    num_processes: Annotated[int, typer.Option(min=1, max=256, help="How many processes open photos.")] = 1,
 ) -> None:
     """Leave out pairs of photo and text that a model should not learn from.
 
@@ -84,5 +87,5 @@ def _read_words(file: Path) -> tuple[str, ...]:
 
     words = tuple(word.strip() for word in read_labels(file) if word.strip())
     if not words:
-        raise InputError(f"{file}: holds no words; to look for none, --skip offensive")
+        raise InputError(f"{file}: holds no words: to look for none, use --skip offensive")
     return words

@@ -28,17 +28,19 @@ def _group() -> None:
 def inspect(
     path: Annotated[Path, typer.Argument(show_default=False, help="An annotation file, a tar, a table, or a folder.")],
     images: Annotated[
-        Path | None, typer.Option(show_default=False, help="Where its images are. [default: the usual places]")
+        Path | None, typer.Option(show_default=False, help="The folder of the images. [default: the usual places]")
     ] = None,
-    format: Annotated[str | None, typer.Option(show_default=False, help="Read it as this, do not guess.")] = None,
-    split: Annotated[str | None, typer.Option(show_default=False, help="Look at one split: train, val …")] = None,
+    format: Annotated[
+        str | None, typer.Option(show_default=False, help="The format to read it in, instead of recognising it.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(show_default=False, help="The split to look at: train, val …")] = None,
     contact_sheet: Annotated[
         Path | None, typer.Option(show_default=False, help="Draw a sample of the photos to this PNG file.")
     ] = None,
-    rows: Annotated[int, typer.Option(min=0, help="Odd rows to show.")] = 20,
+    rows: Annotated[int, typer.Option(min=0, help="How many odd rows to show.")] = 20,
     json_object: Annotated[bool, typer.Option("--json", help="Print one JSON object, with all odd rows.")] = False,
 ) -> None:
-    """Say what a data set is, count it, and show odd rows; exits with 1 where there are any, or photos do not open."""
+    """Say what a data set is, count it, and show odd rows. Exits with 1 if a row is odd or a photo does not open."""
     from picscribe.datasets import missing_files, read_dataset
     from picscribe.datasets.inspection import inspect_dataset
     from picscribe.errors import ConfigurationError, InputError
@@ -75,10 +77,12 @@ def inspect(
 def frequencies(
     path: Annotated[Path, typer.Argument(show_default=False, help="A data set with captions.")],
     output: Annotated[Path, typer.Argument(show_default=False, help="The JSON file to write.")],
-    format: Annotated[str | None, typer.Option(show_default=False, help="Read it as this, do not guess.")] = None,
-    split: Annotated[str | None, typer.Option(show_default=False, help="Which split: train, train+restval …")] = None,
+    format: Annotated[
+        str | None, typer.Option(show_default=False, help="The format to read it in, instead of recognising it.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(show_default=False, help="The split: train, train+restval …")] = None,
 ) -> None:
-    """Count in how many images' captions each run of words comes, for CIDEr with a corpus's document frequencies."""
+    """Count in how many images each phrase occurs, to compute CIDEr with a corpus's document frequencies."""
     from picscribe.datasets import read_dataset
     from picscribe.metrics.document_frequencies import DocumentFrequencies
 

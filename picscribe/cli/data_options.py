@@ -6,8 +6,9 @@ from typing import Annotated, TypeAlias
 import typer
 
 Images: TypeAlias = Annotated[
-    Path | None, typer.Option(show_default=False, help="The folder of its images, where it is not in the usual place.")
+    Path | None, typer.Option(show_default=False, help="The folder of the images, if it is not in the usual place.")
 ]
 DataFormat: TypeAlias = Annotated[
-    str | None, typer.Option("--format", show_default=False, help="The form of the data set, if not as recognised.")
+    str | None,
+    typer.Option("--format", show_default=False, help="The format of the data set, if it is not recognised."),
 ]

@@ -16,52 +16,54 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A name that `picscribe models` lists, or a folder.")],
     data: Annotated[
         Path,
-        typer.Argument(help="An annotation file or a folder; `picscribe data inspect` says what it is taken for."),
+        typer.Argument(help="An annotation file or a folder; `picscribe data inspect` says how it is read."),
     ],
     images: Images = None,
     data_format: DataFormat = None,
     split: Annotated[
         str | None,
-        typer.Option(show_default=False, help="Which split: train, val, test … Needed where there are several."),
+        typer.Option(show_default=False, help="The split: train, val, test … Needed if there are several."),
     ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
             show_default=False,
-            help="How answers and labels are scored, if not as usual: vqa-accuracy, textvqa-accuracy, exact-match, "
+            help="How to score answers and labels, if not as usual: vqa-accuracy, textvqa-accuracy, exact-match, "
             "classes, scene-text.",
         ),
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(show_default=False, help="Classes: answer with one of these names alone, a name a line."),
+        typer.Option(show_default=False, help="Answer only with names from this file, one name a line."),
     ] = None,
-    beams: Annotated[int, typer.Option(min=1, help="Beams of the search; 1 is greedy.")] = 4,
-    length_penalty: Annotated[float, typer.Option(help="Higher favours longer captions.")] = 0.6,
-    max_words: Annotated[int, typer.Option(min=1, help="Longest caption, in tokens.")] = 20,
-    batch_size: Annotated[int, typer.Option(min=1, help="Photos, or questions of a photo, computed at a time.")] = 32,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")] = "cpu",
+    beams: Annotated[int, typer.Option(min=1, help="How many beams to search with; 1 is greedy.")] = 4,
+    length_penalty: Annotated[float, typer.Option(help="Higher values favour longer captions.")] = 0.6,
+    max_words: Annotated[int, typer.Option(min=1, help="The longest caption, in tokens.")] = 20,
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos, or questions about a photo, in a batch.")] = 32,
+    device: Annotated[str, typer.Option(help="The device to compute on: cpu, cuda, cuda:1, mps.")] = "cpu",
     dtype: Dtype = "float32",
     quantize: Quantize = None,
     compile: Compile = False,
     num_processes: Annotated[
-        int, typer.Option(min=1, help="Share the work among processes; with cuda, a GPU each.")
+        int, typer.Option(min=1, help="Divide the work among this many processes; with cuda, each has a GPU.")
     ] = 1,
     revision: Annotated[
-        str | None, typer.Option(show_default=False, help="Branch, tag or commit of a model on the hub.")
+        str | None, typer.Option(show_default=False, help="The branch, tag or commit of a model on the hub.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Resamples that the confidence intervals come from.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
+    samples: Annotated[
+        int, typer.Option(min=1, help="How many resamples the confidence intervals are computed from.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the resamples.")] = 0,
     output: Annotated[
         Path | None,
         typer.Option(
             show_default=False,
-            help="Folder for predictions.json, items.json, report.json and report.html; an evaluation that was stopped "
+            help="The folder for predictions.json, items.json, report.json and report.html. A stopped evaluation "
             "goes on there.",
         ),
     ] = None,
 ) -> None:
-    """Caption every photo of a split, or answer its questions, and score what is said.
+    """Caption every photo of a split, or answer its questions, and score the result.
 
     Captions: CIDEr (1.0 is 100 points), BLEU, ROUGE-L, the share that names a thing its references agree on, and what
     tells a model that does not look at its photos. Questions: VQA accuracy, or exact match. Classes: equal and in. Each

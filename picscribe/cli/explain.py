@@ -23,12 +23,16 @@ def explain(
     photo: Annotated[str, typer.Argument(show_default=False, help="An image or a video, or - for standard input.")],
     output: Annotated[
         list[Path],
-        typer.Option("--output", "-o", help="A picture (.png, .jpg, .webp), or the numbers (.json); may be repeated."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to write: a picture (.png, .jpg, .webp), or the numbers (.json); may be repeated.",
+        ),
     ],
     method: Annotated[
-        str, typer.Option(help="gradient: attention times its gradient; rollout: attention alone.")
+        str, typer.Option(help="How to find out: gradient is attention times its gradient, rollout is attention alone.")
     ] = "gradient",
-    prompt: Annotated[str | None, typer.Option(show_default=False, help="Words before the caption.")] = None,
+    prompt: Annotated[str | None, typer.Option(show_default=False, help="Words that come before the caption.")] = None,
     beams: Beams = None,
     max_words: MaxWords = None,
     frames: Frames = None,
@@ -42,7 +46,7 @@ def explain(
     quantize: Quantize = None,
     resize: Resize = None,
 ) -> None:
-    """Show where the model looked for each word of its caption: a heat map a word, over what the model saw."""
+    """Show where the model looked for each word of its caption, as heat maps over the photo."""
     from picscribe.cli.photos import find_photos
     from picscribe.scribe import load
 

@@ -18,12 +18,12 @@ MOST_LISTED = 20
 def info(
     model: Annotated[str, typer.Argument(help="A name that `picscribe models` lists, or a folder.")],
     revision: Annotated[
-        str | None, typer.Option(show_default=False, help="Branch, tag or commit of a model on the hub.")
+        str | None, typer.Option(show_default=False, help="The branch, tag or commit of a model on the hub.")
     ] = None,
 ) -> None:
     """Show what a model is: sizes, input, tokens, files. Nothing is downloaded.
 
-    What is wrong with it is listed on standard error, and the exit code is then 1.
+    Problems are listed on standard error, and the exit code is then 1.
     """
     from picscribe.checkpoints import describe
 

@@ -4,31 +4,33 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-Model: TypeAlias = Annotated[str, typer.Option(help="A name that `picscribe models` lists, or a folder.")]
+Model: TypeAlias = Annotated[str, typer.Option(help="The model: a name that `picscribe models` lists, or a folder.")]
 Revision: TypeAlias = Annotated[
-    str | None, typer.Option(show_default=False, help="Branch, tag or commit of a model on the hub.")
+    str | None, typer.Option(show_default=False, help="The branch, tag or commit of a model on the hub.")
 ]
-Device: TypeAlias = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps.")]
+Device: TypeAlias = Annotated[str, typer.Option(help="The device to compute on: cpu, cuda, cuda:1, mps.")]
 BatchSize: TypeAlias = Annotated[
     int | None,
     typer.Option(
         min=1,
         show_default=False,
-        help="Photos computed, and printed, at a time. [default: 16; on a GPU as many as its memory holds]",
+        help="Photos in a batch. [default: 16; on a GPU as many as its memory holds]",
     ),
 ]
-Dtype: TypeAlias = Annotated[str, typer.Option(help="What to compute in: float32, bfloat16, float16.")]
+Dtype: TypeAlias = Annotated[str, typer.Option(help="The number type to compute in: float32, bfloat16, float16.")]
 Quantize: TypeAlias = Annotated[
-    str | None, typer.Option(show_default=False, help="int8: linear layers in int8, faster and a little less exact.")
+    str | None,
+    typer.Option(show_default=False, help="int8 stores linear layers in int8: faster, and a little less exact."),
 ]
 Compile: TypeAlias = Annotated[
-    bool, typer.Option("--compile", help="Compile the network first, which takes a minute or more; for long runs.")
+    bool,
+    typer.Option("--compile", help="Compile the network first. This takes a minute or more, and pays for long runs."),
 ]
 Resize: TypeAlias = Annotated[
     str | None,
     typer.Option(
         show_default=False,
-        help="How photos come to the model's size: center-crop, keep-aspect (the original's for questions), square."
+        help="How to fit photos to the model's size: center-crop, keep-aspect (the original's for questions), square."
         " [default: as the checkpoint says]",
     ),
 ]

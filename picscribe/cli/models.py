@@ -16,7 +16,7 @@ HEADINGS = ("NAME", "TASK", "SIZE", "INPUT", "PUBLISHED", "WHERE")
 
 
 def models(
-    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object a model.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object for each model.")] = False,
 ) -> None:
     """List the models that can be loaded by name, and where they are."""
     from picscribe.checkpoints import RELEASED

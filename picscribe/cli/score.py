@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 
 def score(
-    photo: Annotated[str | None, typer.Argument(show_default=False, help="An image, or - for standard input.")] = None,
+    photo: Annotated[
+        str | None, typer.Argument(show_default=False, help="An image, or - to read one from standard input.")
+    ] = None,
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", show_default=False, help="Texts that may go with it.")
+        list[str] | None, typer.Argument(metavar="TEXT", show_default=False, help="Texts to score for the photo.")
     ] = None,
     pairs: Annotated[
         Path | None,
@@ -30,15 +32,15 @@ def score(
         ),
     ] = None,
     min_confidence: Annotated[
-        float | None, typer.Option(min=0, max=1, show_default=False, help="Leave out texts of a lower confidence.")
+        float | None, typer.Option(min=0, max=1, show_default=False, help="Leave out texts with a lower confidence.")
     ] = None,
-    prompt: Annotated[str | None, typer.Option(show_default=False, help="Words before each text.")] = None,
+    prompt: Annotated[str | None, typer.Option(show_default=False, help="Words that come before each text.")] = None,
     tokens: Annotated[
-        bool, typer.Option("--tokens", help="With --json or --pairs: log-probabilities of tokens too.")
+        bool, typer.Option("--tokens", help="With --json or --pairs, print the log-probabilities of tokens too.")
     ] = False,
     model: Model = "nano",
     revision: Revision = None,
-    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object a text.")] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object for each text.")] = False,
     device: Device = "cpu",
     batch_size: BatchSize = None,
     dtype: Dtype = "float32",
@@ -56,7 +58,7 @@ def score(
     if (pairs is None) == (not photo or not texts):
         raise ConfigurationError("give a photo and texts, or --pairs and a file")
     if pairs is not None and photo:
-        raise ConfigurationError("--pairs names its images itself: leave the photo out")
+        raise ConfigurationError("--pairs names the images: leave the photo out")
     asked = _asked(photo, texts or [], pairs)
     scribe = load(
         model, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile, resize=resize

@@ -27,13 +27,15 @@ def score_answers(
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(show_default=False, help="Which split. Needed where there are several.")
+        str | None, typer.Option(show_default=False, help="The split. Needed if there are several.")
     ] = None,
     data_format: Annotated[
         str | None, typer.Option("--format", show_default=False, help="The form of the data set, if not as recognised.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Resamples that the confidence intervals come from.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
+    samples: Annotated[
+        int, typer.Option(min=1, help="How many resamples the confidence intervals are computed from.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the resamples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: scores and intervals.")] = False,
 ) -> None:
     """Score answers to questions by VQA accuracy or exact match, class names by equal and in, or words of scene text.

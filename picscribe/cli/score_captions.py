@@ -16,7 +16,7 @@ def score_captions(
         Path, typer.Argument(help="A data set with reference captions: an annotation file or a folder.")
     ],
     split: Annotated[
-        str | None, typer.Option(show_default=False, help="Which split. Needed where there are several.")
+        str | None, typer.Option(show_default=False, help="The split. Needed if there are several.")
     ] = None,
     data_format: Annotated[
         str | None, typer.Option("--format", show_default=False, help="The form of the data set, if not as recognised.")
@@ -30,8 +30,10 @@ def score_captions(
     ] = None,
     meteor: Annotated[bool, typer.Option("--meteor", help="METEOR as well; needs Java and the extra `java`.")] = False,
     spice: Annotated[bool, typer.Option("--spice", help="SPICE as well; needs Java and the extra `java`.")] = False,
-    samples: Annotated[int, typer.Option(min=1, help="Resamples that the confidence intervals come from.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
+    samples: Annotated[
+        int, typer.Option(min=1, help="How many resamples the confidence intervals are computed from.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the resamples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: scores and intervals.")] = False,
 ) -> None:
     """Score captions: CIDEr (1.0 is 100 points), BLEU, ROUGE-L, named things, and what tells a broken model.

@@ -12,57 +12,65 @@ Beams: TypeAlias = Annotated[
     typer.Option(
         min=1,
         show_default=False,
-        help="Beams of the search; 1 is greedy. [default: 4, or --num-captions where that is more]",
+        help="How many beams to search with; 1 is greedy. [default: 4, or --num-captions if that is more]",
     ),
 ]
 MaxWords: TypeAlias = Annotated[
     int | None,
-    typer.Option(min=1, show_default=False, help="Longest text, in tokens: a rare word takes several. [default: 20]"),
+    typer.Option(
+        min=1, show_default=False, help="The longest text, in tokens; a rare word takes several. [default: 20]"
+    ),
 ]
 MinWords: TypeAlias = Annotated[
-    int | None, typer.Option(min=0, show_default=False, help="Shortest text, in tokens. [default: 0]")
+    int | None, typer.Option(min=0, show_default=False, help="The shortest text, in tokens. [default: 0]")
 ]
 LengthPenalty: TypeAlias = Annotated[
-    float | None, typer.Option(show_default=False, help="Higher favours longer texts. [default: 0.6]")
+    float | None, typer.Option(show_default=False, help="Higher values favour longer texts. [default: 0.6]")
 ]
 NumCaptions: TypeAlias = Annotated[
     int | None,
-    typer.Option(min=1, show_default=False, help="Texts a photo, at most --beams, or samples. [default: 1]"),
+    typer.Option(
+        min=1, show_default=False, help="How many texts to write for each photo; at most --beams. [default: 1]"
+    ),
 ]
 Temperature: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        show_default=False, help="Draw words by chance instead; 1 as likely as the model says, less is safer."
+        show_default=False, help="Draw words by chance instead of searching: 1 as the model says, lower is safer."
     ),
 ]
 TopK: TypeAlias = Annotated[
-    int | None, typer.Option(min=0, show_default=False, help="Draw from so many of the likeliest words; 0 for all.")
+    int | None, typer.Option(min=0, show_default=False, help="Draw among this many of the likeliest words; 0 for all.")
 ]
 TopP: TypeAlias = Annotated[
     float | None,
-    typer.Option(show_default=False, help="Draw from the likeliest words that together have so much probability."),
+    typer.Option(show_default=False, help="Draw among the likeliest words that together have this probability."),
 ]
 Seed: TypeAlias = Annotated[
-    int | None, typer.Option(min=0, show_default=False, help="Of what is drawn; the same for every photo. [default: 0]")
+    int | None,
+    typer.Option(min=0, show_default=False, help="The seed of the draws, the same for every photo. [default: 0]"),
 ]
 BeamGroups: TypeAlias = Annotated[
     int | None,
-    typer.Option(min=1, show_default=False, help="Beams in so many groups that say different things. [default: 1]"),
+    typer.Option(min=1, show_default=False, help="Divide the beams into this many groups that differ. [default: 1]"),
 ]
 RepetitionPenalty: TypeAlias = Annotated[
-    float | None, typer.Option(show_default=False, help="Above 1 keeps from words said already. [default: 1]")
+    float | None,
+    typer.Option(show_default=False, help="Above 1, avoid words that are in the text already. [default: 1]"),
 ]
 Require: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(show_default=False, help="A word or phrase that the text must hold; may be repeated."),
+    typer.Option(show_default=False, help="A word or phrase that the text must contain; may be repeated."),
 ]
 Ban: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(show_default=False, help="A word or phrase that the text must not hold; may be repeated."),
+    typer.Option(show_default=False, help="A word or phrase that the text must not contain; may be repeated."),
 ]
 MinConfidence: TypeAlias = Annotated[
     float,
-    typer.Option(min=0, max=1, show_default=False, help="Mark texts of a lower confidence as uncertain. [default: 0]"),
+    typer.Option(
+        min=0, max=1, show_default=False, help="Mark texts with a lower confidence as uncertain. [default: 0]"
+    ),
 ]
 UNCERTAIN = " (uncertain)"
 """Marks a text of a confidence below --min-confidence."""

@@ -24,13 +24,15 @@ def train(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SECTION.KEY=VALUE]...", show_default=False, help="Settings that win over the file's."),
+        typer.Argument(
+            metavar="[SECTION.KEY=VALUE]...", show_default=False, help="Settings that override those of the recipe."
+        ),
     ] = None,
     data: Annotated[
         list[Path] | None,
         typer.Option(
             show_default=False,
-            help="Instead of a recipe: photos with captions, in any form that is known; several times for several.",
+            help="Instead of a recipe: a data set in any known format; may be repeated.",
         ),
     ] = None,
     start: Annotated[
@@ -44,11 +46,9 @@ def train(
     output: Annotated[
         Path | None, typer.Option(show_default=False, help="The run's folder. [default: runs/NAME]")
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in that folder; with --output alone too.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the --output folder.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show settings, data, steps, memory and a batch; train nothing.")
+        bool, typer.Option("--dry-run", help="Show settings, data, steps, memory and a batch, and train nothing.")
     ] = False,
 ) -> None:
     """Train a model from a recipe, or fine-tune one on your own photos.
@@ -62,7 +62,7 @@ def train(
     from picscribe.training.recipe_file import recipe_from
 
     if dry_run and resume:
-        raise ConfigurationError("--dry-run shows a run before it begins: leave out --resume")
+        raise ConfigurationError("--dry-run and --resume do not go together: leave one out")
     if data:
         if recipe is not None and "=" not in recipe:
             _require_no_setting(recipe)
@@ -82,9 +82,9 @@ def train(
     elif recipe is None:
         raise ConfigurationError("give a recipe, or --data and a folder of photos with captions")
     elif start is not None:
-        raise ConfigurationError("--from goes with --data; a recipe says itself where it starts")
+        raise ConfigurationError("--from goes with --data: a recipe sets its own start")
     elif Path(recipe).is_dir():
-        raise ConfigurationError(f"{recipe} is a folder, not a recipe: to learn from what is in it, --data {recipe}")
+        raise ConfigurationError(f"{recipe} is a folder, not a recipe: to learn from its photos, use --data {recipe}")
     else:
         settings = load_recipe(Path(recipe), overrides or ())
         name = settings.name

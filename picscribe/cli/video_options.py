@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 
 Frames: TypeAlias = Annotated[
     int | None,
-    typer.Option(min=1, show_default=False, help="Frames of a video to look at. [default: as many as the model takes]"),
+    typer.Option(
+        min=1, show_default=False, help="How many frames of a video to use. [default: as many as the model takes]"
+    ),
 ]
 Start: TypeAlias = Annotated[
-    str | None, typer.Option(show_default=False, help="Look at a video from here on: seconds, or 1:02:03.5.")
+    str | None, typer.Option(show_default=False, help="Where in the video to start: seconds, or 1:02:03.5.")
 ]
-End: TypeAlias = Annotated[str | None, typer.Option(show_default=False, help="Look at a video up to here.")]
+End: TypeAlias = Annotated[str | None, typer.Option(show_default=False, help="Where in the video to stop.")]
 Every: TypeAlias = Annotated[
-    str | None, typer.Option(show_default=False, help="A caption for every so much of a video, such as 10s or 1m.")
+    str | None, typer.Option(show_default=False, help="Caption every stretch of this length, such as 10s or 1m.")
 ]
 AsVideo: TypeAlias = Annotated[
-    bool, typer.Option("--as-video", help="Folders are videos, the images in them their frames.")
+    bool, typer.Option("--as-video", help="Treat each folder as a video, and its images as frames.")
 ]
 
 CLOCK = re.compile(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d+)?)")
@@ -38,7 +40,7 @@ def seconds_of(text: str | None, option: str) -> float | None:
         return None
     match = CLOCK.fullmatch(text.strip())
     if not match:
-        raise ConfigurationError(f"{option} {text!r} is no time: write seconds, or 1:02:03.5")
+        raise ConfigurationError(f"{option} {text!r} is not a time: write seconds, or 1:02:03.5")
     parts = [float(part) for part in text.strip().split(":")]
     return sum(part * 60**place for place, part in enumerate(reversed(parts)))
 
@@ -49,7 +51,7 @@ def length_of(text: str | None) -> float | None:
         return None
     match = LENGTH.fullmatch(text.strip())
     if not match or not float(match[1]):
-        raise ConfigurationError(f"--every {text!r} is no stretch of time: write 10s or 1m")
+        raise ConfigurationError(f"--every {text!r} is not a duration: write 10s or 1m")
     return float(match[1]) * UNITS[match[2]]
 
 
@@ -107,7 +109,7 @@ def _cut(photo: "Photo", part: Part) -> "list[Photo]":
         source: Any = hold(photo.source.source if isinstance(photo.source, Video) else photo.source)
         if not (isinstance(photo.source, Video) or is_video(source)):
             if part.timed and head_of(source):
-                problem = "is a photo, or no video that is known, and has no times"
+                problem = "is a photo, or not in a known video format, and has no times"
                 raise InputError(f"{photo.path} {problem}: leave out --start, --end and --every")
             return [replace(photo, source=source)]
         if part.every is None:

@@ -188,7 +188,7 @@ def _inspect_all(examples: Sequence[Example], rules: Rules, work: Path, processe
             for count in pool.map(_inspect_chunk, *zip(*left, strict=True), repeat(rules)) if left else ():
                 progress(done := done + count)
     except BrokenProcessPool as error:
-        raise PicscribeError("a process was ended from outside, for memory perhaps: run again to go on") from error
+        raise PicscribeError("a process was killed, perhaps for memory: run the command again to go on") from error
 
 
 def _inspect_chunk(chunk: Sequence[Example], file: Path, rules: Rules) -> int:

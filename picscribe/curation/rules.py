@@ -88,7 +88,7 @@ class Rules:
         if unknown := [rule for rule in self.skip if rule not in ORDER]:
             raise ConfigurationError(f"there is no rule {unknown[0]!r}; there are {', '.join(ORDER)}")
         if "broken" in self.skip:
-            raise ConfigurationError("a photo that cannot be opened cannot stay: the rule broken is never skipped")
+            raise ConfigurationError("the rule broken cannot be skipped: a photo that does not open teaches nothing")
         if not self.languages:
             raise ConfigurationError("languages: name at least one, such as en")
         if "offensive" not in self.skip and not self.words:
@@ -109,7 +109,7 @@ class Rules:
         if self.least_score is not None and not math.isfinite(self.least_score):
             raise ConfigurationError(f"least_score must be a number, not {self.least_score}")
         if bool(self.model) != (self.least_score is not None):
-            raise ConfigurationError("a least score goes with a model to score with: give both or none")
+            raise ConfigurationError("least_score needs a model to score with: give both, or neither")
 
     def uses(self, rule: str) -> bool:
         """Whether a rule is looked at."""
@@ -137,7 +137,7 @@ class TextRules:
             for code in rules.languages:
                 if code not in self.language.nb_classes:
                     known = ", ".join(self.language.nb_classes)
-                    raise ConfigurationError(f"no text can be told to be in {code!r}; languages are {known}")
+                    raise ConfigurationError(f"unknown language {code!r}: choose among {known}")
 
     def fault(self, text: str) -> Fault | None:
         """The first rule that a text breaks."""

@@ -161,7 +161,7 @@ def _unknown(path: Path) -> InputError:
             f"; put texts beside them, such as {bare[0].stem}.txt beside {bare[0]}, or a metadata.csv with the "
             "columns file_name and text, or file_name, question and answer"
         )
-    return InputError(f"{path}: {_describe(path)}; that is no form of data set that is known: {known}{remedy}")
+    return InputError(f"{path}: {_describe(path)}; this is not a known form of data set: {known}{remedy}")
 
 
 def _describe(path: Path) -> str:

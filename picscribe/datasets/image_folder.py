@@ -143,7 +143,7 @@ def _read_jsonl(file: Path) -> Iterator[Record]:
             number += 1
             where = f"{file}: line {number}"
             if len(line) > LONGEST_LINE:
-                raise InputError(f"{where} is over {LONGEST_LINE >> 20} MiB long, which is no row of metadata")
+                raise InputError(f"{where} is over {LONGEST_LINE >> 20} MiB long, too long for a row of metadata")
             if not line.strip():
                 continue
             try:

@@ -98,7 +98,7 @@ def image_of(value: Any, images: Path, name: str = "") -> Path | bytes:
     if isinstance(value, list | tuple):
         if value and all(type(one) is int for one in value):
             if not all(-128 <= one < 256 for one in value):
-                raise InputError(f"{name} is a list of numbers that are no bytes")
+                raise InputError(f"{name} is a list of numbers that are not bytes")
             return bytes(one & 255 for one in value)
         if len(value) != 1:
             raise InputError(f"{name} is a list of {len(value)} photos; an example has one")

@@ -71,7 +71,7 @@ class Journal:
         """What `begin` was given."""
         content = read_json(self._identity)
         if not isinstance(content, dict):
-            raise InputError(f"{self._identity}: expected an object; remove {self.folder} to start anew")
+            raise InputError(f"{self._identity}: expected an object; remove {self.folder} to start again")
         return content
 
     def writer(self, rank: int) -> "JournalWriter":

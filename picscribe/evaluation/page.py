@@ -73,7 +73,7 @@ def _scores(report: Report) -> Markup:
         interval = "{:.4f} to {:.4f}".format(*report.intervals[name]) if name in report.intervals else ""
         named = join([shorten(name), element("span", MEANINGS.get(name, ""), class_="meaning")])
         rows.append([named, f"{score:.4f}", interval])
-    caption = f"The interval holds {level} of the scores of as many examples drawn from these anew."
+    caption = f"The interval holds {level} of the scores of resamples of these examples."
     return table(caption, ["score", "value", f"{level} interval"], rows, numbers=(1, 2))
 
 

@@ -34,7 +34,7 @@ def explain(
     Raises ConfigurationError for an unknown method, and for gradients of int8 weights.
     """
     if method not in get_args(Method):
-        raise ConfigurationError(f"method {method!r} is none of {', '.join(get_args(Method))}")
+        raise ConfigurationError(f"unknown method {method!r}: choose one of {', '.join(get_args(Method))}")
     if method == "gradient" and is_int8(model):
         raise ConfigurationError("int8 weights have no gradient: load the model without quantize, or use rollout")
     with torch.inference_mode(False), torch.set_grad_enabled(method == "gradient"):

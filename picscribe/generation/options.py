@@ -117,7 +117,7 @@ class GenerationOptions:
             object.__setattr__(self, name, number)
         if 0 < self.temperature < COLDEST:
             raise ConfigurationError(
-                f"temperature must be 0, which searches, or at least {COLDEST:f}, not {self.temperature!r}"
+                f"temperature must be 0, for a search, or at least {COLDEST:f}, not {self.temperature!r}"
             )
         if self.scoring not in get_args(Scoring):
             raise ConfigurationError(f"scoring must be one of {', '.join(get_args(Scoring))}, not {self.scoring!r}")
@@ -145,7 +145,7 @@ class GenerationOptions:
                 raise ConfigurationError("beam_groups need a beam search: leave out temperature")
             return
         if self.top_k or self.top_p < 1:
-            raise ConfigurationError("top_k and top_p shape what is drawn: give a temperature above 0, such as 1")
+            raise ConfigurationError("top_k and top_p are for sampling: give a temperature above 0, such as 1")
         if self.num_captions > self.beams:
             raise ConfigurationError(
                 f"num_captions ({self.num_captions}) is more than beams ({self.beams}): ask for at least as many beams"
@@ -153,7 +153,7 @@ class GenerationOptions:
         if self.required_words and self.beams < 2:
             raise ConfigurationError("required_words need a beam search: ask for at least 2 beams")
         if self.beams % self.beam_groups:
-            raise ConfigurationError(f"beams ({self.beams}) do not share out among {self.beam_groups} beam_groups")
+            raise ConfigurationError(f"beams ({self.beams}) must be a multiple of beam_groups ({self.beam_groups})")
         if self.beam_groups > 1 and self.required_words:
             raise ConfigurationError("required_words and beam_groups do not go together: choose one")
 

@@ -71,7 +71,7 @@ class ImageLimits:
     def check(self, name: str, width: int, height: int) -> None:
         """Raise InputError where an image of this size is empty, too large, or too long and thin."""
         if width < 1 or height < 1:
-            raise InputError(f"{name} is {width}×{height} pixels: it holds no picture")
+            raise InputError(f"{name} is {width}×{height} pixels: there is no picture in it")
         if width * height > self.max_pixels:
             raise InputError(
                 f"{name} is {width}×{height} pixels, over the limit of {self.max_pixels}: shrink it, or raise the limit"

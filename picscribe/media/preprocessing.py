@@ -229,6 +229,6 @@ def resized(preprocessing: Preprocessing, resize: str) -> Preprocessing:
     Raises ConfigurationError for a name that is not known.
     """
     if resize not in RESIZES:
-        raise ConfigurationError(f"resize {resize!r} is none of {', '.join(RESIZES)}")
+        raise ConfigurationError(f"unknown resize {resize!r}: choose one of {', '.join(RESIZES)}")
     longer = preprocessing.size * 4 // 3 if resize == "keep-aspect" else None
     return replace(preprocessing, mode=RESIZES[resize], longer_edge=longer)

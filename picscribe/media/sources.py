@@ -102,7 +102,7 @@ def open_stream(source: object, max_bytes: int) -> BinaryIO:
         return io.BytesIO(read_whole(source, max_bytes))
     held = hold(source, max_bytes)
     if not isinstance(held, Content):
-        raise InputError(f"{describe(source)} is no video: give a path, bytes, a stream, a folder or a list of images")
+        raise InputError(f"{describe(source)} is not a video: give a path, bytes, a stream, a folder or a list")
     return held.open()
 
 

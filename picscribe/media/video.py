@@ -159,7 +159,7 @@ def open_clip(source: VideoSource, limits: VideoLimits) -> Clip:
             return _within(limits, VideoFile(stream, form, name, limits.max_pixels), name)
         if may_be_animation(head):
             return _within(limits, Animation(stream, name, images), name)
-        raise InputError(f"{name} is no video that is known, such as MP4, MOV, WebM, MKV, AVI, MPEG, GIF, WebP")
+        raise InputError(f"{name} is not in a known video format, such as MP4, MOV, WebM, MKV, AVI, MPEG, GIF, WebP")
     except BaseException:
         stream.close()
         raise
@@ -191,7 +191,7 @@ def _of_images(source: object, count: int, limits: VideoLimits) -> list[Image.Im
     """Frames of a folder, list or array, in its order; of more images than `count`, the middles of equal stretches."""
     if isinstance(source, list | tuple | np.ndarray):
         if isinstance(source, np.ndarray) and source.ndim != 4:
-            raise InputError(f"{describe_video(source)} is no video: give uint8 of (frames, height, width, 3)")
+            raise InputError(f"{describe_video(source)} is not a video: give uint8 of (frames, height, width, 3)")
         images: Sequence[ImageSource] = source  # type: ignore[assignment]
         if not len(images):
             raise InputError("a video of no images: give at least one")

@@ -34,7 +34,7 @@ class Decoded:
         """The bytes as pixels of the shape that the header says. Raises InputError where they are not."""
         shape = self.header.get("shape")
         if not isinstance(shape, list) or len(shape) not in (3, 4) or shape[-3] != 3:
-            raise InputError("the decoder's answer is no image")
+            raise InputError("the decoder's answer is not an image")
         if 4 * int(np.prod(shape)) != len(self.content):
             raise InputError("the decoder's answer is incomplete")
         return np.frombuffer(self.content, np.float32).reshape(shape)

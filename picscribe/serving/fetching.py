@@ -73,7 +73,7 @@ def parse(url: str) -> Target:
         raise _refused("its port is none")
     # The URL standard takes hosts that end in a number for IPv4 addresses, in decimal, octal or hexadecimal.
     if ":" not in host and NUMBER.fullmatch(host.rpartition(".")[2]) and not _is_plain_ipv4(host):
-        raise _refused("its host is a number that is no plain IPv4 address")
+        raise _refused("its host is a number that is not a plain IPv4 address")
     path = match["path"] or "/"
     return Target(scheme, host, port, path if path.startswith("/") else f"/{path}")
 

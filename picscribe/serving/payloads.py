@@ -159,7 +159,7 @@ def decode_base64(source: str, param: str, limits: Limits) -> bytes:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
         raise BadRequest(
-            f"{param} is no image: give a data: URI, base64 or a URL; paths of files are not read",
+            f"{param} is not an image: give a data: URI, base64 or a URL; paths of files are not read",
             code="invalid_image",
             param=param,
         ) from None
@@ -176,14 +176,14 @@ def sources_in(fields: Mapping[str, Any], names: Sequence[str] = IMAGE_FIELDS) -
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _of_form(body: bytes) -> dict[str, Any]:
     try:
         pairs = parse_qsl(body.decode(), max_num_fields=MOST_FIELDS)
     except ValueError:
-        raise BadRequest("the body is no form", code="invalid_form") from None
+        raise BadRequest("the body is not a form", code="invalid_form") from None
     return _gathered(pairs)
 
 
@@ -201,7 +201,7 @@ async def _of_multipart(request: Request, body: bytes, query: dict[str, Any], li
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, AssertionError) as error:
         message = str(getattr(error, "message", "") or "its parts cannot be told apart")
-        raise BadRequest(f"the body is no multipart form ({message[:200]})", code="invalid_form") from None
+        raise BadRequest(f"the body is not a multipart form ({message[:200]})", code="invalid_form") from None
     files = []
     texts: list[tuple[str, str]] = []
     for name, value in form.multi_items():

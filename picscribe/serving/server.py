@@ -53,7 +53,9 @@ async def _serve(settings: Settings, started: Callable[[str], None] | None) -> N
         if telling is not None:
             telling.cancel()
         if not server.started:
-            raise PicscribeError(f"{settings.host}:{settings.port} cannot be served from: another program may use it")
+            raise PicscribeError(
+                f"{settings.host}:{settings.port} cannot be opened: another program may use it; choose another --port"
+            )
 
 
 def configuration(app: Any, settings: Settings) -> uvicorn.Config:

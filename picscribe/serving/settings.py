@@ -99,7 +99,7 @@ class Fetching:
     def __post_init__(self) -> None:
         for host in self.hosts:
             if not HOST.fullmatch(host):
-                raise ConfigurationError(f"{host!r} is no host to fetch from: write example.org, .example.org or *")
+                raise ConfigurationError(f"{host!r} is not a host to fetch from: write example.org, .example.org or *")
 
 
 @dataclass(frozen=True)

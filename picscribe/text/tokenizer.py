@@ -196,7 +196,7 @@ def _check_text(text: object) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         where = f"{error.reason} at character {error.start}"
-        raise InputError(f"text {text[:60]!r} is not valid Unicode ({where}): decode its bytes anew") from None
+        raise InputError(f"text {text[:60]!r} is not valid Unicode ({where}): decode its bytes again") from None
 
 
 def _check_vocabulary(words: Sequence[str]) -> None:

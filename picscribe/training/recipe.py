@@ -315,7 +315,9 @@ class Recipe:
         if self.objective == "scst":
             object.__setattr__(self, "objective", "cider")
         if unknown := set(self.trackers) - {"tensorboard", "wandb", "trackio"}:
-            raise ConfigurationError(f"trackers: {sorted(unknown)[0]!r} is none of tensorboard, wandb, trackio")
+            raise ConfigurationError(
+                f"trackers: unknown tracker {sorted(unknown)[0]!r}; choose among tensorboard, wandb, trackio"
+            )
         if self.weights.train == "lora" and self.optimisation.ema_decay:
             raise ConfigurationError("optimisation.ema_decay and weights.train: lora do not go together: choose one")
         if self.image.views and self.weights.train == "all" and not self.weights.frozen_blocks:

@@ -43,7 +43,7 @@ def test_folders_with_patterns_and_what_is_left_out(folder: Path, tmp_path: Path
     assert names(tmp_path / "empty", note=notes.append) == [] and "no photos or videos" in notes[-1]
     with pytest.raises(InputError, match=r"nothing does not exist"):
         names(tmp_path / "nothing")
-    with pytest.raises(InputError, match="no photo, no video"):
+    with pytest.raises(InputError, match="is not a photo, a video"):
         (tmp_path / "a.doc").touch()
         names(tmp_path / "a.doc")
 

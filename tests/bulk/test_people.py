@@ -194,10 +194,10 @@ def test_the_command_from_end_to_end_in_the_poorest_locale(tiny_model: Path, fol
 def test_wrong_usage_is_told_with_exit_code_2(folder: Path, tmp_path: Path) -> None:
     runner = CliRunner()
     for arguments, what in (
-        (["--to", "tx"], "no output that is known"),
+        (["--to", "tx"], "is not a known output"),
         (["--to", "txt", "--existing", "never"], "none of skip"),
         (["--to", "txt", "--ask", "why", "--score-text", "a"], "a job is one of"),
-        (["--to", "txt", "--retry-failed=sleepy"], "no class of failures"),
+        (["--to", "txt", "--retry-failed=sleepy"], "not a class of failures"),
         (["--to", "txt", "--sample", "3"], "--html"),
         (["--to", "txt", "--to", "txt"], "is there twice"),
         (["--to", "s3://bucket/o.jsonl"], "local paths only"),

@@ -190,7 +190,7 @@ def test_failures_are_tried_again_by_class(bulk: Any, folder: Path, tmp_path: Pa
     summary = bulk(folder, tmp_path / "out.jsonl", retry=("unreadable",))
     assert bulk.calls == [str(folder / "broken6.jpg")]
     assert summary.complete and len(bulk.lines(tmp_path / "out.jsonl")) == 7
-    with pytest.raises(ConfigurationError, match="no class of failures"):
+    with pytest.raises(ConfigurationError, match="not a class of failures"):
         Options((str(folder),), ("txt",), retry=("sleepy",))
 
 

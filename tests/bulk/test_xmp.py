@@ -144,8 +144,8 @@ def test_utf_16_is_read() -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"not XML", "no XML"),
-        (b"<html/>", "it is no XMP"),
+        (b"not XML", "not XML"),
+        (b"<html/>", "it is not XMP"),
         (b'<!DOCTYPE x [<!ENTITY a "b">]><x:xmpmeta xmlns:x="adobe:ns:meta/">&a;</x:xmpmeta>', "document type"),
         (b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><x:xmpmeta xmlns:x="adobe:ns:meta/"/>', "document type"),
         (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'

@@ -219,10 +219,10 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "pickle with code": (pickle_with_code("pytorch_model.bin"), "carries code, which picscribe never runs"),
     "newer pickle with code": (pickle_with_code("pytorch_model.bin", 4), "carries code, which picscribe never runs"),
     "bare pickle with code": (bare_pickle, "carries code, which picscribe never runs"),
-    "pickle of a list": (pickle_of([torch.zeros(1)]), "no dictionary of tensors, but a list"),
+    "pickle of a list": (pickle_of([torch.zeros(1)]), "should hold a dictionary of tensors, but holds a list"),
     "pickle of numbers": (pickle_of({UP: 3}), "not a plain tensor, but a int"),
     "pickle of sparse tensors": (pickle_of({UP: torch.zeros(64, 32).to_sparse()}), "is not a plain tensor"),
-    "empty pickle": (pickle_of({}), "no dictionary of tensors"),
+    "empty pickle": (pickle_of({}), "should hold a dictionary of tensors"),
     "shard in the folder above": (shards({UP: "../secret.safetensors"}), "is not the plain name"),
     "shard at an absolute path": (shards({UP: "/etc/passwd"}), "is not the plain name"),
     "shard that is no weights": (shards({UP: "config.json"}), "is not the plain name"),
@@ -278,7 +278,7 @@ def test_a_broken_original_is_one_clear_error(
         (lambda t: t.update({"image_encoder.conv1.weight": torch.zeros(48)}), "expected 4 axes"),
         (lambda t: t.update({"image_encoder.positional_embedding": torch.zeros(18, 48)}), "square grid"),
         (lambda t: t.update({"module.image_encoder.ln_pre.bias": torch.zeros(48)}), "twice"),
-        (lambda t: t.clear(), "no dictionary of tensors"),
+        (lambda t: t.clear(), "should hold a dictionary of tensors"),
     ],
 )
 def test_original_tensors_that_do_not_fit(

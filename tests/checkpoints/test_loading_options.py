@@ -83,7 +83,7 @@ def test_values_that_a_type_cannot_hold_are_named(make_checkpoint: MakeCheckpoin
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dtype": "half"}, "dtype 'half' is none of float32, bfloat16, float16"),
+        ({"dtype": "half"}, "unknown dtype 'half': choose one of float32, bfloat16, float16"),
         ({"quantize": "int4"}, "quantize 'int4' is not known: the choice is int8"),
         ({"quantize": "int8", "dtype": "bfloat16"}, "int8.*leave dtype bfloat16 out"),
         ({"quantize": "int8", "device": "cuda"}, "int8.*use device cpu|cannot be used"),

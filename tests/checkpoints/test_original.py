@@ -151,7 +151,7 @@ def test_vocabulary_is_asked_for(original_folder: Path) -> None:
     ("changes", "named"),
     [
         ({"lite": 0}, "CLIP image encoders only"),
-        ({"preprocessing": Preprocessing(32, "square")}, "centre crop and kept aspect"),
+        ({"preprocessing": Preprocessing(32, "square")}, "a centre crop or the kept aspect"),
         ({"preprocessing": Preprocessing(32, mean=(0.5, 0.5, 0.5))}, "CLIP's mean"),
         ({"preprocessing": Preprocessing(48)}, "one size"),
     ],

@@ -113,7 +113,7 @@ def response(status: int) -> Any:
         (hub_errors.RepositoryNotFoundError("", response=response(404)), "shows no microsoft/git-base"),
         (hub_errors.RevisionNotFoundError("", response=response(404)), "no revision 'v9'"),
         (hub_errors.LocalEntryNotFoundError("no network"), "cannot be reached: check the network"),
-        (hub_errors.HFValidationError("bad"), "is no name on the Hugging Face hub"),
+        (hub_errors.HFValidationError("bad"), "is not a valid name on the Hugging Face hub"),
         (
             hub_errors.HfHubHTTPError("500 server", response=response(500)),
             "could not be downloaded: the Hugging Face hub answers 500",

@@ -166,7 +166,7 @@ def test_what_changes_numbers_is_part_of_what_an_evaluation_is(evaluate: Any, tm
     assert result.exit_code == 2
     assert "dtype was bfloat16, is float32" in result.stderr
     for options, message in {
-        ("--dtype", "half"): "dtype 'half' is none of float32, bfloat16, float16",
+        ("--dtype", "half"): "unknown dtype 'half': choose one of float32, bfloat16, float16",
         ("--quantize", "int4"): "the choice is int8",
         ("--quantize", "int8", "--dtype", "float16"): "leave dtype float16 out",
     }.items():

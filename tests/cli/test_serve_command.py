@@ -65,7 +65,7 @@ def test_it_captions_and_ends_in_order(tiny_model: Path, photos: Path) -> None:
         (["--host", "0.0.0.0"], 2, "--open"),
         (["--alias", "x"], 2, "ALIAS=NAME"),
         (["--alias", "x=y"], 2, "must name one of nano"),
-        (["--fetch-from", "http://example.org"], 2, "no host"),
+        (["--fetch-from", "http://example.org"], 2, "not a host"),
         (["--key-file", "/no/such/file"], 2, "cannot be read"),
     ],
 )

@@ -139,9 +139,9 @@ def test_weights_that_are_not_installed_are_one_sentence(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["{photos}"], "is a folder, not a recipe: to learn from what is in it, --data {photos}"),
+        (["{photos}"], "is a folder, not a recipe: to learn from its photos, use --data {photos}"),
         (["{recipe}", "--data", "{photos}"], "give a recipe ({recipe}) or --data ({photos}), not both"),
-        (["{recipe}", "--resume", "--dry-run"], "leave out --resume"),
+        (["{recipe}", "--resume", "--dry-run"], "--dry-run and --resume"),
         (["{bare}"], "add start=nano, another checkpoint, or start=imagenet"),
         (["--data", "{only_val}"], "'data.train=[{{path: {only_val}, split: NAME}}]'"),
     ],

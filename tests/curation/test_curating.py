@@ -392,7 +392,7 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
         (["--language", "english", "--skip", "offensive"], 2, "'english'"),
         (["--model", "nano", "--least-score", "nan"], 2, "must be a number"),
         (["--words", os.devnull], 1, "holds no words"),
-        (["--model", "nano"], 2, "goes with a model"),
+        (["--model", "nano"], 2, "needs a model"),
         (["--split", "train"], 1, "no images of split"),
         (["--words", "nowhere.txt"], 1, "nowhere.txt"),
         (["--format", "karpaty"], 2, "karpathy"),

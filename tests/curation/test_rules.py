@@ -130,7 +130,7 @@ def test_offensive_words_are_masked(texts: TextRules) -> None:
     ("settings", "words"),
     [
         ({"skip": ("tags",)}, "no rule 'tags'"),
-        ({"skip": ("broken",)}, "never skipped"),
+        ({"skip": ("broken",)}, "cannot be skipped"),
         ({"languages": ()}, "at least one"),
         ({"languages": ("xx",)}, "no list of offensive words in 'xx'"),
         ({"fewest_words": 9, "most_words": 3}, "9 to 3 words"),
@@ -139,8 +139,8 @@ def test_offensive_words_are_masked(texts: TextRules) -> None:
         ({"text_repeats": 0}, "at least 1"),
         ({"least_language": 2.0}, "from 0 to 1"),
         ({"model": "nano", "least_score": math.nan}, "must be a number"),
-        ({"model": "nano"}, "goes with a model"),
-        ({"least_score": -3.0}, "goes with a model"),
+        ({"model": "nano"}, "needs a model"),
+        ({"least_score": -3.0}, "needs a model"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, object], words: str) -> None:

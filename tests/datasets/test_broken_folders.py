@@ -110,7 +110,7 @@ BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
     "tar without an end": ({"x.tar": TAR[:6144]}, r"x\.tar: has no end, so that more may be missing after b\.txt"),
     "tar broken in the middle": (
         {"x.tar": TAR[:3072] + b"x" * 512 + TAR[3584:]},
-        r"x\.tar: goes on with something that is no member after a\.txt",
+        r"x\.tar: goes on with something that is not a member after a\.txt",
     ),
     "not a tar": ({"x.tar": b"no tar at all" * 100}, r"x\.tar: is not a tar that can be read"),
     "empty file for a tar": ({"x.tar": b""}, r"x\.tar: is not a tar that can be read"),

@@ -283,7 +283,7 @@ def test_photos_beside_the_table(kind: str, form: str, tmp_path: Path) -> None:
         ([{"bytes": b"", "path": None}, {"bytes": b"x", "path": None}], "has neither bytes nor a path"),
         ([[b"x", b"y"], [b"x"]], "is a list of 2 photos; an example has one"),
         ([[], [b"x"]], "is a list of 0 photos"),
-        ([[1000], [1]], "is a list of numbers that are no bytes"),
+        ([[1000], [1]], "is a list of numbers that are not bytes"),
     ],
 )
 def test_a_cell_that_is_no_photo_is_named(cells: list[Any], message: str, tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ def test_a_beam_search_cannot_be_streamed(tiny_model: Models, random_pixels: Pix
         ({"top_p": 0.0, "temperature": 1.0}, "top_p must be a number"),
         ({"top_k": -1, "temperature": 1.0}, "top_k must be a whole number"),
         ({"seed": 2**63, "temperature": 1.0}, "seed must be below"),
-        ({"beam_groups": 3}, "do not share out"),
+        ({"beam_groups": 3}, "must be a multiple of beam_groups"),
         ({"beam_groups": 2, "temperature": 1.0}, "leave out temperature"),
         ({"beam_groups": 2, "required_words": ["dog"]}, "do not go together"),
         ({"required_words": ["dog"], "beams": 1}, "at least 2 beams"),

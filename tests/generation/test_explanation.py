@@ -87,7 +87,7 @@ def test_rollout_is_the_product_of_the_layers() -> None:
 
 def test_wrong_uses() -> None:
     model, pixels, _ = make("image")
-    with pytest.raises(ConfigurationError, match="'magic' is none of gradient, rollout"):
+    with pytest.raises(ConfigurationError, match="unknown method 'magic': choose one of gradient, rollout"):
         explain(model, pixels, [1], [5], "magic")  # type: ignore[arg-type]
     quantized = quantize(model)
     with pytest.raises(ConfigurationError, match="int8 weights have no gradient"):

@@ -393,11 +393,11 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\
     ("content", "words"),
     [
         (b"", "is empty"),
-        (b"no video at all", "no video that is known"),
-        (PLAYLIST, "no video that is known"),
-        (b"ffconcat version 1.0\nfile /etc/passwd\n", "no video that is known"),
-        (b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\n", "no video that is known"),
-        (b"<?xml version='1.0'?><MPD></MPD>", "no video that is known"),
+        (b"no video at all", "not in a known video format"),
+        (PLAYLIST, "not in a known video format"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", "not in a known video format"),
+        (b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\n", "not in a known video format"),
+        (b"<?xml version='1.0'?><MPD></MPD>", "not in a known video format"),
         (b"\x00\x00\x00\x20ftypisom" + b"\x00" * 100, "damaged, or was cut off|no picture"),
         (b"\x1aE\xdf\xa3" + os.urandom(2000), "damaged, or was cut off|no picture"),
         (b"RIFF\x10\x00\x00\x00AVI " + b"\xff" * 500, "damaged, or was cut off|no picture"),
@@ -478,5 +478,5 @@ def test_folders_and_lists_without_images(tmp_path: Path) -> None:
         read_frames([])
     with pytest.raises(InputError):
         read_frames([b"no image"])
-    with pytest.raises(InputError, match="is no video: give a path"):
+    with pytest.raises(InputError, match="is not a video: give a path"):
         read_frames(7)  # type: ignore[arg-type]

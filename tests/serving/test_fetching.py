@@ -246,7 +246,7 @@ def test_without_a_list_nothing_is_fetched_and_the_error_says_what_to_do() -> No
     with pytest.raises(BadRequest, match="base64"):
         asyncio.run(fetcher.fetch("http://example.org/a.png"))
     fetcher.close()
-    with pytest.raises(ConfigurationError, match="is no host"):
+    with pytest.raises(ConfigurationError, match="is not a host"):
         Fetching(("http://example.org",))
 
 

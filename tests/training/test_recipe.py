@@ -130,7 +130,7 @@ def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
         ({"image": {"features": "kept"}}, "where the features of image.views go"),
         ({"self_critical": {"samples": 1}}, "samples must be at least 2"),
         ({"validation": {"beams": 0}}, "beams must be"),
-        ({"trackers": ["excel"]}, "none of tensorboard"),
+        ({"trackers": ["excel"]}, "choose among tensorboard"),
         ({"objective": "beauty"}, "objective must be one of"),
         ({"name": "a/b"}, "plain name"),
         ({"sed": 1}, "did you mean 'seed'"),

@@ -51,7 +51,7 @@ class InsidePhotos:
     def __init__(self, context: Context) -> None:
         """Raises MissingPackageError without ExifTool, ConfigurationError for scores."""
         if context.work.kind == "score":
-            raise ConfigurationError("scores of texts are no description: write them to jsonl or csv")
+            raise ConfigurationError("scores of texts are not a description: write them to jsonl or csv")
         self.context, self.folder = context, context.folder / "photos"
         self.tool = ExifTool(self.folder)
         self._upto = 0
@@ -61,7 +61,9 @@ class InsidePhotos:
     def claims(self, entry: Entry) -> Sequence[bytes]:
         """The photo. Raises ConfigurationError for one that is no file of its own."""
         if entry.remote or entry.part:
-            raise ConfigurationError(f"{printable(entry.path)} is no file of its own: nothing can be written into it")
+            raise ConfigurationError(
+                f"{printable(entry.path)} is not a file of its own: nothing can be written into it"
+            )
         return (b"inside:" + os.fsencode(os.path.realpath(entry.source)),)
 
     def leaves(self, entry: Entry) -> bool:

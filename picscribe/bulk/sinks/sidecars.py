@@ -28,7 +28,7 @@ class Sidecars:
         self.folder = None if folder is None else os.path.abspath(folder)
         self.name = suffix.lstrip(".") + (f":{printable(self.folder)}" if self.folder else "")
         if suffix == ".json" and context.existing in ("append", "prepend"):
-            raise ConfigurationError(f"--existing {context.existing} is for texts: JSON files are no texts")
+            raise ConfigurationError(f"--existing {context.existing} is for texts: JSON files have none")
         self._upto = 0
         self._files: list[NewFile] = []
         self._problems: dict[int, Failure] = {}
@@ -107,7 +107,7 @@ class Sidecars:
         except OSError as error:
             raise EntryError("unwritable", f"{printable(path)} cannot be read ({error.strerror or error})") from error
         if len(content) > LONGEST:
-            raise EntryError("unwritable", f"{printable(path)} is no sidecar: it is over {LONGEST >> 20} MiB long")
+            raise EntryError("unwritable", f"{printable(path)} is not a sidecar: it is over {LONGEST >> 20} MiB long")
         return content
 
     def _content(self, row: Row, path: str, there: bytes | None) -> tuple[bytes | None, bool]:

@@ -22,7 +22,7 @@ class XmpSidecars(Sidecars):
         super().__init__(context, ".xmp", folder)
         self.full = full
         if context.work.kind == "score":
-            raise ConfigurationError("scores of texts are no description: write them to jsonl or csv")
+            raise ConfigurationError("scores of texts are not a description: write them to jsonl or csv")
 
     def path_of(self, entry: Entry) -> str:
         """The sidecar that is there, else the one that is to be."""

@@ -33,7 +33,7 @@ def make_optimiser(model: Git, settings: OptimisationSettings) -> torch.optim.Ad
         decays = parameter.dim() > 1 and "embedding" not in name
         groups.setdefault((rate, settings.weight_decay if decays else 0.0), []).append(parameter)
     if not groups:
-        raise ConfigurationError("nothing is left to train: see weights.train")
+        raise ConfigurationError("no weights are left to train: change weights.train or weights.frozen_blocks")
     return torch.optim.AdamW(
         [
             {"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay}

@@ -1,0 +1,111 @@
+"""How the words read: short sentences where people arrive, and no phrases that read as if translated."""
+
+import ast
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted(
+    path for path in (ROOT / "docs").rglob("*.md") if "generated" not in path.parts and path.name != "changelog.md"
+)
+LONGEST = 30
+"""Words of a sentence in the README and on the first screen of a page."""
+SCREEN = 24
+"""Lines that a page shows first."""
+
+TRANSLATED = {
+    r"\banew\b": "again",
+    r"\b(is|are|be) told of\b": "warns",
+    r"\bwhat .{3,40} make[s]? of\b": "name the thing",
+    r"\bbeside each other\b": "next to each other",
+    r"(?<!there )\b(is|are) no (file|folder|photo|number|class|XML|CSV|dictionary|checkpoint)\b": "is not a",
+    r"\bthere is none of\b": "there are no",
+    r"\bwhere it stood\b": "from there",
+}
+"""Phrases that no English-speaking engineer writes, and what to write instead."""
+
+
+def prose(text: str) -> str:
+    """The running text of a page: no code, tables, headings, links' targets or markup."""
+    text = re.sub(r"^(```|~~~).*?^\1$", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^(\||    |#|<!--|:|\(|---).*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    return re.sub(r"`[^`]*`", "code", text)
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences; an item of a list, and what stands alone before a blank line, is one too."""
+    found: list[str] = []
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", prose(text)):
+        found += re.split(r"(?<=[.!?:])\s+", " ".join(paragraph.split()))
+    return [sentence for sentence in found if sentence]
+
+
+def long_sentences(text: str) -> list[str]:
+    """Sentences of more than LONGEST words."""
+    return [sentence for sentence in sentences(text) if len(re.findall(r"[\w'’/-]+", sentence)) > LONGEST]
+
+
+def test_long_sentences_are_found() -> None:
+    short = "It is short. " * 20
+    assert long_sentences(short) == []
+    long = "word " * 31
+    assert long_sentences(f"# {long}\n\n{short}\n\n- {long}.\n- and `{long}`\n") == [f"- {long}."]
+
+
+def test_the_readme_has_no_long_sentence() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("GIT: Jianfeng")[0]
+    assert long_sentences(text) == []
+    assert 100 <= len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT / "docs").as_posix())
+def test_the_first_screen_of_a_page_has_no_long_sentence(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()[:SCREEN]
+    if sum(line.startswith("```") for line in lines) % 2:
+        lines.append("```")
+    found = long_sentences("\n".join(lines))
+    assert [one for one in found if one.endswith((".", ":", "?", "!"))] == []
+
+
+def help_texts() -> str:
+    """What `--help` of every command says."""
+    spec = importlib.util.spec_from_file_location("picscribe_docs_generated", ROOT / "docs" / "generated.py")
+    assert spec is not None and spec.loader is not None
+    generated = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = generated
+    spec.loader.exec_module(generated)
+    return str(generated.commands_page())
+
+
+def strings_of_the_package() -> str:
+    """Texts of errors and of everything else that the package writes, without docstrings."""
+    found = []
+    for file in sorted((ROOT / "picscribe").rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        found += [
+            f"{file.relative_to(ROOT)}: {node.value}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone
+        ]
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("where", ["README", "docs", "help", "messages"])
+def test_no_phrase_reads_as_if_translated(where: str) -> None:
+    texts = {
+        "README": lambda: (ROOT / "README.md").read_text(encoding="utf-8"),
+        "docs": lambda: "\n".join(page.read_text(encoding="utf-8") for page in PAGES),
+        "help": help_texts,
+        "messages": strings_of_the_package,
+    }
+    text = texts[where]()
+    found = [
+        (line, better) for phrase, better in TRANSLATED.items() for line in text.splitlines() if re.search(phrase, line)
+    ]
+    assert found == []
