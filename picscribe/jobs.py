@@ -114,7 +114,9 @@ class Jobs:
         if isinstance(task, CaptionTask | ExplainTask | AskTask):
             settings = Writing(task.options)
             if isinstance(task, AskTask):
-                read = self._read(task.questions, "questions", lambda question: self.prompt(question, task.options))
+                read = self._read(
+                    task.questions, "questions", lambda text: self.prompt(text, task.options, "question")
+                )
             else:
                 read = [self.prompt(task.prompt, task.options)]
             longest = max((len(line.ids) for line in read if isinstance(line, Prompt)), default=1)
@@ -135,12 +137,12 @@ class Jobs:
         lines = tuple(line.ids if isinstance(line, Prompt) else line for line in read)
         return Prepared(task, self.pixels(image), lines, settings, room, notes)
 
-    def prompt(self, prompt: str | None, options: GenerationOptions | None = None) -> Prompt:
-        """What generation goes on from.
+    def prompt(self, text: str | None, options: GenerationOptions | None = None, kind: str = "prompt") -> Prompt:
+        """What generation goes on from; `kind` is what notes and errors call it.
 
         Raises InputError for a prompt that cannot be, ConfigurationError for options that cannot go on from it.
         """
-        read = Prompt.of(self.tokenizer, prompt)
+        read = Prompt.of(self.tokenizer, text, kind)
         if options is not None:
             self._check_options(options, len(read.ids))
         return read

@@ -379,3 +379,10 @@ def test_reading_that_is_given_up_goes_no_further_and_others_go_on(scribe: Scrib
     seen = len(begun)
     assert list(reading.read_ahead(range(5), lambda number: number * 2, 2)) == [0, 2, 4, 6, 8]
     assert len(begun) == seen < 100
+
+
+def test_a_question_is_not_called_a_prompt(scribe: Scribe) -> None:
+    with pytest.warns(UserWarning, match="^the question 'a zebra' holds"):
+        scribe.ask(photo(), ["a zebra"])
+    with pytest.raises(InputError, match=r"^the question 'what \[SEP\]' holds"):
+        scribe.ask(photo(), ["what [SEP]"])

@@ -19,10 +19,11 @@ class Prompt:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, text: str | None) -> "Prompt":
+    def of(cls, tokenizer: Tokenizer, text: str | None, kind: str = "prompt") -> "Prompt":
         """[CLS] and the prompt: its first 40 tokens, of which the last 38 where there are more than 38.
 
-        None and "" give [CLS] alone. Source: the original code's inference.
+        None and "" give [CLS] alone. `kind` is what notes and errors call the text. Source: the original code's
+        inference.
         Raises InputError for a prompt that holds a special token such as [SEP], which would end the text before it
         begins.
         """
@@ -32,15 +33,15 @@ class Prompt:
         special = {tokenizer.pad_id: PAD, tokenizer.cls_id: CLS, tokenizer.sep_id: SEP}
         for index in first:
             if index in special:
-                raise InputError(f"the prompt {text!r} holds the special token {special[index]}: write it without")
+                raise InputError(f"the {kind} {text!r} holds the special token {special[index]}: write it without")
         notes = []
         if text and tokenizer.unk_id in ids:
-            notes.append(unknown_note(tokenizer, f"the prompt {shorten(text)}", text, ids))
+            notes.append(unknown_note(tokenizer, f"the {kind} {shorten(text)}", text, ids))
         if text and len(ids) < len(whole):
             lost = [first[: len(first) - len(ids)], whole[MAX_TOKENS:]]
             words = " and ".join(shorten(tokenizer.decode(part)) for part in lost if part)
             notes.append(
-                f"the prompt {shorten(text)} is {len(whole)} tokens, of which {len(ids)} are read: without {words}"
+                f"the {kind} {shorten(text)} is {len(whole)} tokens, of which {len(ids)} are read: without {words}"
             )
         return cls((tokenizer.cls_id, *ids), tuple(notes))
 
