@@ -179,7 +179,8 @@ def test_the_command_from_end_to_end_in_the_poorest_locale(tiny_model: Path, fol
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
-    assert process.returncode == 1 and "Traceback" not in said, said
+    # The signal may come while the command ends, after its last photo: then it ends by the signal.
+    assert process.returncode in (1, -signal.SIGINT) and "Traceback" not in said, said
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 1, done.stderr  # one is broken
     assert "7 done, 1 failed" in done.stderr and "1 unreadable" in done.stderr and "Traceback" not in done.stderr
