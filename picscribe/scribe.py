@@ -18,6 +18,7 @@ import torch
 from picscribe import checkpoints
 from picscribe.acceleration.accelerated import Accelerated
 from picscribe.acceleration.forking import survive_forks
+from picscribe.acceleration.precision import Precision, find_fast_precision
 from picscribe.batches import Batches
 from picscribe.checkpoints.checkpoint import Checkpoint
 from picscribe.checkpoints.fingerprint import fingerprint
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 BATCH = 16
 """Images computed at a time on a CPU, unless told otherwise."""
+
+PRECISIONS = ("exact", "fast")
 
 Raise: TypeAlias = Literal["raise"]
 Return: TypeAlias = Literal["return"]
@@ -95,11 +98,21 @@ class Scribe:
         self._network = Accelerated(checkpoint.model)
         self._jobs = Jobs(checkpoint, self._network)
         self._fitting: dict[GenerationOptions, int] = {}
+        self._precision: Precision | None = None
 
     @property
     def name(self) -> str:
         """The name or folder that was loaded."""
         return self._checkpoint.name
+
+    @property
+    def precision(self) -> str:
+        """What it computes in, and where `load` chose that, why."""
+        if self._precision is not None:
+            return str(self._precision)
+        if self._checkpoint.is_int8:
+            return "int8"
+        return str(next(self._checkpoint.model.parameters()).dtype).removeprefix("torch.")
 
     @property
     def config(self) -> GitConfig:
@@ -600,6 +613,7 @@ def load(
     quantize: str | None = None,
     compile: bool = False,
     resize: str | None = None,
+    precision: str = "exact",
 ) -> Scribe:
     """Load a checkpoint: "nano" (bundled), a name that `picscribe models` lists, a hub name, or a folder.
 
@@ -608,6 +622,8 @@ def load(
     dtype, quantize, compile: what changes numbers for speed, see `picscribe.checkpoints.load`: "bfloat16" or "float16"
     weights; "int8" weights in linear layers, with a warning that results then depend a little on their batch;
     torch.compile.
+    precision: "exact", or "fast", what of float32 and bfloat16 is faster on this machine: measured once, for a second,
+    and remembered; `Scribe.precision` says what was chosen.
     resize: "center-crop", "keep-aspect" or "square" instead of what the checkpoint says; see `resized`.
     Hub downloads go through huggingface_hub: HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are honoured. VQA and TextVQA
     checkpoints, loaded by their registered names, keep the photo's aspect as the original code does.
@@ -616,7 +632,15 @@ def load(
     """
     where = name_or_folder if isinstance(name_or_folder, str) else Path(name_or_folder)
     settings: dict[str, Any] = {"device": device, "dtype": dtype, "quantize": quantize, "compile": compile}
-    checkpoint = checkpoints.load(where, revision=revision, **settings)
+    if precision not in PRECISIONS:
+        raise ConfigurationError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+    if precision == "fast" and (dtype != "float32" or quantize is not None):
+        raise ConfigurationError("precision fast chooses the type itself: leave dtype and quantize out")
+    checkpoint, chosen = checkpoints.load(where, revision=revision, **settings), None
+    if precision == "fast" and not checkpoint.is_int8:
+        chosen = find_fast_precision(checkpoint.model.config, device)
+        if chosen.dtype != dtype:
+            checkpoint = checkpoints.load(where, revision=revision, **{**settings, "dtype": chosen.dtype})
     if resize is not None:
         checkpoint = replace(checkpoint, preprocessing=resized(checkpoint.preprocessing, resize))
     if checkpoint.is_int8:
@@ -626,6 +650,7 @@ def load(
             stacklevel=2,
         )
     scribe = Scribe(checkpoint)
+    scribe._precision = chosen
     if not compile:  # a compiler lays weights out itself
         scribe._network.accelerate()
     return scribe

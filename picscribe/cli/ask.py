@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picscribe.cli.loading_options import BatchSize, Compile, Device, Dtype, Model, Quantize, Resize, Revision
+from picscribe.cli.loading_options import (
+    BatchSize,
+    Compile,
+    Device,
+    Dtype,
+    Model,
+    Precision,
+    Quantize,
+    Resize,
+    Revision,
+    report_precision,
+)
 from picscribe.cli.search_options import UNCERTAIN, Beams, MaxWords, MinConfidence, options_of
 from picscribe.cli.terminal import Bar, report, write_line
 from picscribe.cli.video_options import End, Frames, Start, find_videos
@@ -52,6 +63,7 @@ def ask(
     device: Device = "cpu",
     batch_size: BatchSize = None,
     dtype: Dtype = "float32",
+    precision: Precision = "exact",
     quantize: Quantize = None,
     compile: Compile = False,
     resize: Resize = None,
@@ -74,8 +86,16 @@ def ask(
     options = options_of(beams=beams, max_words=max_words)
     asked = _asked(photo, questions or [], questions_file)
     scribe = load(
-        model, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile, resize=resize
+        model,
+        device=device,
+        revision=revision,
+        dtype=dtype,
+        quantize=quantize,
+        compile=compile,
+        resize=resize,
+        precision=precision,
     )
+    report_precision(scribe, precision)
     if answers_questions(model) is False:
         report(f"{model} was not trained to answer questions: `picscribe models` lists those that were")
     answers: list[dict[str, Any]] = []

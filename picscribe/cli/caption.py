@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picscribe.cli.loading_options import BatchSize, Compile, Device, Dtype, Quantize, Resize, Revision
+from picscribe.cli.loading_options import (
+    BatchSize,
+    Compile,
+    Device,
+    Dtype,
+    Precision,
+    Quantize,
+    Resize,
+    Revision,
+    report_precision,
+)
 from picscribe.cli.search_options import (
     UNCERTAIN,
     Ban,
@@ -85,6 +95,7 @@ def caption(
     device: Device = "cpu",
     batch_size: BatchSize = None,
     dtype: Dtype = "float32",
+    precision: Precision = "exact",
     quantize: Quantize = None,
     compile: Compile = False,
     resize: Resize = None,
@@ -125,9 +136,20 @@ def caption(
     if len(names) > 1 and any(photo.path == "-" for photo in found):
         raise ConfigurationError("standard input can be read only once: to use several models, name a file")
     scribes = [
-        load(name, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile, resize=resize)
+        load(
+            name,
+            device=device,
+            revision=revision,
+            dtype=dtype,
+            quantize=quantize,
+            compile=compile,
+            resize=resize,
+            precision=precision,
+        )
         for name in names
     ]
+    for scribe in scribes:
+        report_precision(scribe, precision)
     if stream:
         _stream(scribes[0], found[0], prompt, options)
         return

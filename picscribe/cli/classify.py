@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from picscribe.cli.loading_options import BatchSize, Compile, Device, Dtype, Model, Quantize, Resize, Revision
+from picscribe.cli.loading_options import (
+    BatchSize,
+    Compile,
+    Device,
+    Dtype,
+    Model,
+    Precision,
+    Quantize,
+    Resize,
+    Revision,
+    report_precision,
+)
 from picscribe.cli.terminal import Bar, report, write_line
 from picscribe.errors import PicscribeError
 
@@ -43,6 +54,7 @@ def classify(
     device: Device = "cpu",
     batch_size: BatchSize = None,
     dtype: Dtype = "float32",
+    precision: Precision = "exact",
     quantize: Quantize = None,
     compile: Compile = False,
     resize: Resize = None,
@@ -58,8 +70,16 @@ def classify(
 
     names = read_labels(labels)
     scribe = load(
-        model, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile, resize=resize
+        model,
+        device=device,
+        revision=revision,
+        dtype=dtype,
+        quantize=quantize,
+        compile=compile,
+        resize=resize,
+        precision=precision,
     )
+    report_precision(scribe, precision)
     known = Labels.of(scribe.tokenizer, names, str(labels))
     for note in known.notes[:NOTES]:
         report(note)

@@ -1,8 +1,13 @@
 """Options that say which model is loaded and how, the same for every command that loads one."""
 
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
+
+from picscribe.cli.terminal import report
+
+if TYPE_CHECKING:
+    from picscribe.scribe import Scribe
 
 Model: TypeAlias = Annotated[str, typer.Option(help="The model: a name that `picscribe models` lists, or a folder.")]
 Revision: TypeAlias = Annotated[
@@ -22,6 +27,12 @@ Quantize: TypeAlias = Annotated[
     str | None,
     typer.Option(show_default=False, help="int8 stores linear layers in int8: faster, and a little less exact."),
 ]
+Precision: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="exact, or fast: float32 or bfloat16, whichever is faster here, measured once; --dtype stays out then."
+    ),
+]
 Compile: TypeAlias = Annotated[
     bool,
     typer.Option("--compile", help="Compile the network first. This takes a minute or more, and pays for long runs."),
@@ -34,3 +45,9 @@ Resize: TypeAlias = Annotated[
         " [default: as the checkpoint says]",
     ),
 ]
+
+
+def report_precision(scribe: "Scribe", asked: str) -> None:
+    """Say on standard error what a model computes in, where that was chosen for the user."""
+    if asked == "fast":
+        report(f"{scribe.name} computes in {scribe.precision}")

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from picscribe.cli.loading_options import BatchSize, Compile, Device, Dtype, Model, Quantize, Resize, Revision
+from picscribe.cli.loading_options import (
+    BatchSize,
+    Compile,
+    Device,
+    Dtype,
+    Model,
+    Precision,
+    Quantize,
+    Resize,
+    Revision,
+    report_precision,
+)
 from picscribe.cli.terminal import Bar, report, write_line
 from picscribe.errors import ConfigurationError, PicscribeError
 
@@ -44,6 +55,7 @@ def score(
     device: Device = "cpu",
     batch_size: BatchSize = None,
     dtype: Dtype = "float32",
+    precision: Precision = "exact",
     quantize: Quantize = None,
     compile: Compile = False,
     resize: Resize = None,
@@ -61,8 +73,16 @@ def score(
         raise ConfigurationError("--pairs names the images: leave the photo out")
     asked = _asked(photo, texts or [], pairs)
     scribe = load(
-        model, device=device, revision=revision, dtype=dtype, quantize=quantize, compile=compile, resize=resize
+        model,
+        device=device,
+        revision=revision,
+        dtype=dtype,
+        quantize=quantize,
+        compile=compile,
+        resize=resize,
+        precision=precision,
     )
+    report_precision(scribe, precision)
     failures = 0
     scored: list[tuple[ImageText, TextScore]] = []
     with Bar(len(asked)) as bar:
