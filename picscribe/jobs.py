@@ -114,9 +114,7 @@ class Jobs:
         if isinstance(task, CaptionTask | ExplainTask | AskTask):
             settings = Writing(task.options)
             if isinstance(task, AskTask):
-                read = self._read(
-                    task.questions, "questions", lambda text: self.prompt(text, task.options, "question")
-                )
+                read = self._read(task.questions, "questions", lambda text: self.prompt(text, task.options, "question"))
             else:
                 read = [self.prompt(task.prompt, task.options)]
             longest = max((len(line.ids) for line in read if isinstance(line, Prompt)), default=1)
