@@ -138,7 +138,7 @@ class Scribe:
         return self._network.weights()
 
     def wrap_encoder(self, wrap: Callable[[Encoder], Wrapped]) -> Wrapped:
-        """Put what `wrap` makes of the image encoder in its place, such as one that keeps what it has computed.
+        """Replace the image encoder with what `wrap` returns for it, such as one that keeps its results.
 
         An encoder takes pixels (B, 3, height, width) or (B, F, 3, height, width), as `pixels` makes them, stacked, and
         gives visual features (B, I, visual width). `explain` goes on with the network's own.

@@ -69,7 +69,7 @@ class FusedDecoderLayer(nn.Module):
 
 
 def fuse(network: Git, lay_out: LayOut) -> None:
-    """Replace every linear layer of the network by what `lay_out` makes of it, and join what belongs together."""
+    """Replace each linear layer with the one that `lay_out` returns, and fuse layers that follow each other."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, Block):

@@ -58,7 +58,7 @@ ENTRY = "e.number, e.source, e.name, e.path, e.more, e.full"
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What a row was to make of a file, by digests of its content; `before` is None where the file was not there.
+    """The content that a row planned for a file, as digests; `before` is None where there was no file.
 
     whole: nothing in it is anybody else's.
     """

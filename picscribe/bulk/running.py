@@ -92,7 +92,7 @@ class Computing(Protocol):
 
 
 class Listener(Protocol):
-    """What is told of a run as it goes."""
+    """The progress that a run reports."""
 
     def planned(self, counts: Mapping[str, int]) -> None:
         """How many entries are in each state, before the first is begun and after more were found."""

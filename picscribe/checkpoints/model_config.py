@@ -98,7 +98,7 @@ def _read_picscribe(fields: Fields) -> GitConfig:
     image, text = fields.section("image_encoder"), fields.section("text_decoder")
     image.choice("type", ("efficientnet_lite",))
     image_size = image.whole("image_size", most=MOST_PIXELS)
-    if "variants" in image.values:  # early versions knew several encoders beside each other, and narrower ones
+    if "variants" in image.values:  # early versions could hold several encoders, and narrower ones
         (variant,) = image.choice("variants", [[one] for one in LITE_VARIANTS])
     else:
         variant = image.choice("variant", LITE_VARIANTS)

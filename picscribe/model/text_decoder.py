@@ -117,7 +117,7 @@ class TextDecoder(nn.Module):
         # Step by step, the texts side by side within a step: the cache's order.
         x = self.embed(tokens.transpose(1, 2).flatten(1), position.transpose(1, 2).flatten(1))
         visible = sees_image(cache.open(position), cache.prefix.tokens)
-        # Added to the scores, which attention would otherwise make of the mask in every layer.
+        # Added to the scores. Attention would otherwise convert a boolean mask in every layer.
         mask = torch.zeros((), dtype=x.dtype, device=x.device).where(visible, -torch.inf)
 
         def attend_cached(number: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Inputs of every kind: what is found, under which names, and what is told of what is not used."""
+"""Inputs of every kind: which entries are found, under which names, and what the run says of files it leaves out."""
 
 import csv
 import http.server

@@ -179,7 +179,7 @@ class WebDatasetShards:
         self._publish_statistics()
 
     def _publish_statistics(self) -> None:
-        """Write what is told of a shard, in the fields that img2dataset has; then the next one can begin."""
+        """Write the statistics of a shard, in img2dataset's fields; then the next shard can begin."""
         now, tar = time.time(), self._tar(self._shard)
         told = {
             "count": sum(self._stats.values()),
