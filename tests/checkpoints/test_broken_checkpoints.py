@@ -117,7 +117,7 @@ def set_value(name: str, value: float) -> Callable[[dict[str, torch.Tensor]], ob
 
 
 BROKEN: dict[str, tuple[Break, str]] = {
-    "empty folder": (empty, "no checkpoint.*it is empty"),
+    "empty folder": (empty, "not a checkpoint.*it is empty"),
     "no config": (remove("config.json"), "neither config.json nor model.pt"),
     "no preprocessor": (remove("preprocessor_config.json"), "preprocessor_config.json is missing"),
     "no tokenizer": (remove("tokenizer.json", "vocab.txt"), "neither tokenizer.json nor vocab.txt"),
