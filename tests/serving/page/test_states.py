@@ -37,6 +37,7 @@ def picture(number: int) -> dict[str, Any]:
     return {"name": f"photo-{number:03}.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
 
 
+pytestmark = pytest.mark.slow  # a browser in every state and look takes minutes on a busy machine
 LOOKS = [
     {"color_scheme": "light"},
     {"color_scheme": "dark"},
