@@ -20,6 +20,7 @@ from picscribe.acceleration.accelerated import Accelerated
 from picscribe.acceleration.arithmetic import multiplies_bfloat16
 from picscribe.errors import InputError
 from picscribe.model import ClipVitConfig, Git, GitConfig
+from picscribe.text_files import split_lines
 from picscribe.whole_files import write_whole
 
 SECONDS = 1.0
@@ -100,7 +101,7 @@ def _key(config: GitConfig) -> str:
 def _processor() -> str:
     """What tells processors apart: the model's name and its instructions, where the system lists them."""
     with contextlib.suppress(OSError):
-        listed = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        listed = split_lines(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
         return "\n".join(sorted({line for line in listed if line.startswith(("model name", "flags", "Features"))}))
     return platform.processor()
 

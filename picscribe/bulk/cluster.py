@@ -17,6 +17,7 @@ from picscribe.bulk.entries import Entry, Outcome, printable
 from picscribe.bulk.failures import Failure
 from picscribe.bulk.work import Work
 from picscribe.errors import MissingPackageError, PicscribeError
+from picscribe.text_files import split_lines
 
 LOCAL = "local"
 """The address that has Ray start on this machine alone."""
@@ -200,5 +201,5 @@ class Actors:
 
 
 def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    lines = split_lines(str(error).strip())
     return lines[-1] if lines else type(error).__name__

@@ -11,6 +11,7 @@ from typing import Any
 
 from picscribe.bulk.failures import EntryError
 from picscribe.errors import MissingPackageError
+from picscribe.text_files import split_lines
 
 SECONDS = 120
 """One file takes no longer, or ExifTool is ended, and the file has failed."""
@@ -75,7 +76,7 @@ class ExifTool:
             watch.cancel()
         self._errors.seek(begin)
         said = self._errors.read().decode("utf-8", "replace")
-        problems = [line for line in said.splitlines() if line.startswith("Error")]
+        problems = [line for line in split_lines(said) if line.startswith("Error")]
         if problems:
             raise EntryError("unwritable", f"ExifTool says: {problems[0].removeprefix('Error:').strip()}")
         return output.removesuffix(ready)

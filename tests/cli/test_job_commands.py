@@ -299,9 +299,9 @@ def test_a_video_that_cannot_be_used_leaves_the_others(run: Any, clip: Path, pho
     [
         (["--every", "0s"], "is not a duration"),
         (["--every", "10 parsecs"], "is not a duration"),
-        (["--start", "soon"], "no time"),
+        (["--start", "soon"], "is not a time"),
         (["--start", "2", "--end", "1"], "must come after start"),
-        (["--start", "-1"], "no time"),
+        (["--start", "-1"], "is not a time"),
         (["--frames", "0"], "frames"),
         (["--subtitles", "srt"], "goes with --every"),
         (["--every", "1s", "--subtitles", "ass"], "srt or vtt"),
