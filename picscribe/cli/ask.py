@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picscribe.cli.loading_options import (
+from picscribe.cli.options.loading import (
     BatchSize,
     Compile,
     Device,
@@ -20,9 +20,9 @@ from picscribe.cli.loading_options import (
     Revision,
     report_precision,
 )
-from picscribe.cli.search_options import UNCERTAIN, Beams, MaxWords, MinConfidence, options_of
-from picscribe.cli.terminal import Bar, report, write_line
-from picscribe.cli.video_options import End, Frames, Start, find_videos
+from picscribe.cli.options.search import UNCERTAIN, Beams, MaxWords, MinConfidence, options_of
+from picscribe.cli.options.videos import End, Frames, Start, find_videos
+from picscribe.cli.output.terminal import Bar, report, write_line
 from picscribe.errors import ConfigurationError, PicscribeError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _answers(
 
 def _source(image: str, from_file: bool, frames: int | None, start: str | None, end: str | None) -> Any:
     """What to look at for a name on the command line, where `-` is standard input, or in a file."""
-    from picscribe.cli.photos import Photo, source_of
+    from picscribe.cli.options.photos import Photo, source_of
 
     photo = Photo(image, image if from_file else source_of(image))
     return find_videos([photo], frames, start, end, None, alone=not from_file)[0].source

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from picscribe.cli.bulk_panel import Panel, lines_of
-from picscribe.cli.loading_options import Compile, Device, Dtype, Model, Quantize, Resize, Revision
-from picscribe.cli.search_options import (
+from picscribe.cli.options.loading import Compile, Device, Dtype, Model, Quantize, Resize, Revision
+from picscribe.cli.options.search import (
     Ban,
     BeamGroups,
     Beams,
@@ -24,7 +23,8 @@ from picscribe.cli.search_options import (
     TopP,
     options_of,
 )
-from picscribe.cli.terminal import report, write_line
+from picscribe.cli.output.bulk_panel import Panel, lines_of
+from picscribe.cli.output.terminal import report, write_line
 from picscribe.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picscribe.cli.loading_options import (
+from picscribe.cli.options.loading import (
     BatchSize,
     Compile,
     Device,
@@ -17,7 +17,7 @@ from picscribe.cli.loading_options import (
     Revision,
     report_precision,
 )
-from picscribe.cli.search_options import (
+from picscribe.cli.options.search import (
     UNCERTAIN,
     Ban,
     BeamGroups,
@@ -35,12 +35,12 @@ from picscribe.cli.search_options import (
     TopP,
     options_of,
 )
-from picscribe.cli.terminal import Bar, report, write_line, write_piece
-from picscribe.cli.video_options import AsVideo, End, Every, Frames, Start, clock, find_videos, subtitles
+from picscribe.cli.options.videos import AsVideo, End, Every, Frames, Start, clock, find_videos, subtitles
+from picscribe.cli.output.terminal import Bar, report, write_line, write_piece
 from picscribe.errors import ConfigurationError, PicscribeError
 
 if TYPE_CHECKING:
-    from picscribe.cli.photos import Photo
+    from picscribe.cli.options.photos import Photo
     from picscribe.generation.options import GenerationOptions
     from picscribe.results import Caption
     from picscribe.scribe import Scribe
@@ -105,7 +105,7 @@ def caption(
     One photo: its caption. Several: path, tab, caption; with several models path, tab, model, tab, caption. A photo
     that cannot be read is reported on standard error, the others go on, and the exit code is 1.
     """
-    from picscribe.cli.photos import find_photos
+    from picscribe.cli.options.photos import find_photos
     from picscribe.scribe import load
 
     if stream and beams is None and temperature is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from picscribe.cli.loading_options import (
+from picscribe.cli.options.loading import (
     BatchSize,
     Compile,
     Device,
@@ -19,11 +19,11 @@ from picscribe.cli.loading_options import (
     Revision,
     report_precision,
 )
-from picscribe.cli.terminal import Bar, report, write_line
+from picscribe.cli.output.terminal import Bar, report, write_line
 from picscribe.errors import PicscribeError
 
 if TYPE_CHECKING:
-    from picscribe.cli.photos import Photo
+    from picscribe.cli.options.photos import Photo
     from picscribe.results import Classification
 
 NOTES = 5
@@ -64,7 +64,7 @@ def classify(
     One photo: label, tab, probability, a line each for --top-k. Several: the path and a tab before it. What is odd
     about the labels is said on standard error: duplicates, empty lines, words that the model does not know.
     """
-    from picscribe.cli.photos import find_photos
+    from picscribe.cli.options.photos import find_photos
     from picscribe.scribe import load
     from picscribe.text.labels import Labels, read_labels
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from picscribe.cli.data_options import DataFormat, Images
-from picscribe.cli.terminal import write_line, write_table
+from picscribe.cli.options.data import DataFormat, Images
+from picscribe.cli.output.terminal import write_line, write_table
 from picscribe.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:

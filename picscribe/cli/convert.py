@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from picscribe.cli.loading_options import Quantize
-from picscribe.cli.terminal import write_line
+from picscribe.cli.options.loading import Quantize
+from picscribe.cli.output.terminal import write_line
 from picscribe.errors import CheckpointError
 
 

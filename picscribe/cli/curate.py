@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from picscribe.cli.data_options import DataFormat, Images
-from picscribe.cli.terminal import Bar, report, write_line
+from picscribe.cli.options.data import DataFormat, Images
+from picscribe.cli.output.terminal import Bar, report, write_line
 from picscribe.errors import InputError
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picscribe.cli.terminal import write_line
+from picscribe.cli.output.terminal import write_line
 
 if TYPE_CHECKING:
     from picscribe.datasets.inspection import Inspection, Spread

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from picscribe.cli.data_options import DataFormat, Images
-from picscribe.cli.loading_options import Compile, Dtype, Quantize
-from picscribe.cli.terminal import Bar, report, show_scores, write_line, write_table
+from picscribe.cli.options.data import DataFormat, Images
+from picscribe.cli.options.loading import Compile, Dtype, Quantize
+from picscribe.cli.output.terminal import Bar, report, show_scores, write_line, write_table
 
 
 def evaluate(

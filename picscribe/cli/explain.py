@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from picscribe.cli.loading_options import Device, Dtype, Model, Quantize, Resize, Revision
-from picscribe.cli.search_options import Beams, MaxWords, options_of
-from picscribe.cli.terminal import write_line
-from picscribe.cli.video_options import AsVideo, End, Frames, Start, find_videos
+from picscribe.cli.options.loading import Device, Dtype, Model, Quantize, Resize, Revision
+from picscribe.cli.options.search import Beams, MaxWords, options_of
+from picscribe.cli.options.videos import AsVideo, End, Frames, Start, find_videos
+from picscribe.cli.output.terminal import write_line
 from picscribe.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def explain(
     resize: Resize = None,
 ) -> None:
     """Show where the model looked for each word of its caption, as heat maps over the photo."""
-    from picscribe.cli.photos import find_photos
+    from picscribe.cli.options.photos import find_photos
     from picscribe.scribe import load
 
     for file in output:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from picscribe.cli.terminal import report, write_line
+from picscribe.cli.output.terminal import report, write_line
 
 if TYPE_CHECKING:
     from picscribe.checkpoints import Description

@@ -27,11 +27,11 @@ from picscribe.cli.evaluate import evaluate
 from picscribe.cli.explain import explain
 from picscribe.cli.info import info
 from picscribe.cli.models import models
+from picscribe.cli.output.terminal import report, reported_output, write_line
 from picscribe.cli.score import score
 from picscribe.cli.score_answers import score_answers
 from picscribe.cli.score_captions import score_captions
 from picscribe.cli.serve import serve
-from picscribe.cli.terminal import report, reported_output, write_line
 from picscribe.cli.train import train
 from picscribe.errors import ConfigurationError, PicscribeError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picscribe.cli.terminal import write_line
+from picscribe.cli.output.terminal import write_line
 from picscribe.errors import CheckpointError
 
 if TYPE_CHECKING:

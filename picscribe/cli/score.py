@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from picscribe.cli.loading_options import (
+from picscribe.cli.options.loading import (
     BatchSize,
     Compile,
     Device,
@@ -19,7 +19,7 @@ from picscribe.cli.loading_options import (
     Revision,
     report_precision,
 )
-from picscribe.cli.terminal import Bar, report, write_line
+from picscribe.cli.output.terminal import Bar, report, write_line
 from picscribe.errors import ConfigurationError, PicscribeError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _scores(
     """Each pair with its score, in order; texts of one image that follow each other share it."""
     from itertools import groupby
 
-    from picscribe.cli.photos import source_of
+    from picscribe.cli.options.photos import source_of
 
     groups = [list(group) for _, group in groupby(asked, key=lambda pair: pair.image)]
     given = ((source_of(group[0].image), [pair.text for pair in group]) for group in groups)

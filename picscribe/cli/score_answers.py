@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from picscribe.cli.terminal import show_scores
+from picscribe.cli.output.terminal import show_scores
 
 
 def score_answers(

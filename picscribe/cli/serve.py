@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from picscribe.cli.loading_options import Device, Dtype, Quantize
-from picscribe.cli.terminal import report, write_line
+from picscribe.cli.options.loading import Device, Dtype, Quantize
+from picscribe.cli.output.terminal import report, write_line
 from picscribe.errors import ConfigurationError, MissingPackageError
 
 KEY = "PICSCRIBE_API_KEY"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from picscribe.cli.terminal import write_line
+from picscribe.cli.output.terminal import write_line
 from picscribe.errors import ConfigurationError
 
 if TYPE_CHECKING:

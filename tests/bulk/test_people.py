@@ -21,8 +21,8 @@ from picscribe.bulk import DiskFull, Options, Run, Work, status_of
 from picscribe.bulk.entries import Entry, Outcome
 from picscribe.bulk.failures import Failure
 from picscribe.bulk.running import options_of
-from picscribe.cli.bulk_panel import Panel
 from picscribe.cli.main import app
+from picscribe.cli.output.bulk_panel import Panel
 from picscribe.errors import ConfigurationError, InputError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import picscribe
 from picscribe.cli.main import ReportingGroup, app
-from picscribe.cli.terminal import ESCAPE
+from picscribe.cli.output.terminal import ESCAPE
 from picscribe.errors import CheckpointError, ConfigurationError, InputError
 
 COMMAND = [sys.executable, "-c", "from picscribe.cli.main import main; main()"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from picscribe.cli.photos import find_photos
+from picscribe.cli.options.photos import find_photos
 from picscribe.datasets import read_dataset
 from picscribe.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_images
 from picscribe.media.video import read_frames

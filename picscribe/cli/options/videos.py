@@ -10,7 +10,7 @@ import typer
 from picscribe.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
-    from picscribe.cli.photos import Photo
+    from picscribe.cli.options.photos import Photo
 
 Frames: TypeAlias = Annotated[
     int | None,

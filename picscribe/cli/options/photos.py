@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import typer
 
-from picscribe.cli.terminal import report
+from picscribe.cli.output.terminal import report
 from picscribe.errors import InputError
 from picscribe.media.folders import find_images
 from picscribe.media.images import HEIC_REMEDY, reads_heic

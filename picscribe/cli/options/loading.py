@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from picscribe.cli.terminal import report
+from picscribe.cli.output.terminal import report
 
 if TYPE_CHECKING:
     from picscribe.scribe import Scribe

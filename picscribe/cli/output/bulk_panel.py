@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from picscribe.cli.terminal import live_console, report
+from picscribe.cli.output.terminal import live_console, report
 
 if TYPE_CHECKING:
     from picscribe.bulk.entries import Outcome
