@@ -2,9 +2,9 @@
 
     python -m proofs.gallery
 
-Takes what `python -m proofs.moving_shapes` and the others left in runs/proofs; of a model that is not there the page
-keeps what it says already. Pictures are those that the proofs drew and the example photos; of data sets that are not
-ours, words alone are shown.
+Reads what `python -m proofs.moving_shapes` and the others left in runs/proofs. If a model is not there, the page keeps
+its old part about it. The page shows the example photos and pictures that the proofs drew. Of data sets that are not
+ours it shows only words.
 """
 
 import json
@@ -77,7 +77,7 @@ def videos() -> list[str]:
     lines = [
         "## Videos of moving shapes",
         "",
-        f"Six frames each. Captions: {score_of(name, 'captions')}; with the temporal embeddings zeroed: "
+        f"Six frames each. Captions: {score_of(name, 'captions')}; with the temporal embeddings set to zero: "
         f"{score_of(name, 'captions-without-order')}; questions: {score_of(name, 'questions')}.",
         "",
         *table("video", "said", "is", "said without temporal embeddings"),
@@ -92,7 +92,7 @@ def words() -> list[str]:
     """Words read out of pictures."""
     name, data = scene_text.NAME, RUNS / scene_text.NAME / "data"
     examples = {e.id: e for e in load_examples(data, None, "test")[1]}
-    lines = ["## Words in pictures", "", f"Words that were not learned: {score_of(name, 'words')}.", ""]
+    lines = ["## Words in pictures", "", f"Words that were not in the training data: {score_of(name, 'words')}.", ""]
     lines += table("picture", "said", "is")
     for item in chosen(items_of(name, "words"), "scene-text"):
         example = examples[str(item["id"])]
@@ -104,7 +104,7 @@ def words() -> list[str]:
 
 def answers(name: str, figure: str, metric: str, title: str, about: str) -> list[str]:
     """What was answered about pictures that are not shown."""
-    told = f"{about}: {score_of(name, figure)}. The pictures are not ours: their names stand for them."
+    told = f"{about}: {score_of(name, figure)}. The pictures are not ours to show, so the table gives their names."
     lines = [f"## {title}", "", told, "", *table("picture", "asked", "said", "is")]
     for item in chosen(items_of(name, figure), metric):
         cells = (item["id"], item["question"] or "–", item["prediction"], item["references"][0])  # type: ignore[index]
@@ -151,24 +151,24 @@ def parts_of(page: str) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Write the page from what is there; keep the rest as it was, or name it."""
+    """Write the page from what is there. Keep the old part of a model that is not, or name it."""
     before = parts_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
     lines = [
         "# Gallery",
         "",
-        "What small models say about inputs that they have not seen; right ones first, then wrong.",
+        "What small models say about inputs that they have not seen. Right answers come first, then wrong ones.",
     ]
-    lines += ["Made by `python -m proofs.gallery`; each model by the command of its name, such as", ""]
-    lines += ["    python -m proofs.moving_shapes", ""]
+    lines += ["`python -m proofs.gallery` makes this page. Each model has a command of its own, such as:", ""]
+    lines += ["```sh", "python -m proofs.moving_shapes", "```", ""]
     lines += [*photos(), ""]
     for name, title, write in PARTS:
         if (RUNS / name / "trained").exists():
             lines += [*write(), ""]
         elif title in before:
-            print(f"kept as it was, for it is not trained here: {name}")
+            print(f"not trained here, so the page keeps its old part: {name}")
             lines += before[title]
         else:
-            print(f"left out, for it was not trained: {name}")
+            print(f"not trained, so left out: {name}")
     page = "\n".join(lines).rstrip() + "\n"
     PAGE.write_text(page, encoding="utf-8")
     for picture in PICTURES.glob("*.png"):

@@ -244,7 +244,7 @@ def test_commands_of_the_page_about_bulk_can_be_given() -> None:
 
     group = get_command(app).commands["bulk"]  # type: ignore[attr-defined]
     page = (ROOT / "docs" / "bulk.md").read_text("utf-8")
-    shown = re.findall(r"^    picscribe bulk (.*)$", page, re.MULTILINE)
+    shown = re.findall(r"^picscribe bulk (.*)$", page, re.MULTILINE)
     assert len(shown) >= 8
     for line in shown:
         words = shlex.split(line, comments=True)
