@@ -106,7 +106,7 @@ def kind_of(error: OSError) -> Any:
 
 
 def _cell(entry: Entry, where: str) -> bytes:
-    from picscribe.datasets.parquet import TableCell
+    from picscribe.datasets.formats.parquet import TableCell
 
     part = entry.part
     try:

@@ -355,7 +355,7 @@ def _parquet(source: str, selection: Selection) -> Iterator[Entry]:
     try:
         import pyarrow.parquet as parquet
 
-        from picscribe.datasets.tables import holds_photos
+        from picscribe.datasets.formats.tables import holds_photos
     except ImportError as error:
         raise MissingPackageError(f'{source}: Parquet needs pyarrow: pip install "picscribe[bulk]"') from error
     if is_address(source):

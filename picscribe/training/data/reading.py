@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from picscribe.datasets import Dataset, Example, load_examples, read_dataset
-from picscribe.datasets.caption_files import CAPTION_FILES
-from picscribe.datasets.class_folders import CLASS_FOLDERS
 from picscribe.datasets.copies import copies_of
+from picscribe.datasets.formats.caption_files import CAPTION_FILES
+from picscribe.datasets.formats.class_folders import CLASS_FOLDERS
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.training.data.annotated_images import AnnotatedImage, group_by_image
 from picscribe.training.data.mixture import MixturePart, TrainingData, draw_order

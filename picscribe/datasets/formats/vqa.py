@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from picscribe.datasets.coco import COCO_FOLDERS
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example, Oddity
 from picscribe.datasets.folder_tree import subfolders
-from picscribe.datasets.format import Format
+from picscribe.datasets.formats.coco import COCO_FOLDERS
+from picscribe.datasets.formats.format import Format
 from picscribe.datasets.json_files import as_object, field, sample_json, top_list, usable, value_of
 from picscribe.datasets.media_folder import MediaFolder, find_folder
 from picscribe.datasets.rows import Rows

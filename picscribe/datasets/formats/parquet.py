@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from picscribe.datasets.dataset import Dataset, Task
 from picscribe.datasets.folder_tree import files_below, first_files, split_of_path
-from picscribe.datasets.format import Format
+from picscribe.datasets.formats.format import Format
+from picscribe.datasets.formats.tables import (
+    Layout,
+    find_layout,
+    holds_paths,
+    image_column,
+    keep_rows,
+    read_image,
+    rows_of,
+)
 from picscribe.datasets.rows import Rows
-from picscribe.datasets.tables import Layout, find_layout, holds_paths, image_column, keep_rows, read_image, rows_of
 from picscribe.errors import InputError, MissingPackageError
 from picscribe.text_files import require_own_content
 

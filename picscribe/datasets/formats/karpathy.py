@@ -3,10 +3,10 @@
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from picscribe.datasets.coco import COCO_FOLDERS
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
-from picscribe.datasets.format import Format
+from picscribe.datasets.formats.coco import COCO_FOLDERS
+from picscribe.datasets.formats.format import Format
 from picscribe.datasets.json_files import (
     as_object,
     field,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from picscribe.datasets import read_dataset
-from picscribe.datasets.class_folders import CLASS_FOLDERS, class_names
+from picscribe.datasets.formats.class_folders import CLASS_FOLDERS, class_names
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -9,10 +9,10 @@ from picscribe.datasets.columns import Columns, find_columns
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example, FileSlice
 from picscribe.datasets.folder_tree import is_hidden, split_of_name
-from picscribe.datasets.format import Format
+from picscribe.datasets.formats.format import Format
+from picscribe.datasets.formats.tsv_images import read_images
 from picscribe.datasets.json_files import as_object
 from picscribe.datasets.rows import Rows
-from picscribe.datasets.tsv_images import read_images
 from picscribe.datasets.values import identity, kind_of, shown
 from picscribe.errors import InputError
 from picscribe.text_files import BYTE_ORDER_MARK, decode, parse_json

@@ -5,26 +5,26 @@ import os
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from picscribe.datasets.annotation_lists import ANNOTATION_LIST
-from picscribe.datasets.arrow_folder import ARROW_FOLDER
-from picscribe.datasets.caption_files import CAPTION_FILES
-from picscribe.datasets.class_folders import CLASS_FOLDERS
-from picscribe.datasets.coco import COCO
 from picscribe.datasets.dataset import Dataset, missing_files, require_none
 from picscribe.datasets.examples import Example
 from picscribe.datasets.folder_tree import has_image_suffix, has_video_suffix, is_hidden, subfolders
-from picscribe.datasets.format import Format
-from picscribe.datasets.image_folder import IMAGE_FOLDER
-from picscribe.datasets.karpathy import KARPATHY
+from picscribe.datasets.formats.annotation_lists import ANNOTATION_LIST
+from picscribe.datasets.formats.arrow_folder import ARROW_FOLDER
+from picscribe.datasets.formats.caption_files import CAPTION_FILES
+from picscribe.datasets.formats.class_folders import CLASS_FOLDERS
+from picscribe.datasets.formats.coco import COCO
+from picscribe.datasets.formats.format import Format
+from picscribe.datasets.formats.image_folder import IMAGE_FOLDER
+from picscribe.datasets.formats.karpathy import KARPATHY
+from picscribe.datasets.formats.parquet import PARQUET
+from picscribe.datasets.formats.textvqa import TEXTCAPS, TEXTVQA
+from picscribe.datasets.formats.token_files import TABLE, TOKENS
+from picscribe.datasets.formats.tsv import TSV
+from picscribe.datasets.formats.video_captions import VIDEO_CAPTIONS, VIDEO_QUESTIONS
+from picscribe.datasets.formats.vqa import VQA
+from picscribe.datasets.formats.webdataset import WEBDATASET
 from picscribe.datasets.media_folder import list_folder, stored_path
-from picscribe.datasets.parquet import PARQUET
-from picscribe.datasets.textvqa import TEXTCAPS, TEXTVQA
-from picscribe.datasets.token_files import TABLE, TOKENS
-from picscribe.datasets.tsv import TSV
 from picscribe.datasets.values import kind_of, shown
-from picscribe.datasets.video_captions import VIDEO_CAPTIONS, VIDEO_QUESTIONS
-from picscribe.datasets.vqa import VQA
-from picscribe.datasets.webdataset import WEBDATASET
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.text_files import LONGEST_POINTER, find_other_content, read_json, what_instead
 

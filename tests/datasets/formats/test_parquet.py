@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from picscribe.datasets import missing_files, read_dataset
-from picscribe.datasets.parquet import PARQUET
+from picscribe.datasets.formats.parquet import PARQUET
 from picscribe.errors import InputError, MissingPackageError
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -59,7 +59,7 @@ def test_photos_and_captions(image: list[Any], column: str, texts: list[Any], tm
 def test_photos_in_any_order_and_from_threads(
     order: Any, group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("picscribe.datasets.parquet.BATCH", 2)
+    monkeypatch.setattr("picscribe.datasets.formats.parquet.BATCH", 2)
     path = write_table(tmp_path / "x.parquet", {"image": packed(), "text": ["x"] * 7, "id": list(range(7))}, group)
     examples = read_dataset(path).examples
     assert [examples[index].image() for index in order] == [PHOTOS[index] for index in order]

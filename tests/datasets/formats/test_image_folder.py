@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from picscribe.datasets import missing_files, read_dataset
-from picscribe.datasets.image_folder import IMAGE_FOLDER
+from picscribe.datasets.formats.image_folder import IMAGE_FOLDER
 from picscribe.errors import InputError
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from picscribe.datasets import read_dataset
 from picscribe.datasets.examples import FileSlice
-from picscribe.datasets.webdataset import WEBDATASET
+from picscribe.datasets.formats.webdataset import WEBDATASET
 
 
 def write_tar(path: Path, members: dict[str, bytes | str], format: int = tarfile.PAX_FORMAT) -> Path:

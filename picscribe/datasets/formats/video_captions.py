@@ -3,11 +3,11 @@
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from picscribe.datasets.coco import captions_by_id
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
 from picscribe.datasets.folder_tree import read_short_text
-from picscribe.datasets.format import Format
+from picscribe.datasets.formats.coco import captions_by_id
+from picscribe.datasets.formats.format import Format
 from picscribe.datasets.json_files import (
     as_object,
     sample_json,

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from picscribe.datasets.caption_files import CAPTION_FILES
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
 from picscribe.datasets.folder_tree import (
@@ -13,7 +12,8 @@ from picscribe.datasets.folder_tree import (
     split_of_name,
     subfolders,
 )
-from picscribe.datasets.format import Format
+from picscribe.datasets.formats.caption_files import CAPTION_FILES
+from picscribe.datasets.formats.format import Format
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption
 from picscribe.errors import InputError

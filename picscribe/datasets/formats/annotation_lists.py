@@ -3,14 +3,14 @@
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from picscribe.datasets.coco import COCO_FOLDERS
 from picscribe.datasets.columns import QUESTION_IDS, find_columns
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
 from picscribe.datasets.folder_tree import split_of_name
-from picscribe.datasets.format import Format
+from picscribe.datasets.formats.coco import COCO_FOLDERS
+from picscribe.datasets.formats.format import Format
+from picscribe.datasets.formats.karpathy import FLICKR_FOLDERS
 from picscribe.datasets.json_files import as_object, sample_json, split_of, usable, value_of
-from picscribe.datasets.karpathy import FLICKR_FOLDERS
 from picscribe.datasets.media_folder import MediaFolder, find_folder, spellings
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import identity, inside, kind_of

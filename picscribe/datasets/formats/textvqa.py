@@ -5,7 +5,7 @@ from typing import Any
 
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
-from picscribe.datasets.format import Format
+from picscribe.datasets.formats.format import Format
 from picscribe.datasets.json_files import (
     as_object,
     field,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example, Oddity
-from picscribe.datasets.format import Format
-from picscribe.datasets.karpathy import FLICKR_FOLDERS
+from picscribe.datasets.formats.format import Format
+from picscribe.datasets.formats.karpathy import FLICKR_FOLDERS
 from picscribe.datasets.media_folder import find_folder
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import LONGEST_CAPTION, caption, inside, shown

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from picscribe.datasets import read_dataset
-from picscribe.datasets.caption_files import CAPTION_FILES
+from picscribe.datasets.formats.caption_files import CAPTION_FILES
 
 
 def write(folder: Path, **files: bytes) -> None:

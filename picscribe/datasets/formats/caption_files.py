@@ -14,7 +14,7 @@ from picscribe.datasets.folder_tree import (
     read_short_text,
     split_of_path,
 )
-from picscribe.datasets.format import Format
+from picscribe.datasets.formats.format import Format
 from picscribe.datasets.json_files import as_object
 from picscribe.datasets.media_folder import composed
 from picscribe.datasets.rows import Rows

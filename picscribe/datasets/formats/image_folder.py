@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from picscribe.datasets.class_folders import class_names
 from picscribe.datasets.columns import Columns, find_columns
 from picscribe.datasets.dataset import Dataset, Medium
 from picscribe.datasets.examples import Example
 from picscribe.datasets.folder_tree import has_image_suffix, has_video_suffix, is_hidden, split_of_path, subfolders
-from picscribe.datasets.format import Format
+from picscribe.datasets.formats.class_folders import class_names
+from picscribe.datasets.formats.format import Format
 from picscribe.datasets.json_files import as_object
 from picscribe.datasets.media_folder import list_folder, stored_path
 from picscribe.datasets.rows import Rows

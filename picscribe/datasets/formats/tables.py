@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from picscribe.datasets.class_folders import class_names
 from picscribe.datasets.columns import Columns, find_columns
 from picscribe.datasets.examples import Example, PackedImage
+from picscribe.datasets.formats.class_folders import class_names
 from picscribe.datasets.media_folder import stored_path
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import inside

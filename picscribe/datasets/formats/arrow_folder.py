@@ -8,9 +8,8 @@ from typing import Any
 
 from picscribe.datasets.dataset import Dataset, Task
 from picscribe.datasets.folder_tree import split_of_path, subfolders
-from picscribe.datasets.format import Format
-from picscribe.datasets.rows import Rows
-from picscribe.datasets.tables import (
+from picscribe.datasets.formats.format import Format
+from picscribe.datasets.formats.tables import (
     Layout,
     find_layout,
     holds_paths,
@@ -20,6 +19,7 @@ from picscribe.datasets.tables import (
     read_image,
     rows_of,
 )
+from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import inside
 from picscribe.errors import InputError, MissingPackageError
 from picscribe.text_files import read_json_object, require_own_content

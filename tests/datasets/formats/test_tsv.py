@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from picscribe.datasets import read_dataset
 from picscribe.datasets.examples import FileSlice
-from picscribe.datasets.tsv import TSV
-from picscribe.datasets.tsv_images import read_images
+from picscribe.datasets.formats.tsv import TSV
+from picscribe.datasets.formats.tsv_images import read_images
 from picscribe.errors import InputError
 
 
@@ -116,7 +116,7 @@ def test_rows_are_found_as_splitting_the_whole_file_finds_them(
     path = tmp_path_factory.mktemp("tsv") / "x.tsv"
     path.write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("picscribe.datasets.tsv_images.BLOCK", block)
+        patch.setattr("picscribe.datasets.formats.tsv_images.BLOCK", block)
         found = [slice for _, slice in read_images(path)]
     oracle = [line.split(b"\t") for line in content.splitlines() if line]
     assert [(one.name, one.read()) for one in found if isinstance(one, FileSlice)] == [
@@ -131,7 +131,7 @@ def test_an_index_is_used_instead_of_reading_through(tmp_path: Path, monkeypatch
     def fail(path: Path) -> None:
         raise AssertionError("read through")
 
-    monkeypatch.setattr("picscribe.datasets.tsv_images._scan", fail)
+    monkeypatch.setattr("picscribe.datasets.formats.tsv_images._scan", fail)
     assert len(list(read_images(path))) == 3
 
 

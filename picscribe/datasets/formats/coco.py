@@ -6,7 +6,7 @@ from typing import Any
 
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
-from picscribe.datasets.format import Format
+from picscribe.datasets.formats.format import Format
 from picscribe.datasets.json_files import as_object, sample_json, top_list, usable, value_of
 from picscribe.datasets.media_folder import MediaFolder, find_folder, spellings
 from picscribe.datasets.rows import Rows

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from picscribe.datasets.class_folders import class_names
 from picscribe.datasets.columns import captions_of, find_columns
 from picscribe.datasets.dataset import Dataset, Task
 from picscribe.datasets.examples import Example, FileSlice
 from picscribe.datasets.folder_tree import LONGEST_TEXT, decode_short, files_below, first_files, split_of_path
-from picscribe.datasets.format import Format
+from picscribe.datasets.formats.class_folders import class_names
+from picscribe.datasets.formats.format import Format
 from picscribe.datasets.json_files import as_object
 from picscribe.datasets.media_folder import composed
 from picscribe.datasets.rows import Rows
