@@ -141,7 +141,7 @@ for size in (1, 16, 32):
 
 def cost() -> list[dict[str, Any]]:
     """Processor time of a photo, in a process with a worker's environment."""
-    from picscribe.serving.model_pool import TUNED
+    from picscribe.serving.engine.model_pool import TUNED
 
     done = subprocess.run(
         [sys.executable, "-c", COST], env=os.environ | TUNED, capture_output=True, text=True, check=True

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving import MOST, photos, quantiles
-from picscribe.serving.model_pool import TUNED
+from picscribe.serving.engine.model_pool import TUNED
 
 BATCH, WAIT, CLIENTS = 16, 0.01, 32
 

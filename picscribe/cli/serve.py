@@ -76,7 +76,8 @@ def serve(
     more.
     """
     try:
-        from picscribe.serving import keys, settings
+        from picscribe.serving import settings
+        from picscribe.serving.safety import keys
         from picscribe.serving.server import serve as run
     except ModuleNotFoundError as error:
         raise MissingPackageError(f"serving needs {error.name}: pip install 'picscribe[serve]'") from error

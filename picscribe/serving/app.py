@@ -12,14 +12,14 @@ from starlette.responses import JSONResponse, Response
 
 from picscribe import __version__
 from picscribe.errors import PicscribeError
-from picscribe.serving import assets, health, native, openapi
 from picscribe.serving.dialects import hugging_face, moondream, ollama, openai_chat, openai_responses, photoprism
 from picscribe.serving.dialects.openai_errors import error_body, error_headers
-from picscribe.serving.engine import Engine
+from picscribe.serving.engine.engine import Engine
 from picscribe.serving.errors import BadRequest, Failed, MethodNotAllowed, NotFound, ServingError, as_serving_error
-from picscribe.serving.fetching import Fetcher
-from picscribe.serving.protection import Protection
-from picscribe.serving.service import Service
+from picscribe.serving.routes import assets, health, native, openapi
+from picscribe.serving.routes.service import Service
+from picscribe.serving.safety.fetching import Fetcher
+from picscribe.serving.safety.protection import Protection
 from picscribe.serving.settings import Settings
 
 

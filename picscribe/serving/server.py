@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from picscribe.errors import PicscribeError
 from picscribe.serving.app import create_app
-from picscribe.serving.service import Service
+from picscribe.serving.routes.service import Service
 from picscribe.serving.settings import Settings
 
 log = logging.getLogger("picscribe.serving")

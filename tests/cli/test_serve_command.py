@@ -81,7 +81,7 @@ def test_what_cannot_be_served_is_one_line(arguments: list[str], code: int, mess
 def test_a_new_key_comes_with_its_line_for_the_file(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "picscribe", "serve", "--new-key"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    from picscribe.serving import keys
+    from picscribe.serving.safety import keys
 
     assert keys.hash_of(done.stdout.strip()) in done.stderr
 

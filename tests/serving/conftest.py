@@ -14,9 +14,9 @@ from PIL import Image
 uvicorn = pytest.importorskip("uvicorn", reason="needs the extra serve")
 
 from picscribe.serving.app import create_app  # noqa: E402
-from picscribe.serving.fetching import Fetcher  # noqa: E402
+from picscribe.serving.routes.service import Service  # noqa: E402
+from picscribe.serving.safety.fetching import Fetcher  # noqa: E402
 from picscribe.serving.server import configuration  # noqa: E402
-from picscribe.serving.service import Service  # noqa: E402
 from picscribe.serving.settings import Limits, ModelSpec, Settings  # noqa: E402
 
 Found = TypeVar("Found")

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from picscribe.serving import photo_texts
-from picscribe.serving.descriptions import exiftool, sidecar
+from picscribe.serving.decoding import photo_texts
+from picscribe.serving.decoding.descriptions import exiftool, sidecar
 
 TEXT = 'A man & a woman <say> "ja", 名前'
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import picscribe
 from picscribe import Scribe
-from picscribe.serving.instructions import is_question
+from picscribe.serving.routes.instructions import is_question
 
 JAVASCRIPT = Path(__file__).with_name("openai_client.mjs")
 

@@ -20,9 +20,9 @@ from PIL import Image
 
 import picscribe
 from picscribe.errors import CheckpointError, PicscribeError
-from picscribe.serving.engine import Engine
+from picscribe.serving.engine.engine import Engine
+from picscribe.serving.engine.image_cache import ByteCache, EncoderCache
 from picscribe.serving.errors import Busy, Overdue
-from picscribe.serving.image_cache import ByteCache, EncoderCache
 from picscribe.serving.settings import Limits, ModelSpec
 from picscribe.serving.tasks import Photo, Question
 

@@ -13,7 +13,7 @@ import pytest
 
 from picscribe.errors import ConfigurationError
 from picscribe.serving.errors import BadRequest
-from picscribe.serving.fetching import Fetcher, is_public, parse
+from picscribe.serving.safety.fetching import Fetcher, is_public, parse
 from picscribe.serving.settings import Fetching
 
 # fmt: off

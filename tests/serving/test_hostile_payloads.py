@@ -331,7 +331,7 @@ def test_what_a_taken_over_decoder_could_do() -> None:
     script = """
 import json, os, socket, subprocess, sys
 import ctypes
-from picscribe.serving.sandbox import confine, allow_time
+from picscribe.serving.safety.sandbox import confine, allow_time
 placed = confine(256 * 2**20)
 done = {}
 def attempt(name, work):

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from picscribe.serving.openapi import example_photo
+from picscribe.serving.routes.openapi import example_photo
 
 
 @pytest.fixture(scope="module")

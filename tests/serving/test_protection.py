@@ -11,8 +11,8 @@ import pytest
 from starlette.routing import Route
 
 from picscribe.errors import ConfigurationError
-from picscribe.serving import keys
-from picscribe.serving.protection import HEALTH
+from picscribe.serving.safety import keys
+from picscribe.serving.safety.protection import HEALTH
 from picscribe.serving.settings import Limits, ModelSpec, Settings
 
 KEY = "ps_a_key_of_a_test_1234"

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from picscribe.serving.errors import BadRequest
-from picscribe.serving.fields import Plain
-from picscribe.serving.openapi import takes
-from picscribe.serving.payloads import Payload
-from picscribe.serving.service import Service
+from picscribe.serving.routes.fields import Plain
+from picscribe.serving.routes.openapi import takes
+from picscribe.serving.routes.payloads import Payload
+from picscribe.serving.routes.service import Service
 from picscribe.serving.tasks import Question
 
 router = APIRouter(tags=["Hugging Face"])

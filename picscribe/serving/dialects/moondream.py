@@ -9,11 +9,11 @@ from pydantic import ConfigDict, Field
 
 from picscribe.serving.dialects.openai_chat import sampled
 from picscribe.serving.errors import BadRequest
-from picscribe.serving.fields import Images, Text
-from picscribe.serving.openapi import takes
-from picscribe.serving.payloads import sources_in
-from picscribe.serving.replies import request_id, sse
-from picscribe.serving.service import Service, error_in_stream, events
+from picscribe.serving.routes.fields import Images, Text
+from picscribe.serving.routes.openapi import takes
+from picscribe.serving.routes.payloads import sources_in
+from picscribe.serving.routes.replies import request_id, sse
+from picscribe.serving.routes.service import Service, error_in_stream, events
 from picscribe.serving.tasks import Question
 
 router = APIRouter(tags=["Moondream"])

@@ -12,12 +12,12 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from picscribe.serving.dialects.openai_chat import NO_FILES, answer, capabilities, pieces_of, sampled, usage_of
+from picscribe.serving.engine.model_pool import ModelPool
 from picscribe.serving.errors import BadRequest, ServingError
-from picscribe.serving.fields import Plain
-from picscribe.serving.instructions import Asked, understand
-from picscribe.serving.model_pool import ModelPool
-from picscribe.serving.openapi import takes
-from picscribe.serving.service import Service, error_in_stream, events
+from picscribe.serving.routes.fields import Plain
+from picscribe.serving.routes.instructions import Asked, understand
+from picscribe.serving.routes.openapi import takes
+from picscribe.serving.routes.service import Service, error_in_stream, events
 from picscribe.serving.tasks import Photo
 
 router = APIRouter(tags=["Ollama"])

@@ -10,14 +10,14 @@ from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field
 
 from picscribe.serving.dialects.openai_errors import error_body
+from picscribe.serving.engine.model_pool import ModelPool
 from picscribe.serving.errors import BadRequest
-from picscribe.serving.fields import Model, ModelList, Plain
-from picscribe.serving.instructions import Asked, understand
-from picscribe.serving.model_pool import ModelPool
-from picscribe.serving.openapi import takes
-from picscribe.serving.payloads import Payload
-from picscribe.serving.replies import sse
-from picscribe.serving.service import HIGHEST_SEED, Service, error_in_stream, events
+from picscribe.serving.routes.fields import Model, ModelList, Plain
+from picscribe.serving.routes.instructions import Asked, understand
+from picscribe.serving.routes.openapi import takes
+from picscribe.serving.routes.payloads import Payload
+from picscribe.serving.routes.replies import sse
+from picscribe.serving.routes.service import HIGHEST_SEED, Service, error_in_stream, events
 from picscribe.serving.tasks import Photo, Question
 
 router = APIRouter(tags=["OpenAI"])

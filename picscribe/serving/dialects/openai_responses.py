@@ -19,11 +19,11 @@ from picscribe.serving.dialects.openai_chat import (
 )
 from picscribe.serving.dialects.openai_errors import error_body
 from picscribe.serving.errors import BadRequest
-from picscribe.serving.fields import Plain
-from picscribe.serving.instructions import Asked, understand
-from picscribe.serving.openapi import takes
-from picscribe.serving.replies import named_sse
-from picscribe.serving.service import Service, error_in_stream, events
+from picscribe.serving.routes.fields import Plain
+from picscribe.serving.routes.instructions import Asked, understand
+from picscribe.serving.routes.openapi import takes
+from picscribe.serving.routes.replies import named_sse
+from picscribe.serving.routes.service import Service, error_in_stream, events
 from picscribe.serving.tasks import Photo
 
 router = APIRouter(tags=["OpenAI"])

@@ -10,14 +10,14 @@ from pydantic import Field
 from picscribe import __version__
 from picscribe.serving.dialects.ollama import plain_name
 from picscribe.serving.dialects.openai_chat import NO_FILES, answer
+from picscribe.serving.engine.model_pool import ModelPool
 from picscribe.serving.errors import NotFound, ServingError
-from picscribe.serving.fields import Plain
-from picscribe.serving.instructions import understand
-from picscribe.serving.model_pool import ModelPool
-from picscribe.serving.openapi import takes
-from picscribe.serving.payloads import sources_in
-from picscribe.serving.replies import request_id
-from picscribe.serving.service import Service
+from picscribe.serving.routes.fields import Plain
+from picscribe.serving.routes.instructions import understand
+from picscribe.serving.routes.openapi import takes
+from picscribe.serving.routes.payloads import sources_in
+from picscribe.serving.routes.replies import request_id
+from picscribe.serving.routes.service import Service
 from picscribe.serving.tasks import Photo, Question
 
 router = APIRouter(tags=["PhotoPrism"])

@@ -14,7 +14,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs
 
 from playwright.sync_api import expect  # noqa: E402
 
-from picscribe.serving import keys  # noqa: E402
+from picscribe.serving.safety import keys  # noqa: E402
 
 OpenPage = Callable[..., Any]
 SLOW = 90_000

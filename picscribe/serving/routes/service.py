@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from picscribe.errors import ConfigurationError, PicscribeError
-from picscribe.serving.engine import Engine
+from picscribe.serving.engine.engine import Engine
+from picscribe.serving.engine.model_pool import ModelPool
 from picscribe.serving.errors import BadRequest, ServingError, as_serving_error
-from picscribe.serving.fetching import Fetcher
 from picscribe.serving.metrics import Metrics
-from picscribe.serving.model_pool import ModelPool
-from picscribe.serving.payloads import Payload, photos_of, read_payload
+from picscribe.serving.routes.payloads import Payload, photos_of, read_payload
+from picscribe.serving.safety.fetching import Fetcher
 from picscribe.serving.settings import Settings
 from picscribe.serving.tasks import Photo, Question
 

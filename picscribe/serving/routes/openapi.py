@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from picscribe import __version__
-from picscribe.serving.fields import ErrorResponse
+from picscribe.serving.routes.fields import ErrorResponse
 
 MODEL = "x-picscribe-body"
 FILES = ("image", "images", "image_url", "video")

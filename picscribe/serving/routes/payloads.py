@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from picscribe.serving.errors import BadRequest, ServingError, TooLarge, UnsupportedType
-from picscribe.serving.fetching import Fetcher
+from picscribe.serving.safety.fetching import Fetcher
 from picscribe.serving.settings import Limits
 from picscribe.serving.tasks import Photo
 

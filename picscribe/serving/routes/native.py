@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from picscribe.errors import PicscribeError
-from picscribe.serving import descriptions
+from picscribe.serving.decoding import descriptions
 from picscribe.serving.errors import BadRequest, ServingError, as_serving_error
-from picscribe.serving.fields import (
+from picscribe.serving.routes.fields import (
     AskRequest,
     AskResponse,
     CaptionRequest,
@@ -29,10 +29,10 @@ from picscribe.serving.fields import (
     ScoreResponse,
     WriteRequest,
 )
-from picscribe.serving.openapi import takes
-from picscribe.serving.payloads import Payload, sources_in
-from picscribe.serving.replies import request_id, sse
-from picscribe.serving.service import Service, error_in_stream, events
+from picscribe.serving.routes.openapi import takes
+from picscribe.serving.routes.payloads import Payload, sources_in
+from picscribe.serving.routes.replies import request_id, sse
+from picscribe.serving.routes.service import Service, error_in_stream, events
 from picscribe.serving.tasks import Photo, Question
 from picscribe.text_files import split_lines
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from picscribe.serving.tasks import Question
 
 if TYPE_CHECKING:
-    from picscribe.serving.model_pool import ModelPool
+    from picscribe.serving.engine.model_pool import ModelPool
 
 Stage = Literal["decoding", "queued", "running", "done"]
 

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from picscribe.serving.model_pool import ModelPool
-from picscribe.serving.service import Service
+from picscribe.serving.engine.model_pool import ModelPool
+from picscribe.serving.routes.service import Service
 
 LONGEST_QUESTION = 200
 """Characters; what is longer tells a chat model how to behave."""

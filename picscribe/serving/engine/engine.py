@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from picscribe.errors import InputError, PicscribeError
-from picscribe.serving.decoding import DecoderPool
+from picscribe.serving.decoding.decoder_pool import DecoderPool
+from picscribe.serving.engine.image_cache import ByteCache
+from picscribe.serving.engine.model_pool import ModelPool
+from picscribe.serving.engine.tickets import Ticket
 from picscribe.serving.errors import BadRequest, Busy, NotFound, Overdue, Unavailable
-from picscribe.serving.image_cache import ByteCache
 from picscribe.serving.metrics import Metrics
-from picscribe.serving.model_pool import ModelPool
 from picscribe.serving.settings import ModelSpec, Settings
 from picscribe.serving.tasks import Photo, Question
-from picscribe.serving.tickets import Ticket
 
 MARGIN = 0.5
 """Share of a deadline that what stands before a request may be expected to take: what was measured can get slower."""

@@ -16,10 +16,10 @@ from typing import Any
 
 from picscribe.errors import CheckpointError, ConfigurationError, InputError, PicscribeError
 from picscribe.serving.child import Child, Gone
+from picscribe.serving.engine.tickets import Ticket
 from picscribe.serving.errors import Failed, Overdue, Unavailable
 from picscribe.serving.metrics import Metrics
 from picscribe.serving.settings import ModelSpec
-from picscribe.serving.tickets import Ticket
 
 log = logging.getLogger("picscribe.serving")
 
@@ -300,7 +300,7 @@ class ModelPool:
     async def _new(self) -> Worker:
         environment = dict(TUNED)
         environment |= {name: os.environ[name] for name in INHERITED if name in os.environ}
-        child = await Child.start("picscribe.serving.model_worker", [json.dumps(self._loading)], environment)
+        child = await Child.start("picscribe.serving.engine.model_worker", [json.dumps(self._loading)], environment)
         try:
             said, _ = await asyncio.wait_for(child.receive(0), START)
         except (Gone, asyncio.TimeoutError) as error:

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from picscribe import __version__
-from picscribe.serving import openapi
-from picscribe.serving.service import Service
+from picscribe.serving.routes import openapi
+from picscribe.serving.routes.service import Service
 
 router = APIRouter(tags=["operation"])
 

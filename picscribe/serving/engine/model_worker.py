@@ -76,7 +76,7 @@ class ModelWorker:
 
         from picscribe.checkpoints.registry import answers_questions
         from picscribe.scribe import load
-        from picscribe.serving.image_cache import EncoderCache
+        from picscribe.serving.engine.image_cache import EncoderCache
 
         if settings["threads"]:
             torch.set_num_threads(settings["threads"])

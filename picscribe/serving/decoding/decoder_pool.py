@@ -159,7 +159,7 @@ class DecoderPool:
                 log.error("a decoder does not start: %s", error)
 
     async def _new(self) -> Child:
-        child = await Child.start("picscribe.serving.decoder", [str(self.memory)])
+        child = await Child.start("picscribe.serving.decoding.decoder", [str(self.memory)])
         try:
             header, _ = await asyncio.wait_for(child.receive(0), 120)
         except (Gone, asyncio.TimeoutError) as error:

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 
-from picscribe.serving import keys
 from picscribe.serving.errors import (
     Busy,
     Forbidden,
@@ -25,6 +24,7 @@ from picscribe.serving.errors import (
     as_serving_error,
 )
 from picscribe.serving.metrics import Metrics
+from picscribe.serving.safety import keys
 from picscribe.serving.settings import Settings
 
 Message = MutableMapping[str, Any]

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from picscribe.errors import ConfigurationError, InputError, PicscribeError
 from picscribe.serving.child import Gone, own_streams, read_message, write_message
-from picscribe.serving.sandbox import allow_time, confine
+from picscribe.serving.safety.sandbox import allow_time, confine
 
 PHOTO_FORMATS = (
     "JPEG",
@@ -172,7 +172,7 @@ def _preview(content: bytes, name: str, most_pixels: int, side: int) -> tuple[di
 
 def _texts(content: bytes, name: str, most_pixels: int) -> tuple[dict[str, Any], bytes]:
     """What the photo's metadata says about it in words."""
-    from picscribe.serving import photo_texts
+    from picscribe.serving.decoding import photo_texts
 
     _checked(content, name, most_pixels)
     return photo_texts.read(content), b""

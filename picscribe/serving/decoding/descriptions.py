@@ -76,7 +76,7 @@ async def write_into(photo: Photo, texts: Mapping[str, str], limits: Limits) -> 
             arguments += [f"-{tag}={text}" for tag in tags]
     launch = (
         "import sys, json; sys.path[:] = json.loads(sys.argv[1]);"
-        " from picscribe.serving.descriptions import run_confined; run_confined(json.loads(sys.argv[2]))"
+        " from picscribe.serving.decoding.descriptions import run_confined; run_confined(json.loads(sys.argv[2]))"
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-B", "-c", launch, json.dumps(sys.path), json.dumps([*arguments, "-o", "-", "-"]),
@@ -103,7 +103,7 @@ def run_confined(arguments: list[str]) -> None:
     """Become another program that may read the system's files only, for a process that was started for this."""
     import os
 
-    from picscribe.serving.sandbox import allow_time, confine
+    from picscribe.serving.safety.sandbox import allow_time, confine
 
     confine(2**30, readable=READABLE, programs=True)
     allow_time(LONGEST_RUN)

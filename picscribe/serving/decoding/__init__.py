@@ -1,0 +1,1 @@
+"""Photos from strangers are opened, read and written here, in confined processes."""

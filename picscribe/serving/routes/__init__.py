@@ -1,0 +1,1 @@
+"""The service's own routes, and what routes of every dialect share."""
