@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 SPOILT = """
 import os, signal, time
-from picscribe.bulk import decode_worker
+from picscribe.bulk.inputs import decode_worker
 
 read = decode_worker.Reader.read
 
@@ -213,7 +213,7 @@ def check(folder: Path, photos: Path, out: Path, log: Path, made: Counter[str], 
     import pyarrow.parquet
 
     from picscribe.bulk.sinks.photos import PACKET
-    from picscribe.bulk.xmp import Packet
+    from picscribe.bulk.sinks.xmp import Packet
 
     good = {str(p): p for p in photos.rglob("*.jpg") if p.name.startswith(("photo", "copy"))}
     rows = [json.loads(line) for line in (out / "o.jsonl").read_text("utf-8").splitlines()]

@@ -6,10 +6,10 @@ options = Options(inputs=("photos",), outputs=("txt", "captions.jsonl"))
 summary = Run(options, lambda copies: Engine(picscribe.load("nano"), options.work, options.limits)).go()
 """
 
-from picscribe.bulk.decode_worker import Settings
 from picscribe.bulk.engine import Engine, Limits
 from picscribe.bulk.failures import CLASSES, DiskFull, Failure
-from picscribe.bulk.inputs import Selection
+from picscribe.bulk.inputs.decode_worker import Settings
+from picscribe.bulk.inputs.selection import Selection
 from picscribe.bulk.running import Options, Run, Summary
 from picscribe.bulk.status import Status, status_of
 from picscribe.bulk.work import Work

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from picscribe.bulk.decode_worker import Settings
-from picscribe.bulk.decoding import Decoded, Decoders
 from picscribe.bulk.entries import Entry, Outcome
 from picscribe.bulk.failures import EntryError
+from picscribe.bulk.inputs.decode_worker import Settings
+from picscribe.bulk.inputs.decoding import Decoded, Decoders
 from picscribe.bulk.work import Work
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 
 from picscribe.bulk.entries import Entry, printable, texts_of
 from picscribe.bulk.failures import EntryError, Failure
-from picscribe.bulk.fetching import content_of
+from picscribe.bulk.inputs.fetching import content_of
 from picscribe.bulk.work import confidence_of
 from picscribe.errors import InputError, PicscribeError
 from picscribe.markup import EDGE, POLICY, Markup, document, element, quoted, thumbnail

@@ -17,7 +17,8 @@ from picscribe.bulk import journal as journals
 from picscribe.bulk.engine import Known, Limits
 from picscribe.bulk.entries import Entry, Outcome, Row, digest_of, is_address, printable, texts_of
 from picscribe.bulk.failures import CLASSES, DiskFull, is_disk_full
-from picscribe.bulk.inputs import Selection, find_entries
+from picscribe.bulk.inputs.selection import Selection, find_entries
+from picscribe.bulk.inputs.watching import arrivals, watched
 from picscribe.bulk.journal import Journal
 from picscribe.bulk.lease import Lease
 from picscribe.bulk.naming import Names
@@ -25,7 +26,6 @@ from picscribe.bulk.outputs import files_of, job_folder, make_sinks, parse_outpu
 from picscribe.bulk.pages import first_held, read_edits, review_page, sample_page
 from picscribe.bulk.planning import claim, plan
 from picscribe.bulk.sinks.sink import Context, Existing, Sink
-from picscribe.bulk.watching import arrivals, watched
 from picscribe.bulk.work import Work, confidence_of, with_text
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.whole_files import write_whole

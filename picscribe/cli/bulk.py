@@ -203,7 +203,7 @@ def run(
     Exit code 0: all is done; 1: something failed, or is left to do; 2: the command cannot be used as it is.
     """
     from picscribe.bulk.engine import Limits
-    from picscribe.bulk.inputs import Selection
+    from picscribe.bulk.inputs.selection import Selection
     from picscribe.bulk.running import Options, Run
     from picscribe.whole_files import write_whole
 

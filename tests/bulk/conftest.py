@@ -15,11 +15,11 @@ from PIL import Image
 
 import picscribe
 from picscribe.bulk import Limits, Options, Run, Summary, Work
-from picscribe.bulk.decode_worker import Reader
 from picscribe.bulk.engine import Known, settings_of
 from picscribe.bulk.entries import Entry, Outcome, printable
 from picscribe.bulk.failures import EntryError
-from picscribe.bulk.fetching import content_of
+from picscribe.bulk.inputs.decode_worker import Reader
+from picscribe.bulk.inputs.fetching import content_of
 from picscribe.scribe import Scribe
 
 

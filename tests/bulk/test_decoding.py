@@ -11,16 +11,16 @@ import torch
 from PIL import Image
 
 from picscribe.bulk import Engine, Limits, Options, Run, Work
-from picscribe.bulk.decode_worker import Settings
-from picscribe.bulk.decoding import Decoders
 from picscribe.bulk.engine import settings_of
 from picscribe.bulk.entries import Entry, digest_of
 from picscribe.bulk.failures import EntryError
+from picscribe.bulk.inputs.decode_worker import Settings
+from picscribe.bulk.inputs.decoding import Decoders
 from picscribe.errors import PicscribeError
 
 SPOILT = """
 import os, signal, time
-from picscribe.bulk import decode_worker
+from picscribe.bulk.inputs import decode_worker
 
 read = decode_worker.Reader.read
 

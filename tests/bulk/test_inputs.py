@@ -16,8 +16,8 @@ import pytest
 from picscribe.bulk import Work
 from picscribe.bulk.entries import Entry
 from picscribe.bulk.failures import EntryError
-from picscribe.bulk.fetching import content_of
-from picscribe.bulk.inputs import Selection, find_entries
+from picscribe.bulk.inputs.fetching import content_of
+from picscribe.bulk.inputs.selection import Selection, find_entries
 from picscribe.errors import ConfigurationError, InputError
 
 

@@ -20,7 +20,7 @@ import pytest
 from picscribe.bulk import Options, Work, status_of
 from picscribe.bulk.lease import Lease, is_held
 from picscribe.bulk.sinks.photos import PACKET
-from picscribe.bulk.xmp import Packet
+from picscribe.bulk.sinks.xmp import Packet
 from picscribe.errors import ConfigurationError, InputError
 
 

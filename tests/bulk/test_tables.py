@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from picscribe.bulk.fetching import content_of
-from picscribe.bulk.inputs import Selection, _parquet
+from picscribe.bulk.inputs.fetching import content_of
+from picscribe.bulk.inputs.selection import Selection, _parquet
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

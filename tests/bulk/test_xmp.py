@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from picscribe.bulk.xmp import Mark, Packet, leaves, merge
+from picscribe.bulk.sinks.xmp import Mark, Packet, leaves, merge
 from picscribe.errors import InputError
 
 MARK = Mark("tiny", "caption beams=4")

@@ -7,7 +7,7 @@ from typing import Any
 
 from picscribe.bulk.entries import Entry, Row, printable
 from picscribe.bulk.failures import DiskFull, Failure
-from picscribe.bulk.files import make_folder
+from picscribe.bulk.sinks.files import make_folder
 from picscribe.bulk.sinks.records import NUMBERS, cells_of, columns_of
 from picscribe.bulk.sinks.sink import Context, Rows
 from picscribe.errors import InputError

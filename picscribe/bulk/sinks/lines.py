@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from picscribe.bulk.entries import Entry, Row, printable
 from picscribe.bulk.failures import DiskFull, Failure, is_disk_full
-from picscribe.bulk.files import make_folder, sync_folders, write_durably
+from picscribe.bulk.sinks.files import make_folder, sync_folders, write_durably
 from picscribe.bulk.sinks.records import cells_of, columns_of, line_of, record_of
 from picscribe.bulk.sinks.sink import Context, Rows
 from picscribe.errors import ConfigurationError, InputError

@@ -13,14 +13,14 @@ from typing import Any
 from PIL import Image
 
 from picscribe.bulk.entries import Entry, Row, digest_of, printable
-from picscribe.bulk.exiftool import ExifTool
 from picscribe.bulk.failures import DiskFull, EntryError, Failure
-from picscribe.bulk.fetching import read_file
-from picscribe.bulk.files import partial_of, refusal, signature, sync_folders
+from picscribe.bulk.inputs.fetching import read_file
 from picscribe.bulk.journal import Intent
+from picscribe.bulk.sinks.exiftool import ExifTool
+from picscribe.bulk.sinks.files import partial_of, refusal, signature, sync_folders
 from picscribe.bulk.sinks.sink import Context, Rows
+from picscribe.bulk.sinks.xmp import Packet, leaves
 from picscribe.bulk.sinks.xmp_sidecars import merge_row
-from picscribe.bulk.xmp import Packet, leaves
 from picscribe.errors import ConfigurationError, InputError
 
 # How a photo begins → the suffix that ExifTool knows its kind by. The photo's own may be wrong.

@@ -6,9 +6,9 @@ from typing import Any
 
 from picscribe.bulk.entries import Entry, Row, digest_of, printable
 from picscribe.bulk.failures import EntryError, Failure
-from picscribe.bulk.files import NewFile, signature, write_all
 from picscribe.bulk.journal import Intent
 from picscribe.bulk.naming import path_for
+from picscribe.bulk.sinks.files import NewFile, signature, write_all
 from picscribe.bulk.sinks.records import line_of, record_of
 from picscribe.bulk.sinks.sink import Context, Rows
 from picscribe.errors import ConfigurationError

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, cast
 
 from picscribe.bulk.entries import Entry, Row, printable
 from picscribe.bulk.failures import DiskFull, EntryError, Failure, is_disk_full
-from picscribe.bulk.fetching import part_of, same_content_of
-from picscribe.bulk.files import make_folder, partial_of, sync_folders, write_durably
+from picscribe.bulk.inputs.fetching import part_of, same_content_of
+from picscribe.bulk.sinks.files import make_folder, partial_of, sync_folders, write_durably
 from picscribe.bulk.sinks.parquet import refuse_shards
 from picscribe.bulk.sinks.records import ORIGINAL, line_of, record_of
 from picscribe.bulk.sinks.sink import Context, Rows

@@ -8,7 +8,7 @@ from picscribe.bulk.failures import EntryError
 from picscribe.bulk.naming import path_for
 from picscribe.bulk.sinks.sidecars import Sidecars
 from picscribe.bulk.sinks.sink import Context
-from picscribe.bulk.xmp import LONGEST_ALT, Mark, leaves, merge
+from picscribe.bulk.sinks.xmp import LONGEST_ALT, Mark, leaves, merge
 from picscribe.errors import ConfigurationError, InputError
 
 

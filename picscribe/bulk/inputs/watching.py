@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from picscribe.bulk.entries import Entry, is_address
-from picscribe.bulk.inputs import Selection, entry_of_file
+from picscribe.bulk.inputs.selection import Selection, entry_of_file
 from picscribe.errors import ConfigurationError, MissingPackageError
 
 STILL = 1.0

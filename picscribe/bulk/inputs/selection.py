@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from picscribe.bulk.entries import JOB, Entry, is_address, printable
-from picscribe.bulk.fetching import file_system
+from picscribe.bulk.inputs.fetching import file_system
 from picscribe.errors import ConfigurationError, InputError, MissingPackageError
 from picscribe.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 

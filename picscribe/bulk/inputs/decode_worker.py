@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from picscribe.bulk.entries import digest_of
 from picscribe.bulk.failures import EntryError
-from picscribe.bulk.fetching import kind_of, read_file
+from picscribe.bulk.inputs.fetching import kind_of, read_file
 from picscribe.errors import InputError
 
 GRACE = 10

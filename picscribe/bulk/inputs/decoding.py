@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from picscribe.bulk.decode_worker import Settings
 from picscribe.bulk.entries import Entry, printable
 from picscribe.bulk.failures import EntryError
-from picscribe.bulk.fetching import content_of
+from picscribe.bulk.inputs.decode_worker import Settings
+from picscribe.bulk.inputs.fetching import content_of
 from picscribe.errors import PicscribeError
 from picscribe.text_files import split_lines
 
@@ -57,7 +57,7 @@ class Worker:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         # A session of its own: Ctrl-C is for the run, which then ends its workers.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from picscribe.bulk.decode_worker import main; main()", settings.encode()],
+            [sys.executable, "-c", "from picscribe.bulk.inputs.decode_worker import main; main()", settings.encode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
