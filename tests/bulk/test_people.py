@@ -1,10 +1,8 @@
 """What is for people: looking before a run, a sample, a review, a folder that grows, a full disk, the command line."""
 
-import itertools
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -235,25 +233,3 @@ def test_options_of_a_job_come_back(bulk: Any, folder: Path, tmp_path: Path) -> 
     found = options_of(tmp_path / "o.jsonl.picscribe")
     assert (found.work, found.existing, found.shard) == (work, "append", 7)
     assert found.outputs == (f"jsonl:{tmp_path}/o.jsonl",)
-
-
-def test_commands_of_the_page_about_bulk_can_be_given() -> None:
-    from typer.main import get_command
-
-    from picscribe.bulk.outputs import parse_output
-
-    group = get_command(app).commands["bulk"]  # type: ignore[attr-defined]
-    page = (ROOT / "docs" / "bulk.md").read_text("utf-8")
-    shown = re.findall(r"^picscribe bulk (.*)$", page, re.MULTILINE)
-    assert len(shown) >= 8
-    for line in shown:
-        words = shlex.split(line, comments=True)
-        command = group.commands.get(words[0], group.commands["run"])
-        known = {option for parameter in command.params for option in parameter.opts}
-        assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known, line
-        for before, word in itertools.pairwise(words):
-            if before == "--to":
-                parse_output(word)
-    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    for block in code:
-        compile(block, "docs/bulk.md", "exec")
