@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.generate import CLS, CONFIGS, NEW_TOKENS, needed_operations, ours, pair, spread, theirs
-from picscribe.acceleration.steps import FixedStep, GrowingStep
+from picscribe.acceleration.steps import FixedStep
+from picscribe.generation.decoding import GrowingStep
 from picscribe.model import Git
 from picscribe.versions import versions
 

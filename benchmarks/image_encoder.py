@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.generate import spread
 from picscribe.acceleration.arithmetic import multiplies_bfloat16
-from picscribe.acceleration.convolutions import FusedEfficientNetLite
+from picscribe.acceleration.fused import FusedEfficientNetLite
 from picscribe.checkpoints import load
 from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.versions import versions

@@ -26,9 +26,9 @@ from PIL import Image
 
 import picscribe
 import picscribe.scribe
+from picscribe.batches import READERS, read_ahead
 from picscribe.media import find_images, open_image
 from picscribe.media.preprocessing import DETAIL
-from picscribe.media.reading import READERS, read_ahead
 from picscribe.scribe import Scribe
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"

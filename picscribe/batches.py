@@ -1,22 +1,35 @@
-"""The one loop of every job: tasks are read ahead in threads and computed in batches; results keep their places."""
+"""The one loop of every job: tasks are drawn, read ahead in threads and computed in batches; results keep their places.
+
+What is computed for a batch is in `inference`.
+"""
 
 import contextlib
+import functools
+import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import count
+from typing import TypeVar
 
 import torch
 
 from picscribe.errors import Cancelled, InputError, PicscribeError
-from picscribe.jobs import JobResult, Jobs, Prepared
-from picscribe.media.frames import held
-from picscribe.media.reading import read_ahead
+from picscribe.inference import Inference, Prepared, TaskResult
+from picscribe.media.preprocessing import held
 from picscribe.tasks import Task
 
 PATIENCE = 8
 """A batch is computed before it is full where it takes more than so many times its size to find enough good images."""
 
-Finished = Callable[[int, JobResult], None]
+Source = TypeVar("Source")
+Result = TypeVar("Result")
+
+READERS = min(4, os.cpu_count() or 1)
+"""Threads that read, unless told otherwise."""
+
+Finished = Callable[[int, TaskResult], None]
 
 
 class Batches:
@@ -30,16 +43,16 @@ class Batches:
 
     def __init__(
         self,
-        jobs: Jobs,
+        inference: Inference,
         size: int,
         cancelled: Callable[[int], bool] | None = None,
         finished: Finished | None = None,
         warns: bool = False,
     ) -> None:
-        self.jobs, self.size, self.warns = jobs, size, warns
+        self.inference, self.size, self.warns = inference, size, warns
         self.cancelled, self.finished = cancelled, finished
 
-    def run(self, tasks: Iterable[Task[object]]) -> Iterator[JobResult]:
+    def run(self, tasks: Iterable[Task[object]]) -> Iterator[TaskResult]:
         """A result for each task, in order; the next images are read meanwhile.
 
         Tasks are drawn by the caller's thread.
@@ -54,7 +67,7 @@ class Batches:
     def _prepare(self, drawn: tuple[int, Task[object], object]) -> Prepared:
         place, task, image = drawn
         self._check_wanted(place)
-        return self.jobs.prepare(task, image)
+        return self.inference.prepare(task, image)
 
     def _check_wanted(self, place: int) -> None:
         if self.cancelled is not None and self.cancelled(place):
@@ -74,9 +87,9 @@ class Batches:
                 break
         return batch
 
-    def _results(self, batch: dict[int, Prepared | PicscribeError]) -> Iterator[JobResult]:
+    def _results(self, batch: dict[int, Prepared | PicscribeError]) -> Iterator[TaskResult]:
         """A result for each of a batch, by place."""
-        results: dict[int, JobResult] = {}
+        results: dict[int, TaskResult] = {}
         by_shape: dict[torch.Size, dict[int, Prepared]] = {}
         for place, item in batch.items():
             if isinstance(item, PicscribeError):
@@ -98,15 +111,15 @@ class Batches:
         for place in batch:
             yield results[place]
 
-    def _settle(self, results: dict[int, JobResult], place: int, result: JobResult) -> None:
+    def _settle(self, results: dict[int, TaskResult], place: int, result: TaskResult) -> None:
         results[place] = result
         if self.finished is not None:
             self.finished(place, result)
 
-    def _within_memory(self, items: Sequence[Prepared]) -> list[JobResult]:
-        """What the jobs give, in two halves where a GPU's memory does not hold the batch."""
+    def _within_memory(self, items: Sequence[Prepared]) -> list[TaskResult]:
+        """Their results, in two halves where a GPU's memory does not hold the batch."""
         try:
-            return self.jobs.compute(items)
+            return self.inference.compute(items)
         except torch.cuda.OutOfMemoryError:
             if len(items) == 1:
                 return [InputError("one image does not fit into the GPU's memory: ask for fewer beams, or use dtype")]
@@ -123,3 +136,60 @@ def _held(image: object) -> object:
         return held(image)
     except InputError as error:
         return error
+
+
+# Reading ahead
+
+
+@functools.cache
+def _kept_readers() -> ThreadPoolExecutor:
+    """READERS threads that serve whoever reads ahead, one batch after the other; started when they are first needed."""
+    return ThreadPoolExecutor(READERS, thread_name_prefix="picscribe-shared-reading")
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked process inherits the pool without its threads, and would wait for them for ever.
+    os.register_at_fork(after_in_child=_kept_readers.cache_clear)
+
+
+def read_ahead(
+    sources: Iterable[Source], read: Callable[[Source], Result], ahead: int, workers: int | None = None
+) -> Generator[Result | PicscribeError, None, None]:
+    """`read(source)` of each source in order, or the PicscribeError that it raised, read by threads.
+
+    `sources` are drawn by the caller's thread. At most `ahead` results wait to be taken beside those that are being
+    read, so that endless sources need bounded memory. Whatever else `read` raises is raised here. Nothing is read any
+    more when the iterator has ended, however it ends. `workers` threads are started for it alone, where given; by
+    default it shares READERS threads with all others. `read` must not read ahead itself.
+    """
+
+    def attempt(source: Source) -> Result | PicscribeError:
+        try:
+            return read(source)
+        except PicscribeError as error:
+            return _without_frames(error)
+
+    waiting: deque[Future[Result | PicscribeError]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="picscribe-reading") if workers else _kept_readers()
+    try:
+        for source in sources:
+            waiting.append(pool.submit(attempt, source))
+            if len(waiting) == ahead + (workers or READERS):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        wait(waiting)
+        if workers:
+            pool.shutdown(wait=True)
+
+
+def _without_frames(error: PicscribeError) -> PicscribeError:
+    """The error without the frames it came through: they hold the photo's bytes for as long as the error is kept."""
+    link: BaseException | None = error
+    while link:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

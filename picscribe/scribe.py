@@ -26,7 +26,7 @@ from picscribe.errors import ConfigurationError, PicscribeError
 from picscribe.generation import GenerationOptions, OptionFields
 from picscribe.generation.explanation import Method
 from picscribe.generation.options import whole_number
-from picscribe.jobs import Jobs
+from picscribe.inference import Inference
 from picscribe.media.preprocessing import Preprocessing, resized
 from picscribe.model import Git, GitConfig
 from picscribe.results import Caption, Classification, Explanation, TextScore
@@ -104,7 +104,7 @@ class Scribe:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._network = Accelerated(checkpoint.model)
-        self._jobs = Jobs(checkpoint, self._network)
+        self._inference = Inference(checkpoint, self._network)
         self._fitting: dict[GenerationOptions, int] = {}
         self._precision: Precision | None = None
 
@@ -160,8 +160,8 @@ class Scribe:
         An encoder takes pixels (B, 3, height, width) or (B, F, 3, height, width), as `pixels` makes them, stacked, and
         gives visual features (B, I, visual width). `explain` goes on with the network's own.
         """
-        wrapped = wrap(self._jobs.encoder)
-        self._jobs.encoder = wrapped
+        wrapped = wrap(self._inference.encoder)
+        self._inference.encoder = wrapped
         return wrapped
 
     @property
@@ -231,12 +231,12 @@ class Scribe:
             the results of tasks before it.
         """
         _check_errors(errors)
-        batches = Batches(self._jobs, self._checked(batch_size, None), cancelled, cast("Any", finished))
+        batches = Batches(self._inference, self._checked(batch_size, None), cancelled, cast("Any", finished))
         return self._results(batches, tasks, errors)
 
     def _run(self, tasks: Iterable[Task[Result]], batch_size: int, errors: Raise | Return) -> Iterator[Result]:
         """`run` for the methods below, which warn of words that the network does not get to read."""
-        return self._results(Batches(self._jobs, batch_size, warns=True), tasks, errors)
+        return self._results(Batches(self._inference, batch_size, warns=True), tasks, errors)
 
     def _results(self, batches: Batches, tasks: Iterable[Task[Result]], errors: Raise | Return) -> Iterator[Result]:
         for result in batches.run(tasks):
@@ -317,7 +317,7 @@ class Scribe:
         """
         _check_errors(errors)
         chosen = GenerationOptions.choose(options, fields)
-        self._jobs.prompt(prompt, chosen)
+        self._inference.prompt(prompt, chosen)
         tasks = (CaptionTask(image, prompt, chosen) for image in _each(images))
         return self._run(tasks, self._checked(batch_size, chosen), errors)
 
@@ -382,7 +382,7 @@ class Scribe:
         """
         _check_errors(errors)
         chosen = GenerationOptions.choose(options, fields)
-        self._jobs.prompt(None, chosen)
+        self._inference.prompt(None, chosen)
         tasks = (AskTask(image, questions, chosen) for image, questions in asked)
         return self._run(tasks, self._checked(batch_size, chosen), errors)
 
@@ -477,8 +477,8 @@ class Scribe:
     ) -> Iterator[Classification] | Iterator[Classification | PicscribeError]:
         """`classify` for images, however many, one after the other."""
         _check_errors(errors)
-        named, few = self._jobs.labels(labels), self._jobs.top_k(top_k)
-        self._jobs.prompt(prompt)
+        named, few = self._inference.labels(labels), self._inference.top_k(top_k)
+        self._inference.prompt(prompt)
         tasks = (ClassifyTask(image, named, few, prompt, exact) for image in _each(images))
         return self._run(tasks, self._checked(batch_size, None), errors)
 
@@ -530,7 +530,7 @@ class Scribe:
         With errors="return" the error of a text comes in its place in the list, that of an image in place of the list.
         """
         _check_errors(errors)
-        self._jobs.prompt(prompt)
+        self._inference.prompt(prompt)
         tasks = (ScoreTask(image, texts, prompt) for image, texts in pairs)
         return self._run(tasks, self._checked(batch_size, None), errors)
 
@@ -551,10 +551,10 @@ class Scribe:
         if options is None and not fields.get("temperature"):
             fields = {"beams": 1, **fields}
         chosen = GenerationOptions.choose(options, fields)
-        read = self._jobs.prompt(prompt, chosen)
+        read = self._inference.prompt(prompt, chosen)
         for note in read.notes:
             warnings.warn(note, stacklevel=2)
-        return self._jobs.stream(self.pixels(image), read.ids, chosen)
+        return self._inference.stream(self.pixels(image), read.ids, chosen)
 
     def explain(
         self,
@@ -579,18 +579,18 @@ class Scribe:
 
         Raises InputError for one that cannot be used.
         """
-        return self._jobs.pixels(image)
+        return self._inference.pixels(image)
 
     def fitting_batch_size(self, options: GenerationOptions | None = None) -> int:
         """Images computed at a time unless told otherwise: 16 on a CPU, on a GPU as many as its free memory holds.
 
         On a GPU two small batches are searched once for each new `options`, to see what an image takes.
         """
-        if self._jobs.device.type != "cuda":
+        if self._inference.device.type != "cuda":
             return BATCH
         chosen = options or GenerationOptions()
         if chosen not in self._fitting:
-            self._fitting[chosen] = self._jobs.fitting_batch_size(chosen)
+            self._fitting[chosen] = self._inference.fitting_batch_size(chosen)
         return self._fitting[chosen]
 
 

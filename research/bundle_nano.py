@@ -22,7 +22,7 @@ import torch
 from picscribe import checkpoints
 from picscribe.checkpoints import Checkpoint
 from picscribe.model import Git
-from picscribe.model.clip_vit import resize_position_grid
+from picscribe.model.attention import resize_position_grid
 
 BUNDLED = Path("picscribe/bundled/nano")
 

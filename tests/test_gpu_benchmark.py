@@ -11,7 +11,8 @@ pytest.importorskip("transformers")
 
 from benchmarks import gpu
 from benchmarks.generate import ours
-from picscribe.acceleration.steps import FixedStep, GrowingStep
+from picscribe.acceleration.steps import FixedStep
+from picscribe.generation.decoding import GrowingStep
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 
 

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from picscribe import ConfigurationError, GenerationOptions, InputError, Scribe
+from picscribe import ConfigurationError, GenerationOptions, InputError, Scribe, batches
 from picscribe.checkpoints import Checkpoint
 from picscribe.errors import CheckpointError
 from picscribe.generation.label_trie import LabelTrie
-from picscribe.jobs import Jobs
-from picscribe.media import reading
+from picscribe.inference import Inference
 from picscribe.media.preprocessing import Preprocessing, resized
 from picscribe.model import ClipVitConfig, EfficientNetLiteConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.text.prompts import Prompt
@@ -285,14 +284,14 @@ class Gpu:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, each: int = 100, free: int = 10_000, holds: int = 100) -> None:
         self.batches: list[tuple[int, ...]] = []
 
-        def compute(jobs: Jobs, items: Any) -> list[Any]:
+        def compute(inference: Inference, items: Any) -> list[Any]:
             if len(items) > holds:
                 raise torch.cuda.OutOfMemoryError("out of memory")
             self.batches.append((len(items), *items[0].pixels.shape))
             return [InputError("mocked") for _ in items]
 
-        monkeypatch.setattr(Jobs, "device", property(lambda jobs: torch.device("cuda")))
-        monkeypatch.setattr(Jobs, "compute", compute)
+        monkeypatch.setattr(Inference, "device", property(lambda inference: torch.device("cuda")))
+        monkeypatch.setattr(Inference, "compute", compute)
         monkeypatch.setattr(LabelTrie, "to", lambda trie, device: trie)
         monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
         monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1000)
@@ -355,7 +354,7 @@ def test_one_pool_of_reading_threads_serves_all_calls(scribe: Scribe) -> None:
         scribe.caption([photo(), photo(seed=1)], beams=1)
         list(scribe.captions([photo()] * 5, beams=1))
     before = readers()
-    assert len(before) <= reading.READERS
+    assert len(before) <= batches.READERS
     for _ in range(20):
         scribe.caption(photo(), beams=1)
     assert readers() == before
@@ -370,14 +369,14 @@ def test_reading_that_is_given_up_goes_no_further_and_others_go_on(scribe: Scrib
         hold.wait(10)
         return number
 
-    waiting = reading.read_ahead(range(100), slowly, 50)
+    waiting = batches.read_ahead(range(100), slowly, 50)
     threading.Timer(0.05, hold.set).start()
     assert next(waiting) == 0
     hold.clear()
     threading.Timer(0.05, hold.set).start()
     waiting.close()
     seen = len(begun)
-    assert list(reading.read_ahead(range(5), lambda number: number * 2, 2)) == [0, 2, 4, 6, 8]
+    assert list(batches.read_ahead(range(5), lambda number: number * 2, 2)) == [0, 2, 4, 6, 8]
     assert len(begun) == seen < 100
 
 

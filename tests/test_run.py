@@ -138,8 +138,8 @@ def test_what_fails_in_the_network_fails_alone(
     scribe: Scribe, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network that stumbles over one question among many."""
-    jobs = scribe._jobs
-    write, bad = jobs._write, jobs.prompt("red").ids
+    inference = scribe._inference
+    write, bad = inference._write, inference.prompt("red").ids
 
     def stumble(prefix: Any, lines: Any, options: Any) -> Any:
         if any(line == bad for _, line in lines):
@@ -148,7 +148,7 @@ def test_what_fails_in_the_network_fails_alone(
 
     questions = ["a", "the", "dog", "red", "cat", "man", "on"]
     expected = scribe.ask(paths[0], questions)
-    monkeypatch.setattr(jobs, "_write", stumble)
+    monkeypatch.setattr(inference, "_write", stumble)
     found = scribe.ask(paths[0], questions, errors="return")
     assert [str(one) for one in found if isinstance(one, PicscribeError)] == ["stumbled"]
     assert said(found[:3] + found[4:]) == said(expected[:3] + expected[4:])

@@ -1,4 +1,12 @@
-"""A network and its fast form: which of them computes, and which holds the weights."""
+"""A network and its fast form: which of the two computes, and which holds the weights.
+
+| after | `running`, which computes | who holds the weights |
+|---|---|---|
+| `Accelerated(network)` | the network | the network |
+| `accelerate()` | the fast form | its packed layers; the network only those that are not packed, or come from a file |
+| `network()`, to read it | the fast form | both |
+| `hand_out()`, to do anything with it | the network | the network; the fast form is gone |
+"""
 
 import copy
 import threading
@@ -9,11 +17,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from picscribe.acceleration.convolutions import FusedEfficientNetLite
-from picscribe.acceleration.fused import fuse
+from picscribe.acceleration.fused import FusedEfficientNetLite, PackedLinear, can_pack, fuse
 from picscribe.acceleration.int8 import Int8Linear
 from picscribe.acceleration.mapped_pages import MappedPages
-from picscribe.acceleration.packed import PackedLinear, can_pack
 from picscribe.model import Git
 from picscribe.model.efficientnet_lite import Convolution, EfficientNetLite
 
@@ -31,16 +37,11 @@ class Accelerated:
 
     def __init__(self, network: Git) -> None:
         self._network = network
-        self._fast: Git | None = None
+        self.running = network
+        """What computes, in evaluation mode; not to be changed."""
         self._packed_alone: dict[str, PackedLinear] = {}
         """Weights that the network lacks, by the names of its layers."""
         self._lock = threading.Lock()
-
-    @property
-    def running(self) -> Git:
-        """What computes, in evaluation mode; not to be changed."""
-        fast = self._fast
-        return self._network if fast is None else fast
 
     def network(self) -> Git:
         """The network with all its weights; not to be changed."""
@@ -56,9 +57,8 @@ class Accelerated:
 
     def hand_out(self) -> Git:
         """The network, to do anything with; from now on it computes."""
-        network = self.network()
-        self._fast = None
-        return network
+        self.running = self.network()
+        return self.running
 
     def accelerate(self) -> "Accelerated":
         """Make the fast form of a network that nobody else holds, and return this; where there is none do nothing."""
@@ -89,7 +89,7 @@ class Accelerated:
         fuse(fast, lay_out)
         if isinstance(fast.image_encoder, EfficientNetLite):
             fast.image_encoder = FusedEfficientNetLite(fast.image_encoder)  # type: ignore[assignment]
-        self._fast = fast
+        self.running = fast
 
     def _linear(self, name: str) -> nn.Linear:
         return cast("nn.Linear", self._network.get_submodule(name))
@@ -102,7 +102,7 @@ class Accelerated:
         self._packed_alone = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"network": self.network(), "is_fast": self._fast is not None}
+        return {"network": self.network(), "is_fast": self.running is not self._network}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["network"])  # type: ignore[misc]

@@ -1,6 +1,5 @@
-"""One step of decoding, tokens in and logits out: growing with the texts, or of one shape, as a CUDA graph."""
+"""A step of decoding that has one shape throughout, as a CUDA graph must."""
 
-from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import torch
@@ -10,47 +9,11 @@ from picscribe.acceleration.fixed_text_cache import FixedTextCache
 from picscribe.model import Git, TextCache
 
 
-class Step(Protocol):
-    """Decodes the newest token of P texts per image."""
-
-    shrinks: bool
-    """Whether images can leave."""
-
-    def __call__(self, source: Tensor | None, token: Tensor, position: Tensor) -> Tensor:
-        """Logits (B, P, V) after `token` at `position`, both (B, P), where text p goes on from text `source[b, p]`."""
-
-    def keep(self, images: Tensor) -> None:
-        """Go on with some of the images only, by index (n,)."""
-
-    def finish(self) -> None:
-        """No more steps will come."""
-
-
-class GrowingStep:
-    """Attention reads the texts so far and no more: the least work."""
-
-    shrinks = True
-
-    def __init__(self, model: Git, cache: TextCache) -> None:
-        self.model, self.cache = model, cache
-
-    def __call__(self, source: Tensor | None, token: Tensor, position: Tensor) -> Tensor:
-        if source is not None:
-            self.cache.reorder(source)
-        return _logits(self.model, self.cache, token, position)
-
-    def keep(self, images: Tensor) -> None:
-        self.cache.keep(images)
-
-    def finish(self) -> None:
-        """Nothing to be done."""
-
-
 class FixedStep:
-    """The same work on the same memory every time; on a GPU captured once as a graph, and replayed.
+    """A `generation.decoding.Step`: the same work on the same memory every time, on a GPU as a graph that is replayed.
 
     A GPU does a step sooner than Python can ask for its hundreds of products; for a graph it asks once. What was
-    captured serves later batches of the same shape: `step_for` keeps the last one of each model. It does not hold the
+    captured serves later batches of the same shape: `fixed_step` keeps the last one of each model. It does not hold the
     model, so that both end with the model's last user.
     """
 
@@ -86,7 +49,7 @@ class FixedStep:
         assert self.model is not None
         if self.reorders:
             self.cache.reorder(self.source)
-        logits = _logits(self.model, self.cache, self.token, self.position)
+        logits = self.model.next_logits(self.token, self.cache, self.position)
         self.cache.advance()
         return logits
 
@@ -119,10 +82,6 @@ _idle: WeakKeyDictionary[Git, FixedStep] = WeakKeyDictionary()
 """The last step of each model. Whoever uses one takes it out, so that threads do not share it."""
 
 
-def _logits(model: Git, cache: TextCache, token: Tensor, position: Tensor) -> Tensor:
-    return model.logits(model.decode_next(token[..., None], cache, position[..., None])[:, :, 0]).float()
-
-
 def _shape(model: Git, cache: TextCache, reorders: bool) -> tuple[object, ...]:
     """What must be the same for a captured step to serve again; the weights' memory among it."""
     keys = cache.prefix.keys[0]
@@ -130,10 +89,8 @@ def _shape(model: Git, cache: TextCache, reorders: bool) -> tuple[object, ...]:
     return keys.shape, keys.dtype, keys.device, cache.visible.shape, reorders, weights
 
 
-def step_for(model: Git, cache: TextCache, reorders: bool) -> Step:
-    """A step on from `cache`: on a GPU of one shape, elsewhere growing. `reorders`: texts go on from one another."""
-    if cache.visible.device.type != "cuda":
-        return GrowingStep(model, cache)
+def fixed_step(model: Git, cache: TextCache, reorders: bool) -> FixedStep:
+    """A step on from `cache`: the model's last one where it has the same shape. `reorders`: texts go on from others."""
     idle = _idle.pop(model, None)
     if idle is None or idle.shape != _shape(model, cache, reorders):
         return FixedStep(model, cache, reorders)

@@ -19,7 +19,7 @@ from picscribe.checkpoints.weights import build, gather, raise_problems, scatter
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
-from picscribe.model.clip_vit import resize_position_grid
+from picscribe.model.attention import resize_position_grid
 from picscribe.text.tokenizer import Tokenizer
 from picscribe.text_files import read_text
 

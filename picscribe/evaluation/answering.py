@@ -5,10 +5,10 @@ from collections.abc import Generator, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+from picscribe.batches import read_ahead
 from picscribe.datasets import Example
 from picscribe.errors import PicscribeError
 from picscribe.evaluation.journal import Answer
-from picscribe.media.reading import read_ahead
 from picscribe.results import Caption, Classification
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """What a search is to the loop: it chooses among each step's candidates, and says in the end what it found."""
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,13 +34,6 @@ class Hypothesis:
     tokens: tuple[int, ...]
     log_probabilities: tuple[float, ...]
     score: float
-
-    @property
-    def confidence(self) -> float:
-        """exp of the mean token log-probability, in [0, 1]."""
-        if not self.log_probabilities:
-            return 0.0
-        return math.exp(math.fsum(self.log_probabilities) / len(self.log_probabilities))
 
 
 class Chooser(Protocol):

@@ -5,11 +5,12 @@ The loop decodes a step, filters, lets the search choose, and moves the cache; f
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from picscribe.acceleration.steps import step_for
+from picscribe.acceleration.steps import fixed_step
 from picscribe.errors import CheckpointError, ConfigurationError, InputError
 from picscribe.generation.beam_search import BeamSearch, BeamSettings, GitScoring, TransformersScoring
 from picscribe.generation.chooser import NO_TOKEN, Chooser, Hypothesis
@@ -195,6 +196,47 @@ def decode_steps(
     _collect(results, chooser, alive, torch.ones_like(image_done), texts)
     if step is not None:
         step.finish()
+
+
+class Step(Protocol):
+    """Decodes the newest token of P texts per image."""
+
+    shrinks: bool
+    """Whether images can leave."""
+
+    def __call__(self, source: Tensor | None, token: Tensor, position: Tensor) -> Tensor:
+        """Logits (B, P, V) after `token` at `position`, both (B, P), where text p goes on from text `source[b, p]`."""
+
+    def keep(self, images: Tensor) -> None:
+        """Go on with some of the images only, by index (n,)."""
+
+    def finish(self) -> None:
+        """No more steps will come."""
+
+
+class GrowingStep:
+    """Attention reads the texts so far and no more: the least work."""
+
+    shrinks = True
+
+    def __init__(self, model: Git, cache: TextCache) -> None:
+        self.model, self.cache = model, cache
+
+    def __call__(self, source: Tensor | None, token: Tensor, position: Tensor) -> Tensor:
+        if source is not None:
+            self.cache.reorder(source)
+        return self.model.next_logits(token, self.cache, position)
+
+    def keep(self, images: Tensor) -> None:
+        self.cache.keep(images)
+
+    def finish(self) -> None:
+        """Nothing to be done."""
+
+
+def step_for(model: Git, cache: TextCache, reorders: bool) -> Step:
+    """A step on from `cache`: on a GPU of one shape, elsewhere growing. `reorders`: texts go on from one another."""
+    return fixed_step(model, cache, reorders) if cache.visible.device.type == "cuda" else GrowingStep(model, cache)
 
 
 def check_finite(model: Git, values: Tensor) -> None:

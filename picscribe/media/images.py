@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.media.bitfields import has_bitfields, read_bitfields
-from picscribe.media.colour import to_rgb
-from picscribe.media.repairs import mended, readable
+from picscribe.media.repairs import BMP, JPEG, JPEG_END, has_bitfields, mended, read_bitfields, readable
 from picscribe.media.signatures import is_heif, what_it_is
 from picscribe.media.sources import MAX_IMAGE_BYTES, Content, describe, read_whole, reason_of
 
@@ -49,6 +47,10 @@ TURNS = {  # EXIF orientation → what makes the image upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+LEVELS = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))
+"""White in the grey levels of cameras and scanners."""
+WHITE = (255, 255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,9 @@ def _open(source: ImageSource, name: str, limits: ImageLimits, at_least: int | N
         limits.check(name, *source.size)
         with PILLOW_IMAGES:
             return upright(source, name, limits)
-    content = readable(read_whole(source, limits.max_bytes))
+    content = read_whole(source, limits.max_bytes)
+    if not (content.startswith(JPEG) and content.endswith(JPEG_END)):  # a JPEG with its end needs no repairs
+        content = readable(content)
     try:
         return _decode(content, name, limits, at_least)
     except (InputError, Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
@@ -133,7 +137,7 @@ def _open(source: ImageSource, name: str, limits: ImageLimits, at_least: int | N
 
 
 def _decode(content: bytes, name: str, limits: ImageLimits, at_least: int | None) -> Image.Image:
-    if has_bitfields(content):
+    if content.startswith(BMP) and has_bitfields(content):
         return upright(read_bitfields(content, functools.partial(limits.check, name)), name, limits)
     image = _identify(content, name)
     limits.check(name, *image.size)
@@ -212,3 +216,65 @@ def _remedy_of(array: np.ndarray) -> str:
     if array.dtype.kind == "f" and array.size and np.isfinite(array).all() and 0 <= array.min() <= array.max() <= 1:
         return "give uint8; of floats from 0 to 1 that is (255 * array).round().astype(np.uint8)"
     return "give uint8, 0 to 255, of shape (height, width) or (height, width, 1, 3 or 4)"
+
+
+# Any of Pillow's modes as RGB
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A new RGB image of any mode's image; what is transparent shows white behind it.
+
+    Whole numbers of 16 or 32 bits are grey levels of the fewest of 8, 10, 12, 14 and 16 bits that hold the greatest of
+    them: cameras and scanners of 10 to 14 bits write their levels as they are, and scaled from 65535 they would be
+    black. Numbers that fit none, and floats that are within neither 0…1 nor 0…255, are stretched from their least to
+    their greatest value.
+    """
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.float64)
+        return _from_grey(values * (255 / _greatest_level(values)) if _within(values, 65535) else _stretch(values))
+    if image.mode == "F":
+        values = np.asarray(image).astype(np.float64)
+        return _from_grey(values * 255 if _within(values, 1) else values if _within(values, 255) else _stretch(values))
+    if image.mode == "LAB":
+        return _from_lab(image)
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        return _over_white(image.convert("RGBA"))
+    # Without a copy the caller would share pixels with the image it gave.
+    return image.copy() if image.mode == "RGB" else image.convert("RGB")
+
+
+def _greatest_level(values: np.ndarray) -> int:
+    """White of the fewest usual bits that hold all values."""
+    greatest = values.max(initial=0)
+    return next(level for level in LEVELS if greatest <= level)
+
+
+def _within(values: np.ndarray, greatest: float) -> bool:
+    return bool(((values >= 0) & (values <= greatest)).all())
+
+
+def _stretch(values: np.ndarray) -> np.ndarray:
+    """Least to greatest finite value → 0…255; NaN becomes the least, infinities the ends."""
+    finite = values[np.isfinite(values)]
+    if not finite.size or finite.min() == finite.max():
+        return np.zeros_like(values)
+    least, greatest = finite.min(), finite.max()
+    span = greatest / 2 - least / 2  # halves, as the difference of two floats may overflow
+    return np.nan_to_num((values.clip(least, greatest) / 2 - least / 2) / span, nan=0.0) * 255
+
+
+def _from_grey(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.rint(values).astype(np.uint8)).convert("RGB")
+
+
+def _from_lab(image: Image.Image) -> Image.Image:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.applyTransform(image, ImageCms.buildTransform(lab, srgb, "LAB", "RGB"))
+    assert converted is not None  # None only for a transform in place
+    return converted
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image).convert("RGB")

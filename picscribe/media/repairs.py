@@ -1,13 +1,17 @@
-"""Files that break their format's rules where no pixel depends on it: every viewer shows them, Pillow refuses them."""
+"""Files that every viewer shows and Pillow does not: mended, or for BMP files with masks of channels, read here.
+
+They break their format's rules where no pixel depends on it, or use a part of the format that Pillow does not know.
+"""
 
 import hashlib
 import io
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -23,7 +27,8 @@ PNG_PIXELS = {
 TRNS_LENGTHS = {0: 2, 2: 6}
 """Of a PNG's colour types grey and RGB; a palette's may be as long as the palette."""
 
-JPEG_END = b"\xff\xd9"
+JPEG, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+BMP = b"BM"
 JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])")
 FILLS = (b"\0", b"\xaa", b"\xff\0")
 """What is put in the place of data that may be missing: where any is, not all of these give the same picture."""
@@ -38,6 +43,9 @@ JPEG_SEGMENTS = {
     0xEE: (b"Adobe", 12),
 }
 
+BITFIELDS = (3, 6)
+"""A BMP file's BI_BITFIELDS and BI_ALPHABITFIELDS."""
+
 
 def readable(content: bytes) -> bytes:
     """The content without what misleads Pillow.
@@ -49,7 +57,7 @@ def readable(content: bytes) -> bytes:
     """
     if content.startswith(PNG):
         return b"".join((PNG, *_png_parts(content)))
-    if content.startswith(b"\xff\xd8") and content.endswith(bytes(ZEROS + 1)):
+    if content.startswith(JPEG) and content.endswith(bytes(ZEROS + 1)):
         return content.rstrip(b"\0")
     is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
     if is_webp and int.from_bytes(content[4:8], "little") + 8 > len(content):
@@ -65,7 +73,7 @@ def mended(content: bytes) -> bytes | None:
     A JPEG that lacks only its end mark gets it, one with odd segments of metadata loses them; a PNG whose pixels are
     whole loses the checksum after them.
     """
-    if content.startswith(b"\xff\xd8"):
+    if content.startswith(JPEG):
         plain = b"".join(_jpeg_parts(content))
         return _with_end(plain) or (plain if plain != content else None)
     if content.startswith(PNG):
@@ -236,3 +244,48 @@ def _has_all_restarts(
 
 def _ceil(whole: int, part: int) -> int:
     return (whole + part - 1) // part
+
+
+# -- BMP --------------------------------------------------------------------------------------------------------------
+
+
+def has_bitfields(content: bytes) -> bool:
+    """Whether it is a BMP file of 16 or 32 bits a pixel with masks of its channels."""
+    if not content.startswith(BMP) or len(content) < 66:
+        return False
+    (size,), (bits, compression) = struct.unpack_from("<I", content, 14), struct.unpack_from("<HI", content, 28)
+    return size >= 40 and bits in (16, 32) and compression in BITFIELDS
+
+
+def read_bitfields(content: bytes, check: Callable[[int, int], None]) -> Image.Image:
+    """The image, RGB or RGBA; `check(width, height)` is called before anything is decoded.
+
+    Raises ValueError for masks that are none, EOFError for a file that is cut short.
+    """
+    (start,) = struct.unpack_from("<I", content, 10)
+    size, width, height, _, bits, compression = struct.unpack_from("<IiiHHI", content, 14)
+    check(max(width, 0), abs(height))
+    masks = list(struct.unpack_from("<3I", content, 54))
+    if size >= 56 or compression == 6:
+        masks += struct.unpack_from("<I", content, 66)
+    stride, row = -(-width * bits // 32) * 4, width * bits // 8
+    if len(content) < start + stride * (abs(height) - 1) + row:
+        raise EOFError("it ends within its pixels")
+    data = content[start : start + stride * abs(height)].ljust(stride * abs(height), b"\0")
+    values = np.frombuffer(data, np.uint8).reshape(abs(height), stride)[:, :row].copy().view(f"<u{bits // 8}")
+    channels = [_channel(values if height < 0 else values[::-1], mask) for mask in masks]
+    # Writers that know of no alpha leave its bits at zero.
+    if len(channels) == 4 and not channels[3].any():
+        channels.pop()
+    return Image.fromarray(np.stack(channels, axis=2))
+
+
+def _channel(values: np.ndarray, mask: int) -> np.ndarray:
+    """The bits of a mask as levels from 0 to 255."""
+    if not mask:
+        return np.zeros(values.shape, np.uint8)
+    shift = (mask & -mask).bit_length() - 1
+    most = mask >> shift
+    if most & (most + 1):
+        raise ValueError(f"the mask {mask:#x} has gaps")
+    return (((values & mask) >> shift).astype(np.float64) * (255 / most)).round().astype(np.uint8)

@@ -4,9 +4,9 @@ Axes, for the whole project: B images (or videos), F frames of a video, P texts 
 captions), I image tokens, T text tokens, S text slots of a cache, D width, H heads, V vocabulary.
 """
 
+from picscribe.model.attention import ImagePrefix, TextCache
 from picscribe.model.config import ClipVitConfig, EfficientNetLiteConfig, GitConfig, TextDecoderConfig
 from picscribe.model.git import Git
-from picscribe.model.text_cache import ImagePrefix, TextCache
 
 __all__ = [
     "ClipVitConfig",

@@ -4,24 +4,13 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from picscribe.model.attention import Attention, attend
+from picscribe.model.attention import Attention, attend, resize_position_grid
 from picscribe.model.config import ClipVitConfig
 
 AttendImage = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Query, key and value (B, H, I, D/H) → (B, I, D): `attend`, or what takes its place."""
-
-
-def resize_position_grid(grid: Tensor, height: int, width: int) -> Tensor:
-    """Learned positions (rows·columns, D) of a square grid → (height·width, D), bicubic as in the original code."""
-    side = round(grid.shape[0] ** 0.5)
-    if (side, side) == (height, width):
-        return grid
-    square = grid.reshape(1, side, side, -1).permute(0, 3, 1, 2)
-    resized = F.interpolate(square.float(), size=(height, width), mode="bicubic", align_corners=False)
-    return resized.permute(0, 2, 3, 1).reshape(height * width, -1).to(grid.dtype)
 
 
 def quick_gelu(x: Tensor) -> Tensor:

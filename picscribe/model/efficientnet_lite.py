@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from picscribe.model.clip_vit import resize_position_grid
+from picscribe.model.attention import resize_position_grid
 from picscribe.model.config import EfficientNetLiteConfig
 
 # Expansion, output channels, blocks, kernel, stride of each stage at scale 1.

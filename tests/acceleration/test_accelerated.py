@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import picscribe
 from picscribe.acceleration.accelerated import Accelerated
-from picscribe.acceleration.packed import PackedLinear
+from picscribe.acceleration.fused import PackedLinear
 from picscribe.checkpoints import Checkpoint, load, save
 from picscribe.generation import GenerationOptions, generate
 from picscribe.model import ClipVitConfig, EfficientNetLiteConfig, Git, GitConfig, TextDecoderConfig

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from picscribe.acceleration import convolutions
+from picscribe.acceleration import fused
 from picscribe.acceleration.accelerated import Accelerated
 from picscribe.acceleration.arithmetic import multiplies_bfloat16
-from picscribe.acceleration.convolutions import FusedEfficientNetLite, PackedConvolution
+from picscribe.acceleration.fused import FusedEfficientNetLite, PackedConvolution
 from picscribe.acceleration.int8 import quantize
 from picscribe.model import EfficientNetLiteConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.model.efficientnet_lite import Convolution, EfficientNetLite
@@ -75,7 +75,7 @@ def test_the_encoder_is_the_plain_one(variant: int) -> None:
 def test_parts_of_a_batch_give_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, pixels, sizes = encoder(), torch.randn(5, 3, 64, 64), []
     limit = 2 * 96 * 32 * 32 * 4
-    monkeypatch.setattr(convolutions, "LARGEST_ACTIVATION", limit)
+    monkeypatch.setattr(fused, "LARGEST_ACTIVATION", limit)
     fast = FusedEfficientNetLite(plain)
     assert fast.images_at_a_time(64, 64, 4) == 2 and fast.images_at_a_time(4096, 4096, 4) == 1
     for module in fast.modules():

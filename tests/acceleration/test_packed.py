@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from picscribe.acceleration.packed import PackedLinear, can_pack
+from picscribe.acceleration.fused import PackedLinear, can_pack
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from picscribe.acceleration.steps import FixedStep, GrowingStep, Step, step_for
+from picscribe.acceleration.steps import FixedStep
 from picscribe.errors import CheckpointError
 from picscribe.generation import GenerationOptions, Hypothesis, LexicalConstraints, decoding, generate
+from picscribe.generation.decoding import GrowingStep, Step, step_for
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextCache, TextDecoderConfig
 
 SEARCHES = {

@@ -16,7 +16,7 @@ import picscribe
 import picscribe.cli.caption as command_file
 from picscribe.cli.main import app
 from picscribe.generation.options import GenerationOptions
-from picscribe.jobs import Jobs
+from picscribe.inference import Inference
 from picscribe.scribe import Scribe
 
 
@@ -305,9 +305,9 @@ def test_no_more_than_a_batch_is_computed_before_it_is_printed(
     caption: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    real_compute, real_write = Jobs.compute, command_file.write_line
+    real_compute, real_write = Inference.compute, command_file.write_line
 
-    def counted(self: Jobs, items: Any) -> Any:
+    def counted(self: Inference, items: Any) -> Any:
         events.append(f"compute {len(items)}")
         return real_compute(self, items)
 
@@ -315,7 +315,7 @@ def test_no_more_than_a_batch_is_computed_before_it_is_printed(
         events.append("print")
         real_write(text)
 
-    monkeypatch.setattr(Jobs, "compute", counted)
+    monkeypatch.setattr(Inference, "compute", counted)
     monkeypatch.setattr(command_file, "write_line", noted)
     assert caption("--batch-size", 5, photos).exit_code == 0
     assert events == ["compute 5", *["print"] * 5, "compute 5", *["print"] * 5, "compute 2", *["print"] * 2]

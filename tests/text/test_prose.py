@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from picscribe.text import Tokenizer
-from picscribe.text.prose import write_settled_words, write_words
+from picscribe.text.tokenizer import write_settled_words, write_words
 
 WRITTEN = [
     "a close-up of a cat's face",

@@ -77,9 +77,8 @@ class Reader:
             raise EntryError("too-large" if TOO_LARGE.search(reason) else "unreadable", reason) from None
 
     def _read(self, source: str, where: str, content: bytes | None) -> tuple[bytes, Any]:
-        from picscribe.media.frames import array_of
         from picscribe.media.images import open_image
-        from picscribe.media.preprocessing import DETAIL
+        from picscribe.media.preprocessing import DETAIL, array_of
         from picscribe.media.video import Video
 
         size = _size_of(source, where) if content is None else len(content)
@@ -173,7 +172,7 @@ def main() -> None:
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with answers
     reader = Reader(Settings(**json.loads(sys.argv[1])))
-    importlib.import_module("picscribe.media.frames")  # before its memory is measured
+    importlib.import_module("picscribe.media.preprocessing")  # before its memory is measured
     _limit_memory(reader.settings.memory)
     answers.write(b"{}\n")
     answers.flush()

@@ -121,8 +121,7 @@ def _pixels(
     video: dict[str, Any],
 ) -> tuple[dict[str, Any], bytes]:
     """What a network is given: float32, (3, height, width), or of a video (F, 3, height, width)."""
-    from picscribe.media.frames import array_of
-    from picscribe.media.preprocessing import Preprocessing
+    from picscribe.media.preprocessing import Preprocessing, array_of
     from picscribe.media.video import Video, duration_of, is_video
 
     shape = Preprocessing(**preprocessing)

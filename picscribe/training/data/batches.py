@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from picscribe.batches import READERS, read_ahead
 from picscribe.checkpoints import Checkpoint
 from picscribe.errors import PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import stacked
-from picscribe.media.reading import READERS, read_ahead
 from picscribe.media.video import read_frames
 from picscribe.text.prompts import TrainingExample
 from picscribe.training.data.annotated_images import AnnotatedImage, draw_texts

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from picscribe.acceleration.arithmetic import multiplies_bfloat16
+from picscribe.batches import READERS
 from picscribe.checkpoints import Checkpoint
 from picscribe.datasets import Example
 from picscribe.datasets.fingerprint import hash_examples
 from picscribe.errors import ConfigurationError, InputError, PicscribeError
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
-from picscribe.media.reading import READERS
 from picscribe.model.clip_vit import ClipVit
 from picscribe.model.git import ImageEncoder
 from picscribe.training.data.annotated_images import AnnotatedImage

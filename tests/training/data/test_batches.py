@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from picscribe.media.reading import READERS
+from picscribe.batches import READERS
 from picscribe.training import Recipe
 from picscribe.training.data.batches import BatchReader, TrainingBatch
 from picscribe.training.loop import Trainer

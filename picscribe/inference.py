@@ -1,4 +1,4 @@
-"""The network's part of every job: tasks are prepared one by one, and computed together where shapes agree."""
+"""What the network does for tasks: each is prepared by itself, and those of one shape are computed together."""
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -18,14 +18,13 @@ from picscribe.generation.greedy_search import GreedySearch
 from picscribe.generation.label_trie import LabelTrie, continue_labels
 from picscribe.generation.likelihood import rank_labels, score_texts
 from picscribe.generation.options import whole_number
-from picscribe.media.frames import pixels_of
+from picscribe.media.preprocessing import pixels_of
 from picscribe.model import Git, ImagePrefix
 from picscribe.results import Caption, Classification, Explanation, RankedLabel, TextScore
 from picscribe.tasks import Answers, AskTask, CaptionTask, ClassifyTask, ExplainTask, Scores, ScoreTask, Task
 from picscribe.text.labels import Labels
 from picscribe.text.prompts import Prompt, unknown_note
-from picscribe.text.prose import write_settled_words
-from picscribe.text.tokenizer import Tokenizer, shorten
+from picscribe.text.tokenizer import Tokenizer, shorten, write_settled_words
 from picscribe.text.vocabulary import CONTINUATION
 
 QUESTIONS = 16
@@ -35,7 +34,7 @@ OPEN = 0.001
 """Share of the labels' probability that classification may leave uncomputed."""
 
 Ids: TypeAlias = tuple[int, ...]
-JobResult: TypeAlias = Caption | Answers | Classification | Scores | Explanation | PicscribeError
+TaskResult: TypeAlias = Caption | Answers | Classification | Scores | Explanation | PicscribeError
 Found = TypeVar("Found")
 
 
@@ -78,7 +77,7 @@ class Choosing:
     top_k: int
 
 
-class Jobs:
+class Inference:
     """What a checkpoint does with images and videos; safe to use from many threads."""
 
     def __init__(self, checkpoint: Checkpoint, network: Accelerated) -> None:
@@ -213,14 +212,14 @@ class Jobs:
     # What is computed
 
     @torch.inference_mode()
-    def compute(self, items: Sequence[Prepared]) -> list[JobResult]:
+    def compute(self, items: Sequence[Prepared]) -> list[TaskResult]:
         """The results of tasks whose pixels have one shape; each different image is encoded once."""
         rows, images = _distinct([item.pixels for item in items])
         prefix = self.model.prefix_of(self.encoder(torch.stack(images)), max(item.room for item in items))
         groups: dict[Hashable, list[int]] = {}
         for number, item in enumerate(items):
             groups.setdefault(item.settings, []).append(number)
-        results: dict[int, JobResult] = {}
+        results: dict[int, TaskResult] = {}
         for numbers in groups.values():
             # In the order of the images, so that lines about one image stand together.
             numbers.sort(key=lambda number: rows[number])
@@ -275,7 +274,7 @@ class Jobs:
         half = len(lines) // 2
         return [found for part in (lines[:half], lines[half:]) for found in self._apart(settings, prefix, part)]
 
-    def _result(self, item: Prepared, of_lines: list[Any]) -> JobResult:
+    def _result(self, item: Prepared, of_lines: list[Any]) -> TaskResult:
         if isinstance(item.task, AskTask):
             return cast(Answers, of_lines)
         if isinstance(item.task, ScoreTask):
@@ -284,7 +283,7 @@ class Jobs:
         (found,) = of_lines
         if isinstance(item.task, ExplainTask) and isinstance(found, Caption):
             return self._explain(item, found, item.task.method)
-        return cast(JobResult, found)
+        return cast(TaskResult, found)
 
     def _write(
         self, prefix: ImagePrefix, lines: "list[tuple[int, Ids]]", options: GenerationOptions
@@ -389,7 +388,7 @@ class Jobs:
             Caption(
                 self.tokenizer.write(h.tokens),
                 h.score,
-                h.confidence,
+                _confidence(h.log_probabilities),
                 h.tokens,
                 h.log_probabilities,
                 decoded=self._decode_after(prompt, h.tokens),
@@ -429,8 +428,12 @@ def _trie(tokens: tuple[Ids, ...], sep_id: int, device: torch.device) -> LabelTr
 
 
 def _text_score(ids: Ids, log_probs: tuple[float, ...]) -> TextScore:
-    total = math.fsum(log_probs)
-    return TextScore("", total, math.exp(total / len(log_probs)), ids[:-1], log_probs)
+    return TextScore("", math.fsum(log_probs), _confidence(log_probs), ids[:-1], log_probs)
+
+
+def _confidence(log_probs: Sequence[float]) -> float:
+    """exp of the mean token log-probability, in [0, 1]; 0 of no token."""
+    return math.exp(math.fsum(log_probs) / len(log_probs)) if log_probs else 0.0
 
 
 def _distinct(pixels: Sequence[torch.Tensor]) -> tuple[list[int], list[torch.Tensor]]:

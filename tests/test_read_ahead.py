@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from picscribe.batches import read_ahead
 from picscribe.errors import InputError, PicscribeError
-from picscribe.media.reading import read_ahead
 
 
 def readers() -> int:

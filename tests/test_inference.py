@@ -13,7 +13,7 @@ from PIL import Image
 
 from picscribe import ConfigurationError, InputError, Scribe, Video
 from picscribe.checkpoints import Checkpoint
-from picscribe.jobs import fitting_batch_size
+from picscribe.inference import fitting_batch_size
 from picscribe.media.preprocessing import Preprocessing, resized
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.text.prompts import prompt_ids
