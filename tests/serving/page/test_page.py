@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,9 @@ pytest.importorskip("playwright.sync_api", reason="needs the extra dev")
 from playwright.sync_api import expect
 
 import picscribe
+from tests.serving.page.steps import SLOW, OpenPage, add, captioned
 
-OpenPage = Callable[..., Any]
-SLOW = 90_000
-"""Milliseconds: captions on a machine that does other things."""
-
-
-def add(page: Any, *files: Path | dict[str, Any]) -> None:
-    before = page.locator(".row").count()
-    page.set_input_files("#choose-files", list(files))
-    expect(page.locator(".row")).to_have_count(before + len(files))
-
-
-def captioned(page: Any) -> None:
-    expect(page.locator("#progress")).to_be_hidden(timeout=SLOW)
+EXAMPLE = Path(picscribe.__file__).parent / "serving" / "page" / "example.jpg"
 
 
 def choose(page: Any, name: str) -> None:
@@ -53,8 +41,7 @@ def test_an_example_becomes_a_text_with_one_click(open_page: OpenPage) -> None:
     page = open_page()
     page.get_by_role("button", name="Try it with an example photo").click()
     captioned(page)
-    example = Path(picscribe.__file__).parent / "serving" / "page" / "example.jpg"
-    best = picscribe.load("nano").caption(example, num_captions=3, beams=4)
+    best = picscribe.load("nano").caption(EXAMPLE, num_captions=3, beams=4)
     expect(text(page)).to_have_value(best.text.capitalize() + ".")
     shown = page.locator(".alternative-text").all_inner_texts()
     assert shown == [one.text for one in best.alternatives]
@@ -67,24 +54,56 @@ def test_an_example_becomes_a_text_with_one_click(open_page: OpenPage) -> None:
     expect(state(page)).to_have_text("To review")
 
 
+PACED = """
+    () => {
+        const box = document.querySelector('#editor-text');
+        const plain = window.fetch;
+        window.seen = [];
+        const drawn = async (before) => {
+            for (let frame = 0; box.value === before && frame < 600; frame++) await new Promise(requestAnimationFrame);
+            if (box.value !== before) window.seen.push(box.value);
+        };
+        window.fetch = async (address, options) => {
+            const answer = await plain(address, options);
+            if (!(options?.body instanceof FormData && options.body.has('stream'))) return answer;
+            const events = (await answer.text()).split(/(?<=\\n\\n)/);
+            const write = async (controller) => {
+                for (const event of events) {
+                    const before = box.value;
+                    controller.enqueue(new TextEncoder().encode(event));
+                    if (/"chunk": ?"[^"]/.test(event)) await drawn(before);
+                }
+                controller.close();
+            };
+            return new Response(new ReadableStream({start: (controller) => void write(controller)}));
+        };
+    }
+"""
+"""Has the page read a streamed caption event by event: each waits until the last one's words are in the text box."""
+
+
 def test_words_appear_while_they_are_written(open_page: OpenPage) -> None:
     page = open_page()
-    page.evaluate(
-        """() => {
-            const seen = window.seen = [];
-            const box = document.querySelector('#editor-text');
-            const look = () => {
-                if (box.value && seen.at(-1) !== box.value) seen.push(box.value);
-                requestAnimationFrame(look);
-            };
-            look();
-        }"""
+    page.evaluate(PACED)
+    held: list[Any] = []
+    page.route(
+        "**/v1/caption",
+        lambda route: held.append(route) if route.request.resource_type == "xhr" else route.continue_(),
     )
     page.locator("#welcome [data-example]").click()
+    best = picscribe.load("nano").caption(EXAMPLE, beams=1).text
+    expect(text(page)).to_have_value(best)
+    expect(page.get_by_role("button", name="Accept", exact=True)).to_be_disabled()
+    seen = page.evaluate("window.seen")
+    assert len(seen) >= 3, "words, one after the other"
+    assert all(later.startswith(earlier) for earlier, later in pairwise(seen)), seen
+    assert seen[-1] == best
+    for _ in range(200):
+        if held:
+            break
+        page.wait_for_timeout(50)
+    held[0].continue_()
     expect(text(page)).to_have_value(re.compile(r"\.$"))
-    # On a busy machine the whole suggestion may be there before the first streamed words are drawn.
-    said = page.evaluate("window.seen")
-    assert all(later.startswith(earlier) for earlier, later in pairwise(said[:-1])), said
 
 
 def test_photos_come_in_every_way(open_page: OpenPage, photo_files: list[Path], tmp_path: Path) -> None:
@@ -121,9 +140,8 @@ def test_photos_come_in_every_way(open_page: OpenPage, photo_files: list[Path], 
     assert any(re.match(r"pasted-.*\.png", name) for name in names)
     assert any(re.match(r"camera-.*\.jpg", name) for name in names)
     captioned(page)
-    assert set(page.locator(".row .state").all_inner_texts()) <= {"To review", "Check this"} or all(
-        re.match(r"(To review|Check this) · \d+ %", one) for one in page.locator(".row .state").all_inner_texts()
-    )
+    states = page.locator(".row .state").all_inner_texts()
+    assert all(re.fullmatch(r"(To review|Check this) · \d+ %", one) for one in states), states
     page.set_input_files("#choose-folder", folder)
     expect(page.locator("#news")).to_contain_text("2 were here already")
     expect(page.locator(".row")).to_have_count(5)
@@ -251,6 +269,49 @@ def test_a_word_shows_where_the_model_looked(open_page: OpenPage, photo_files: l
     expect(heat).to_be_visible()
     assert heat.evaluate("canvas => canvas.toDataURL()") != first
     expect(page.locator("[data-part=legend]")).to_contain_text("Where the model looked for")
+
+
+def test_words_keep_their_places_while_frames_are_shown(open_page: OpenPage, photo_files: list[Path]) -> None:
+    """A word that moves from under the pointer would hide the frames, come back, and show them again, for ever."""
+    page = open_page()
+    words = ["a", "dog", "runs"]
+    pixel = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
+    explanation = {
+        "view": "square",
+        "frames": [pixel, pixel],
+        "words": [{"word": word, "maps": [[[0.1, 0.9], [0.2, 0.3]]] * 2} for word in words],
+    }
+    page.route("**/v1/explain", lambda route: route.fulfill(json=explanation))
+    add(page, photo_files[0])
+    captioned(page)
+    page.locator(".word").first.focus()
+    expect(page.locator(".word")).to_have_text(words)
+    page.mouse.move(5, 5)
+    text(page).focus()
+    expect(page.locator(".frame")).to_have_count(2)
+    expect(page.locator("[data-part=frames]")).to_be_hidden()
+    place = page.locator(".word").nth(1).bounding_box()
+    page.locator(".word").nth(1).hover()
+    expect(page.locator(".frame img").first).to_be_visible()
+    assert page.locator(".word").nth(1).bounding_box() == place
+    expect(page.locator("[data-part=legend]")).to_contain_text("in the frames below")
+
+
+def test_a_refusal_that_names_no_time_is_not_asked_again_at_once(open_page: OpenPage, photo_files: list[Path]) -> None:
+    page = open_page(expect=("429",))
+    asked: list[str] = []
+
+    def refuse(route: Any) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=429, body="a proxy's page")
+
+    page.route("**/v1/caption", refuse)
+    add(page, photo_files[0])
+    expect(page.locator(".row .state")).to_have_text("Waiting")
+    page.wait_for_timeout(1500)
+    assert len(asked) <= 2
+    page.unroute("**/v1/caption")
+    captioned(page)
 
 
 def test_questions_labels_and_two_models(open_page: OpenPage, photo_files: list[Path]) -> None:

@@ -1,13 +1,10 @@
 """The page for everyone and in every weather: accessibility in each state, keys, reloads, restarts, many photos."""
 
-import io
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 pytest.importorskip("playwright.sync_api", reason="needs the extra dev")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra dev")
@@ -15,49 +12,59 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs
 from playwright.sync_api import expect  # noqa: E402
 
 from picscribe.serving.safety import keys  # noqa: E402
+from tests.serving.page.steps import SLOW, OpenPage, add, captioned, picture  # noqa: E402
 
-OpenPage = Callable[..., Any]
-SLOW = 90_000
 KEY = "a key that nobody guesses"
+WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 320, "height": 640}
+OTHER_COLOURS = ({"color_scheme": "dark"}, {"color_scheme": "dark", "forced_colors": "active"})
+PLAIN_COLOURS = {"color_scheme": "light", "forced_colors": "none"}
+VIOLATIONS = """
+    async (rules) => {
+        const found = await axe.run({resultTypes: ['violations'], ...(rules && {runOnly: rules})});
+        return found.violations.map(({id, help, nodes}) => `${id}: ${help}: ${nodes.map(({html}) => html).join(' ')}`);
+    }
+"""
+TEN_FRAMES = "async () => { for (let i = 0; i < 10; i++) await new Promise(requestAnimationFrame); }"
 
 
-def add(page: Any, *files: Any) -> None:
-    before = page.locator(".row").count()
-    page.set_input_files("#choose-files", list(files))
-    expect(page.locator(".row")).to_have_count(before + len(files))
+class Looks:
+    """What is checked of the page in each state."""
 
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.browser = page.context.new_cdp_session(page)
+        self.browser.send("Performance.enable")
+        page.evaluate(axe.Axe().axe_script)
 
-def captioned(page: Any) -> None:
-    expect(page.locator("#progress")).to_be_hidden(timeout=SLOW)
-
-
-def picture(number: int) -> dict[str, Any]:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), (number * 37 % 256, number * 91 % 256, number * 53 % 256)).save(buffer, "PNG")
-    return {"name": f"photo-{number:03}.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
-
-
-pytestmark = pytest.mark.slow  # a browser in every state and look takes minutes on a busy machine
-LOOKS = [
-    {"color_scheme": "light"},
-    {"color_scheme": "dark"},
-    {"color_scheme": "light", "viewport": {"width": 320, "height": 640}, "reduced_motion": "reduce"},
-    {"color_scheme": "dark", "forced_colors": "active"},
-]
-
-
-@pytest.mark.parametrize("look", LOOKS, ids=["light", "dark", "phone", "forced-colours"])
-def test_axe_finds_nothing_in_any_state(
-    open_page: OpenPage, photo_files: list[Path], tmp_path: Path, look: dict[str, Any]
-) -> None:
-    page = open_page(expect=("400", "net::ERR", "aborted"), **({"reduced_motion": "reduce"} | look))
-    is_narrow = page.viewport_size["width"] < 600
-
-    def check(state: str) -> None:
-        found = axe.Axe().run(page)
-        assert not found.response["violations"], f"{state}: {found.generate_report()}"
+    def check(self, state: str) -> None:
+        """Axe finds nothing, in any colours; nothing is wider than the window; the page is at rest."""
+        page = self.page
+        assert page.evaluate(VIOLATIONS, None) == [], state
+        for colours in OTHER_COLOURS:
+            page.emulate_media(**colours)
+            assert page.evaluate(VIOLATIONS, ["color-contrast"]) == [], f"{state}, {colours}"
+        page.emulate_media(**PLAIN_COLOURS)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide == 0, f"{state}: {wide} pixels wider than the window"
+        before = self.layouts()
+        page.evaluate(TEN_FRAMES)
+        assert self.layouts() - before < 8, f"{state}: the page lays itself out again and again"
+
+    def layouts(self) -> int:
+        """How often the page has been laid out."""
+        metrics = self.browser.send("Performance.getMetrics")["metrics"]
+        return int(next(metric["value"] for metric in metrics if metric["name"] == "LayoutCount"))
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_axe_finds_nothing_in_any_state(
+    open_page: OpenPage, photo_files: list[Path], tmp_path: Path, size: dict[str, int]
+) -> None:
+    page = open_page(
+        expect=("400", "net::ERR", "aborted"), viewport=size, color_scheme="light", reduced_motion="reduce"
+    )
+    is_narrow = size is PHONE
+    check = Looks(page).check
 
     def show(dialog: str, opener: str, state: str) -> None:
         page.locator(opener).click()
@@ -129,7 +136,7 @@ def test_axe_finds_nothing_in_any_state(
 
 
 def test_right_to_left_fits_too(open_page: OpenPage, photo_files: list[Path]) -> None:
-    page = open_page(viewport={"width": 320, "height": 640})
+    page = open_page(viewport=PHONE)
     page.evaluate("document.documentElement.dir = 'rtl'")
     add(page, photo_files[0])
     captioned(page)
@@ -194,7 +201,9 @@ def test_photos_are_captioned_with_the_keyboard_alone(open_page: OpenPage, photo
     page.locator("#open-take-along").focus()
     page.keyboard.press("Enter")
     tab_to("[name=form]")
-    while not page.locator("[name=form][value=txt]").is_checked():
+    for _ in range(6):
+        if page.locator("[name=form][value=txt]").is_checked():
+            break
         page.keyboard.press("ArrowDown")
     tab_to("#take-along-go")
     with page.expect_download() as download:
@@ -205,9 +214,21 @@ def test_photos_are_captioned_with_the_keyboard_alone(open_page: OpenPage, photo
 
 def test_a_reload_midway_loses_nothing(open_page: OpenPage) -> None:
     page = open_page()
+    sent: list[Any] = []
+
+    def hold_most(route: Any) -> None:
+        """Let streamed words through, and two whole captions."""
+        if route.request.resource_type == "xhr":
+            sent.append(route)
+        if len(sent) <= 2 or route not in sent:
+            route.continue_()
+
+    page.route("**/v1/caption", hold_most)
     add(page, *(picture(number) for number in range(12)))
     expect(page.locator(".row .thumbnail img")).to_have_count(12)
     page.locator("#editor-text").fill("Mine, not accepted yet.")
+    expect(page.locator("#summary")).to_have_text("2 of 12 captioned", timeout=SLOW)
+    page.unroute("**/v1/caption")
     page.reload()
     expect(page.locator(".row")).to_have_count(12)
     captioned(page)
@@ -295,6 +316,19 @@ def test_two_tabs_do_not_overwrite_each_other(open_page: OpenPage) -> None:
     expect(first.locator("#elsewhere")).to_be_visible()
 
 
+KEPT = """
+    async (wanted) => {
+        const settled = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+        const database = await settled(indexedDB.open('picscribe'));
+        const kept = await settled(database.transaction('files').objectStore('files').count());
+        database.close();
+        return kept === wanted;
+    }
+"""
+"""Whether the browser keeps the files of so many photos."""
+
+
+@pytest.mark.slow
 def test_300_photos_are_all_there_and_stay_cheap(open_page: OpenPage, serve: Any) -> None:
     """No seconds are counted here: `python -m benchmarks.page` does that."""
     page = open_page(serve().url)
@@ -304,7 +338,7 @@ def test_300_photos_are_all_there_and_stay_cheap(open_page: OpenPage, serve: Any
     assert page.evaluate("document.querySelector('.row').querySelectorAll('*').length") <= 40
     assert page.evaluate("getComputedStyle(document.querySelector('.row')).contentVisibility") == "auto"
     assert page.locator(".row button:not([tabindex='-1'])").count() <= 4, "Tab passes through one row only"
-    page.wait_for_timeout(1000)
+    page.wait_for_function(KEPT, arg=300)
     page.reload()
     expect(page.locator(".row")).to_have_count(300)
     names = page.locator(".row-name").all_text_contents()

@@ -342,7 +342,7 @@ export class Editor {
       heat.dataset.word = word.word;
     }
     legend.hidden = false;
-    const where = isFilm ? "in the frames below the photo" : spokenPlace(word.maps[0]);
+    const where = isFilm ? "in the frames below" : spokenPlace(word.maps[0]);
     setText(legend, `Where the model looked for “${word.word}”: mostly ${where}.`);
     announce(`Mostly ${where}.`, 200);
     [...words.children].forEach((item, number) => item.classList.toggle("looked-at", number === place));

@@ -292,23 +292,24 @@ async function whenAlone(start) {
     return;
   }
   const elsewhere = find("#elsewhere");
-  const hold = (options) =>
-    navigator.locks.request("picscribe", options, async (lock) => {
-      if (!lock) {
-        elsewhere.showModal();
-        return;
-      }
+  const hold = (options) => {
+    let held = false;
+    const run = async () => {
+      held = true;
       start();
       await new Promise(() => {});
-    }).catch((error) => {
-      if (error.name === "AbortError") location.reload(); // another tab took over: this one shows so
+    };
+    return navigator.locks.request("picscribe", options, run).catch(() => {
+      if (held) location.reload(); // another tab took over: this one shows so
+      else elsewhere.showModal();
     });
+  };
   elsewhere.addEventListener("cancel", (event) => event.preventDefault());
   find("#take-over").addEventListener("click", () => {
     elsewhere.close();
     hold({ steal: true });
   });
-  await hold({ ifAvailable: true });
+  await hold({ signal: AbortSignal.timeout(1000) }); // after a reload the last page may hold it for a moment yet
 }
 
 whenAlone(() => new Page().start());

@@ -10,6 +10,7 @@ export class ServiceError extends Error {
 
 const OFFLINE = "The service does not answer. Your photos and texts are safe here; work goes on when it is back.";
 const KEY = "picscribe.key";
+const LATER = [429, 502, 503, 504]; // a proxy's answers too, which need not say when to come again
 
 export class Service extends EventTarget {
   #key = null;
@@ -195,7 +196,7 @@ export class Service extends EventTarget {
     return new ServiceError(sentence(said.message ?? `the service answered with the error ${status}`), {
       code: said.code ?? "failed",
       status,
-      retryAfter: wait > 0 ? wait : status === 502 || status === 503 || status === 504 ? 3 : null,
+      retryAfter: wait > 0 ? wait : LATER.includes(status) ? 3 : null,
     });
   }
 }
