@@ -72,7 +72,8 @@ def find_columns(names: Collection[str], where: str) -> Columns:
         return Columns("labels", texts, id=_first(names, IMAGE_IDS), split=split)
     listed = ", ".join(map(repr, sorted(names)[:12])) or "none"
     raise InputError(
-        f"{where}: has no column of captions ({', '.join(CAPTIONS[1::2])}), 'question' or 'label'; it has {listed}"
+        f"{where}: has no column of captions ({', '.join(CAPTIONS[1::2])}), 'question' or 'label': "
+        f"rename one; it has {listed}"
     )
 
 
@@ -92,7 +93,7 @@ def class_name(label: object, classes: Mapping[str, str], name: str) -> str:
         return classes[key]
     if key.isdecimal():
         raise InputError(
-            f'{name} is {key}, a number without a name; name it in labels.json, such as {{{key!r}: "cat"}}'
+            f'{name} is {key}, a number without a name: name it in labels.json, such as {{{key!r}: "cat"}}'
         )
     return key
 
@@ -103,7 +104,7 @@ def _first(names: Collection[str], wanted: Sequence[str]) -> str:
 
 def _value(record: Mapping[str, Any], name: str) -> Any:
     if record.get(name) is None:
-        raise InputError(f"{name} is missing")
+        raise InputError(f"{name} is missing: fill it in, or remove the row")
     return record[name]
 
 
@@ -114,7 +115,7 @@ def _texts(record: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise InputError(f"{name} must be a text or a list of texts, found {kind_of(value)}")
     if not value:
-        raise InputError(f"{name} is empty; it needs at least one text")
+        raise InputError(f"{name} is empty: give at least one text, or remove the row")
     return tuple(caption(_inner(entry), f"{name}[{k}]") for k, entry in enumerate(value))
 
 

@@ -59,10 +59,12 @@ def require_splits(path: Path, wanted: Set[str] | None, known: Set[str]) -> None
     """Raise InputError for a split that is not there, and where none is wanted by name and there are several."""
     listed = ", ".join(map(repr, sorted(known - {""})))
     if wanted is None and len(known) > 1:
-        raise InputError(f"{path}: has the splits {listed}; name one")
+        raise InputError(f"{path}: has the splits {listed}: name one with --split (split=)")
     if wanted and (unknown := wanted - (known - {""})):
         names = ", ".join(map(repr, sorted(unknown)))
-        raise InputError(f"{path}: no images of split {names}; it has {listed or 'no splits: name none'}")
+        raise InputError(
+            f"{path}: has no images of the split {names}: name another; it has {listed or 'no splits: name none'}"
+        )
 
 
 def require_none(oddities: Sequence[Oddity], path: Path) -> None:

@@ -39,13 +39,13 @@ class FileSlice:
         except OSError as error:
             raise InputError(f"{self}: cannot be read ({error.strerror or error})") from error
         if len(content) < self.length:
-            raise InputError(f"{self}: the file ends before the image does")
+            raise InputError(f"{self}: the file ends inside the image: download it again")
         if not self.is_base64:
             return content
         try:
             return base64.b64decode(content, validate=True)
         except binascii.Error as error:
-            raise InputError(f"{self}: is not base64 text ({error})") from error
+            raise InputError(f"{self}: is not base64 text ({error}): write the image again") from error
 
     def __str__(self) -> str:
         return f"{self.path}: {self.name}"

@@ -93,5 +93,7 @@ def read_short_text(path: Path) -> str:
 def decode_short(content: bytes, name: str) -> str:
     """The UTF-8 text, without byte order mark. Raises InputError that names it where it is none or is giant."""
     if len(content) > LONGEST_TEXT:
-        raise InputError(f"{name}: is over {LONGEST_TEXT >> 20} MiB long, too long for a caption")
+        raise InputError(
+            f"{name}: is over {LONGEST_TEXT >> 20} MiB long, too long for a caption: shorten it, or move it away"
+        )
     return decode(content, name)

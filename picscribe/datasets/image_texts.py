@@ -30,11 +30,13 @@ def read_image_texts(file: Path, name: str) -> list[ImageText]:
             continue
         text = _read_line(file, number, line, name)
         if text.id in seen:
-            raise InputError(f"{file}, line {number}: id {text.id!r} stands in line {seen[text.id]} already")
+            raise InputError(
+                f"{file}, line {number}: id {text.id!r} is in line {seen[text.id]} already: give each line its own id"
+            )
         seen[text.id] = number
         found.append(text)
     if not found:
-        raise InputError(f"{file}: holds nothing: write one JSON object a line")
+        raise InputError(f"{file}: is empty: write one JSON object on each line")
     return found
 
 
@@ -50,5 +52,5 @@ def _read_line(file: Path, number: int, line: str, name: str) -> ImageText:
     if not isinstance(given, int | str) or isinstance(given, bool):
         raise InputError(f"{where}: 'id' must be a number or a text, not {given!r}")
     if "\0" in fields["image"]:
-        raise InputError(f"{where}: 'image' holds a null character, which no file's name does")
+        raise InputError(f"{where}: 'image' has a null character, which no file name can have: remove it")
     return ImageText(str(stored_path(file.parent / fields["image"])), fields[name], given)

@@ -53,7 +53,7 @@ def find_folder(
     samples = list(islice(names, SAMPLES))
     if given is not None:
         if not os.path.isdir(given):
-            raise InputError(f"{given}: no such folder of images or videos (for {annotations})")
+            raise InputError(f"{given}: there is no such folder of images or videos (for {annotations}): name another")
         return next(
             (place for place in (given, *(given / name for name in usual)) if _holds_one(place, samples)), given
         )

@@ -29,7 +29,7 @@ class Rows:
     def add(self, example: Example) -> None:
         """Keep an example. Raises InputError where an earlier one has its id."""
         if earlier := self.examples.get(example.id):
-            raise InputError(f"the id {shown(example.id)} was there before ({earlier.where})")
+            raise InputError(f"the id {shown(example.id)} is there twice ({earlier.where}): remove one")
         self.examples[example.id] = example
 
     def extend(self, example: Example) -> None:
@@ -39,7 +39,9 @@ class Rows:
         """
         earlier = self.examples.get(example.id)
         if earlier and earlier.split != example.split:
-            raise InputError(f"{shown(example.id)} is of the split {shown(earlier.split)} too ({earlier.where})")
+            raise InputError(
+                f"{shown(example.id)} is in the split {shown(earlier.split)} too ({earlier.where}): remove one"
+            )
         self.examples[example.id] = replace(earlier, texts=earlier.texts + example.texts) if earlier else example
 
     def drop_empty_splits(self) -> None:
@@ -55,5 +57,5 @@ class Rows:
     def dataset(self, path: Path, format: str, task: Task, medium: Medium = "images") -> Dataset:
         """What was read. Raises InputError where there was no row at all."""
         if not self.examples and not self.oddities:
-            raise InputError(f"{path}: holds no examples ({format})")
+            raise InputError(f"{path}: has no examples ({format}): name another file or folder")
         return Dataset(path, format, task, tuple(self.examples.values()), tuple(self.oddities), medium)

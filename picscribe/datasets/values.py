@@ -18,7 +18,7 @@ def caption(value: object, name: str) -> str:
     """
     words = text(value, name).strip()
     if not words:
-        raise InputError(f"{name} is empty; it needs words")
+        raise InputError(f"{name} is empty: write some words, or remove the row")
     return words
 
 
@@ -28,12 +28,14 @@ def text(value: object, name: str) -> str:
         raise InputError(f"{name} must be a text, found {kind_of(value)}")
     if len(value) > LONGEST_CAPTION:
         raise InputError(
-            f"{name} has {len(value):,} characters ({shown(value)}); at most {LONGEST_CAPTION:,} make sense"
+            f"{name} has {len(value):,} characters ({shown(value)}): shorten it to at most {LONGEST_CAPTION:,}"
         )
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{name} ({shown(value)}) holds half of a character, which no file can store") from None
+        raise InputError(
+            f"{name} ({shown(value)}) has half of a character, which no file can store: write the text again"
+        ) from None
     return value
 
 
@@ -50,7 +52,7 @@ def identity(value: object, name: str) -> str:
     if not isinstance(value, str):
         return str(value)
     if len(value) > LONGEST_ID:
-        raise InputError(f"{name} has {len(value):,} characters ({shown(value)}); an id has at most {LONGEST_ID}")
+        raise InputError(f"{name} has {len(value):,} characters ({shown(value)}): shorten it to at most {LONGEST_ID}")
     return caption(value, name)
 
 
@@ -63,9 +65,7 @@ def inside(value: object, name: str) -> PurePosixPath:
     path = PurePosixPath(path_text)
     outside = path.is_absolute() or ".." in path.parts or any(sign in path_text for sign in "\\:\0")
     if outside or not path.parts:
-        raise InputError(
-            f"{name} is {shown(value)}; it must name something inside the folder of images, with / between folders"
-        )
+        raise InputError(f"{name} is {shown(value)}: name a file inside the folder of images, with / between folders")
     return path
 
 

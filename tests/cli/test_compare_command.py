@@ -147,7 +147,7 @@ def test_the_command_on_the_page_of_an_evaluation_makes_it_again(runs: Path, tmp
         (["a", "nowhere.json"], 1, "nowhere.json: cannot be read"),
         (["a", "data"], 1, "report.json: cannot be read"),
         (["a/predictions.json", "b/predictions.json"], 2, "name the data set"),
-        (["a", "b", "--references", "data"], 1, "has the splits 'test', 'val'; name one"),
+        (["a", "b", "--references", "data"], 1, "has the splits 'test', 'val': name one"),
         (["a", "b", "--references", "data", "--split", "test"], 1, "not the same examples"),
         (["a", "b", "--split", "val"], 2, "--images, --format and --split are those of --references"),
         (["a", "b", "--metric", "distinct"], 2, "metric must be one of CIDEr, "),

@@ -40,7 +40,7 @@ def test_odd_rows_and_photos_that_do_not_open_exit_with_1(folder: Path, runner: 
     (folder / "val" / "c.png").write_bytes(b"no photo")
     result = runner.invoke(app, ["data", "inspect", str(folder)])
     assert result.exit_code == 1
-    assert f"  {folder / 'train' / 'b.txt'}: is empty; it needs at least one line of words" in result.stdout
+    assert f"  {folder / 'train' / 'b.txt'}: is empty: write at least one line of words" in result.stdout
     assert f"  {folder / 'val' / 'c.txt'}: {folder / 'val' / 'c.png'} cannot be opened" in result.stdout
     few = runner.invoke(app, ["data", "inspect", str(folder), "--rows", "1"])
     assert "and 1 more: --rows 2 shows all" in few.stdout

@@ -452,7 +452,7 @@ def test_what_cannot_be_done_is_named(evaluate: Any, arguments: list[str], code:
 def test_the_split_must_be_named_where_there_are_several(runner: CliRunner, tiny_model: Path, data: Path) -> None:
     result = runner.invoke(app, ["evaluate", str(tiny_model), str(data)])
     assert result.exit_code == 1
-    assert "has the splits 'test', 'val'; name one" in result.stderr
+    assert "has the splits 'test', 'val': name one" in result.stderr
 
 
 def test_a_model_that_is_not_there_is_named(evaluate: Any, tmp_path: Path) -> None:

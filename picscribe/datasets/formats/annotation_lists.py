@@ -35,7 +35,7 @@ def read(path: Path, images: Path | None) -> Dataset:
     """
     entries = read_json(path)
     if not isinstance(entries, list):
-        raise InputError(f"{path}: must hold a JSON list, found {kind_of(entries)}")
+        raise InputError(f"{path}: must be a JSON list, found {kind_of(entries)}")
     objects = [entry for entry in entries if isinstance(entry, dict)]
     columns = find_columns({key for entry in objects for key in entry}, str(path))
     names = (name for names in usable(entries, _files) for name in names)

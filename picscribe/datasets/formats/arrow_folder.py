@@ -42,7 +42,7 @@ class ArrowCell:
         try:
             value = image_column(_batches(self.path)[self.batch], self.column)[self.row].as_py()
         except IndexError:
-            raise InputError(f"{self}: the file has changed and has no such row") from None
+            raise InputError(f"{self}: the file was changed and no longer has this row: start again") from None
         return read_image(value, self.images or self.path.parent, str(self))
 
     def __str__(self) -> str:
@@ -75,7 +75,7 @@ def read(path: Path, images: Path | None) -> Dataset:
             own = folder.name if folder != path else split or split_of_path(name)
             keep_rows(found, layout, images or file.parent, name, own, rows)
     if len(tasks) > 1:
-        raise InputError(f"{path}: holds tables of {' and of '.join(sorted(tasks))}: name one folder")
+        raise InputError(f"{path}: has tables of {' and of '.join(sorted(tasks))}: name the folder of one of them")
     return rows.dataset(path, ARROW_FOLDER.name, tasks.pop() if tasks else "captions")
 
 
@@ -86,7 +86,9 @@ def _files(folder: Path) -> tuple[list[Path], str]:
     state = read_json_object(folder / STATE)
     listed = state.get("_data_files")
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-        raise InputError(f"{folder / STATE}: _data_files must be a list of objects, each with a filename")
+        raise InputError(
+            f"{folder / STATE}: _data_files must be a list of objects with a filename: save the data set again"
+        )
     files = [folder / inside(one.get("filename"), "filename") for one in listed]
     if missing := [file.name for file in files if not file.is_file()]:
         raise InputError(f"{folder}: lacks {', '.join(missing[:3])}, which {STATE} lists: copy the whole folder again")
@@ -97,7 +99,7 @@ def _files(folder: Path) -> tuple[list[Path], str]:
 def _layout(file: Path) -> Layout:
     batches = _batches(file)
     if not batches:
-        raise InputError(f"{file}: holds no rows")
+        raise InputError(f"{file}: has no rows: name another file")
     layout = find_layout(batches[0].schema, file)
     info = file.with_name(INFO)
     if layout.columns.task != "labels" or not info.is_file():

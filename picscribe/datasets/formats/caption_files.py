@@ -58,14 +58,16 @@ def read(path: Path, images: Path | None) -> Dataset:
             captions = _captions_beside(path / found[0]) if len(lines) > 1 else ()
             captions = captions or tuple(caption(line, "a line") for line in lines)
             if not captions:
-                raise InputError("is empty; it needs at least one line of words")
+                raise InputError("is empty: write at least one line of words, or remove the file")
             source = (images or path) / photo
             rows.add(Example(photo.as_posix(), source, captions, split=split_of_path(photo.parent), where=where))
     known = {composed(photo.with_suffix("").as_posix()) for photo in photos}
     for text in sorted(texts):
         with rows.reading(str(path / text), split_of_path(text.parent)):
             if composed(text.with_suffix("").as_posix()) not in known:
-                raise InputError(f"no {'video' if of_videos else 'photo'} has this name: add it, or move the text away")
+                raise InputError(
+                    f"no {'video' if of_videos else 'photo'} has this name: add it, or remove the text file"
+                )
     return rows.dataset(path, CAPTION_FILES.name, "captions", "videos" if of_videos else "images")
 
 

@@ -49,10 +49,10 @@ def read(path: Path, images: Path | None) -> Dataset:
         for class_folder in subfolders(level):
             with rows.reading(str(class_folder), split):
                 if classes and class_folder.name not in classes:
-                    raise InputError(f"has no name in {_table(path)}")
+                    raise InputError(f"has no name in {_table(path)}: add a line for it")
                 photos = [file for file in files_below(class_folder) if has_image_suffix(file)]
                 if not photos:
-                    raise InputError("holds no photos")
+                    raise InputError("has no photos: add some, or remove the folder")
                 name = classes.get(class_folder.name, class_folder.name)
                 for photo in photos:
                     identity = photo.relative_to(folder).as_posix()

@@ -47,7 +47,9 @@ def read(path: Path, images: Path | None) -> Dataset:
         with rows.reading(where):
             name, files = _id(as_object(entry)), _files(entry)
             if name not in captions:
-                raise InputError(f"the image {name} ({shown(str(files[0]))}) has no references: no caption is of it")
+                raise InputError(
+                    f"the image {name} ({shown(str(files[0]))}) has no captions: add one, or remove the image"
+                )
             rows.add(Example(name, folder.find(files), tuple(captions[name]), where=where))
     return rows.dataset(path, COCO.name, "captions")
 
@@ -66,7 +68,7 @@ def captions_by_id(
         with rows.reading(f"{where}[{index}]", splits.get(str(owner), "")):
             name = identity(value_of(as_object(entry), key), key)
             if name not in splits:
-                raise InputError(f"{key} is {shown(name)}, which is not listed in this file")
+                raise InputError(f"{key} is {shown(name)}, which this file does not list: add it, or remove the row")
             words = caption(value_of(entry, "caption"), "caption")
             captions.setdefault(name, []).append(words)
     return captions

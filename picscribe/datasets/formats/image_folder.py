@@ -69,7 +69,9 @@ def read(path: Path, images: Path | None) -> Dataset:
                 _add(rows, example, columns)
                 are_videos.add(has_video_suffix(name))
     if len(are_videos) > 1:
-        raise InputError(f"{path}: its metadata names photos and videos: give each a folder and metadata of its own")
+        raise InputError(
+            f"{path}: its metadata names both photos and videos: put them into two folders, each with its metadata"
+        )
     dataset = rows.dataset(path, IMAGE_FOLDER.name, columns.task, "videos" if True in are_videos else "images")
     return dataset if images else replace(dataset, notes=_not_named(named, dataset.medium))
 
@@ -121,7 +123,9 @@ def _columns(records: list[Record], path: Path) -> Columns:
         first = next(iter(names), "")
         between = next((mark for mark in SEPARATORS if mark in first), "")
         remedy = f"; it is separated by {SEPARATORS[between]}: save it with commas" if between else ""
-        raise InputError(f"{path}: its metadata lacks the column 'file_name'; it has {listed}{remedy}")
+        raise InputError(
+            f"{path}: its metadata has no column 'file_name': add it, or rename one; it has {listed}{remedy}"
+        )
     return find_columns(names, str(path))
 
 
@@ -143,7 +147,9 @@ def _read_jsonl(file: Path) -> Iterator[Record]:
             number += 1
             where = f"{file}: line {number}"
             if len(line) > LONGEST_LINE:
-                raise InputError(f"{where} is over {LONGEST_LINE >> 20} MiB long, too long for a row of metadata")
+                raise InputError(
+                    f"{where} is over {LONGEST_LINE >> 20} MiB long, too long for a row: put each row on its own line"
+                )
             if not line.strip():
                 continue
             try:
@@ -165,7 +171,12 @@ def _read_csv(file: Path) -> Iterator[Record]:
         elif len(cells) == len(header):
             yield where, dict(zip(header, cells, strict=True))
         else:
-            yield where, InputError(f"has {len(cells)} cells, the header {len(header)}: quote commas in texts")
+            yield (
+                where,
+                InputError(
+                    f"has {len(cells)} cells, but the header has {len(header)}: put texts with commas in quotes"
+                ),
+            )
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, list[str] | InputError]]:

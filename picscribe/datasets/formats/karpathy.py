@@ -66,7 +66,7 @@ def _example(entry: dict[str, Any], folder: MediaFolder, where: str) -> Example:
     name = identity(entry.get("cocoid", entry["filename"]), "cocoid")
     sentences = field(entry, "sentences", list)
     if not sentences:
-        raise InputError(f"{name!r} has no captions: sentences is empty")
+        raise InputError(f"{name!r} has no captions (sentences is empty): add one, or remove the image")
     captions = tuple(_caption(sentence, f"sentences[{k}]") for k, sentence in enumerate(sentences))
     return Example(name, source, captions, split=split, where=where)
 

@@ -124,7 +124,7 @@ def read(path: Path, images: Path | None) -> Dataset:
         name = file.relative_to(path) if path.is_dir() else Path(file.name)
         tasks.add(_read_table(file, name, images or file.parent, rows))
     if len(tasks) > 1:
-        raise InputError(f"{path}: holds tables of {' and of '.join(sorted(tasks))}: name one file")
+        raise InputError(f"{path}: has tables of {' and of '.join(sorted(tasks))}: name one file")
     return rows.dataset(path, PARQUET.name, tasks.pop() if tasks else "captions")
 
 

@@ -96,7 +96,9 @@ def load_examples(
     examples = dataset.select(split)
     missing = missing_files(examples)
     if images is None and missing and not any(_folder_exists(example) for example in examples):
-        raise InputError(f"{missing[0]}, nor is its folder: name the folder of the photos or videos (images)")
+        raise InputError(
+            f"{missing[0]}, nor is its folder: name the folder of the photos or videos with --images (images=)"
+        )
     require_none(missing, path)
     return dataset, examples
 
@@ -161,7 +163,7 @@ def _unknown(path: Path) -> InputError:
             f"; put texts beside them, such as {bare[0].stem}.txt beside {bare[0]}, or a metadata.csv with the "
             "columns file_name and text, or file_name, question and answer"
         )
-    return InputError(f"{path}: {_describe(path)}; this is not a known form of data set: {known}{remedy}")
+    return InputError(f"{path}: {_describe(path)}; this is not a known form of data set. {known}{remedy}")
 
 
 def _describe(path: Path) -> str:

@@ -57,7 +57,7 @@ def find_layout(schema: Any, file: Path) -> Layout:
             break
     if not image:
         listed = ", ".join(map(repr, schema.names[:12]))
-        raise InputError(f"{file}: has no column of images ({', '.join(IMAGES)}); it has {listed}")
+        raise InputError(f"{file}: has no column of images ({', '.join(IMAGES)}): rename one; it has {listed}")
     outer = ""
     try:
         columns = find_columns(set(schema.names), str(file))
@@ -94,20 +94,22 @@ def image_of(value: Any, images: Path, name: str = "") -> Path | bytes:
         inner = [key for key in IMAGES if value.get(key) is not None]
         if len(inner) == 1:
             return image_of(value[inner[0]], images, name)
-        raise InputError(f"{name} has neither bytes nor a path")
+        raise InputError(f"{name} has neither bytes nor a path: give one of them, or remove the row")
     if isinstance(value, list | tuple):
         if value and all(type(one) is int for one in value):
             if not all(-128 <= one < 256 for one in value):
-                raise InputError(f"{name} is a list of numbers that are not bytes")
+                raise InputError(
+                    f"{name} is a list of numbers that are not bytes (0 to 255): store the file of the image"
+                )
             return bytes(one & 255 for one in value)
         if len(value) != 1:
-            raise InputError(f"{name} is a list of {len(value)} photos; an example has one")
+            raise InputError(f"{name} is a list of {len(value)} photos: give one photo per row")
         return image_of(value[0], images, name)
     if isinstance(value, bytes) and value:
         return value
     if isinstance(value, str):
         return images / inside(value, name)
-    raise InputError(f"{name} holds no image")
+    raise InputError(f"{name} has no image: fill it in, or remove the row")
 
 
 def holds_photos(kind: Any) -> bool:
@@ -184,7 +186,7 @@ def keep_rows(
         with rows.reading(where, own_split):
             source = packed or image_of(cell, images, layout.image[-1])
             if isinstance(source, bytes):
-                raise InputError(f"{layout.image[-1]} holds bytes, where the column should hold paths")
+                raise InputError(f"{layout.image[-1]} has bytes, but other rows have paths: use one of them throughout")
             identity = columns.id_of(record, f"{stem}/{number}")
             texts, question = columns.texts_of(record, layout.classes), columns.question_of(record)
             rows.add(Example(identity, source, texts, question, own_split, where))

@@ -87,7 +87,7 @@ def _answers(entry: dict[str, Any]) -> tuple[str, ...]:
         return ()
     answers = field(entry, "answers", list)
     if not answers:
-        raise InputError("answers is empty; a question needs at least one")
+        raise InputError("answers is empty: give at least one answer, or remove the question")
     return tuple(text(answer, f"answers[{k}]") for k, answer in enumerate(answers))
 
 
@@ -96,7 +96,7 @@ def _captions(entry: dict[str, Any]) -> tuple[str, ...]:
         return (caption(entry["caption_str"], "caption_str"),) if "caption_str" in entry else ()
     references = field(entry, "reference_strs", list)
     if not references:
-        raise InputError("reference_strs is empty: the photo has no captions")
+        raise InputError("reference_strs is empty: give at least one caption, or remove the photo")
     return tuple(caption(reference, f"reference_strs[{k}]") for k, reference in enumerate(references))
 
 

@@ -84,12 +84,12 @@ def _read(
         where = f"{path}: line {number}"
         with rows.reading(where, splits.get(_leading_name(line), "")):
             if len(line) > LONGEST_LINE:
-                raise InputError(f"has {len(line):,} characters ({shown(line)}); a line is one caption")
+                raise InputError(f"has {len(line):,} characters ({shown(line)}): put one caption on each line")
             name, label, words = read_line(line)
             name = str(inside(name, "the photo's name"))
             words = caption(words, "the caption")
             if label and (name, label) in seen:
-                raise InputError(f"caption {label} of {shown(name)} was there before")
+                raise InputError(f"caption {label} of {shown(name)} is there twice: remove one")
             seen.add((name, label))
             captions.setdefault(name, []).append(words)
             wheres.setdefault(name, where)
@@ -107,7 +107,7 @@ def _leading_name(line: str) -> str:
 def _token_line(line: str) -> Line:
     found = _TOKEN.fullmatch(line)
     if not found:
-        raise InputError(f"must be such as name.jpg#0, a tab and a caption, found {shown(line)}")
+        raise InputError(f"must have the form name.jpg#0, a tab, a caption; found {shown(line)}")
     return found[1], found[2], found[3]
 
 

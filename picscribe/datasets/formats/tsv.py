@@ -44,7 +44,7 @@ def read(path: Path, images: Path | None) -> Dataset:
     columns = {texts: _columns(texts) for texts, _ in pairs}
     tasks = {found.task for found in columns.values()}
     if len(tasks) > 1:
-        raise InputError(f"{path}: holds TSVs of {' and of '.join(sorted(tasks))}: name one file")
+        raise InputError(f"{path}: has TSVs of {' and of '.join(sorted(tasks))}: name one file")
     rows = Rows()
     for texts, image_file in pairs:
         _read_pair(texts, image_file, columns[texts], rows)
@@ -59,7 +59,7 @@ def _read_pair(texts: Path, image_file: Path, columns: Columns, rows: Rows) -> N
             if isinstance(slice, InputError):
                 raise slice
             if slice.name in slices:
-                raise InputError(f"the key {shown(slice.name)} was there before")
+                raise InputError(f"the key {shown(slice.name)} is there twice: remove one")
             slices[slice.name] = slice
     without_texts = dict.fromkeys(slices)
     for number, line in _lines(texts):
@@ -67,7 +67,7 @@ def _read_pair(texts: Path, image_file: Path, columns: Columns, rows: Rows) -> N
         with rows.reading(where, split):
             key, entries = _row(line)
             if key not in slices:
-                raise InputError(f"the key {shown(key)} is not in {image_file.name}")
+                raise InputError(f"the key {shown(key)} is not in {image_file.name}: add the image, or remove the row")
             without_texts.pop(key, None)
             if columns.task == "captions":
                 captions = columns.texts_of({columns.texts: entries}, {})
@@ -81,7 +81,7 @@ def _read_pair(texts: Path, image_file: Path, columns: Columns, rows: Rows) -> N
                     rows.add(Example(name, slices[key], answers, question, split, f"{where} [{index}]"))
     for key in without_texts:
         with rows.reading(str(slices[key]), split):
-            raise InputError(f"has no row in {texts.name}")
+            raise InputError(f"has no row in {texts.name}: add one, or remove the image")
 
 
 def _row(line: bytes) -> tuple[str, list[Any]]:
@@ -102,7 +102,10 @@ def _lines(texts: Path) -> Iterator[tuple[int, bytes]]:
             while line := stream.readline(LONGEST_ROW + 1):
                 number += 1
                 if len(line) > LONGEST_ROW:
-                    raise InputError(f"{texts}: line {number} is over {LONGEST_ROW >> 20} MiB long: not a row of texts")
+                    raise InputError(
+                        f"{texts}: line {number} is over {LONGEST_ROW >> 20} MiB long, too long for a row of texts: "
+                        "name another file"
+                    )
                 if line.strip():
                     yield number, line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
     except OSError as error:
@@ -126,7 +129,7 @@ def _pairs(path: Path, images: Path | None) -> list[tuple[Path, Path]]:
     if path.is_dir():
         if pairs := _pairs_in(path):
             return pairs
-        raise InputError(f"{path}: holds no pair of TSVs such as test.img.tsv and test.caption.tsv")
+        raise InputError(f"{path}: has no pair of TSVs such as test.img.tsv and test.caption.tsv: add the missing file")
     if _kind(path) == "image":
         pairs = [(texts, image) for texts, image in _pairs_in(path.parent) if image == path]
         if len(pairs) == 1:
@@ -140,7 +143,9 @@ def _pairs(path: Path, images: Path | None) -> list[tuple[Path, Path]]:
     if image := _partner(path, images or path.parent):
         return [(path, image)]
     wanted = " or ".join(_partner_names(path))
-    raise InputError(f"{path}: there is no TSV of its images, {wanted}, in {images or path.parent}; name it (images)")
+    raise InputError(
+        f"{path}: there is no TSV of its images ({wanted}) in {images or path.parent}: name it with --images (images=)"
+    )
 
 
 def _pairs_in(folder: Path) -> list[tuple[Path, Path]]:

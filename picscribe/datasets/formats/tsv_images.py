@@ -48,12 +48,12 @@ def _row(path: Path, stream: BinaryIO, start: int, end: int) -> FileSlice | Inpu
     try:
         name = key.removeprefix(b"\xef\xbb\xbf" if start == 0 else b"").decode().strip()
     except UnicodeDecodeError:
-        return InputError(f"the key {key[:40]!r} is not UTF-8 text")
+        return InputError(f"the key {key[:40]!r} is not UTF-8 text: save the file as UTF-8")
     first = start + len(key) + 1
     if not name:
-        return InputError("the key is empty")
+        return InputError("the key is empty: write the name of the image before the tab")
     if first >= end:
-        return InputError(f"the key {name!r} has no image: nothing is after the tab")
+        return InputError(f"the key {name!r} has no image after the tab: add it, or remove the line")
     return FileSlice(path, first, end - first, name, is_base64=True)
 
 
@@ -103,7 +103,9 @@ def _index(path: Path, stream: BinaryIO, size: int) -> "array[int] | None":
 def _binary_offsets(file: Path) -> "array[int]":
     content = file.read_bytes()
     if len(content) % 8:
-        raise InputError(f"{file}: has {len(content)} bytes, not 8 a row: make it again, or delete it")
+        raise InputError(
+            f"{file}: has {len(content)} bytes, which is not a multiple of 8: delete it, and it is made again"
+        )
     starts = array("q")
     for at in range(0, len(content), 8):
         starts.append(int.from_bytes(content[at : at + 8], "little", signed=True))

@@ -107,7 +107,7 @@ def _read_msrvtt(path: Path, document: dict[str, Any], images: Path | None) -> D
         with rows.reading(where, split):
             name = _video_id(as_object(entry))
             if name not in captions:
-                raise InputError(f"the video {shown(name)} has no captions: no sentence is of it")
+                raise InputError(f"the video {shown(name)} has no captions: add a sentence, or remove the video")
             rows.add(Example(name, videos.find(entry), tuple(captions[name]), split=split, where=where))
     return rows.dataset(path, VIDEO_CAPTIONS.name, "captions", "videos")
 
@@ -171,7 +171,7 @@ def _texts(entry: dict[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(value, list):
         return (caption(value, key),)
     if not value:
-        raise InputError(f"{key} is empty: the video has no captions")
+        raise InputError(f"{key} is empty: give at least one caption, or remove the video")
     return tuple(caption(words, f"{key}[{k}]") for k, words in enumerate(value))
 
 
@@ -182,7 +182,7 @@ def _answers(entry: dict[str, Any]) -> tuple[str, ...]:
     value = entry[key]
     answers = value if isinstance(value, list) else [value]
     if not answers:
-        raise InputError(f"{key} is empty; a question needs at least one")
+        raise InputError(f"{key} is empty: give at least one answer, or remove the question")
     return tuple(text(answer, key) for answer in answers)
 
 

@@ -42,7 +42,9 @@ def read(path: Path, images: Path | None) -> Dataset:
     try:
         split = caption(value_of(document, "data_subtype"), "data_subtype")
     except InputError as error:
-        raise InputError(f"{path}: {error}; it is the split, such as 'val2014', and names the photos") from error
+        raise InputError(
+            f"{path}: {error}: add it; it is the split, such as 'val2014', and decides the names of the photos"
+        ) from error
     names = (name for names in usable(entries, lambda entry: _files(entry, split)) for name in names)
     folder = MediaFolder(find_folder(path, images, names, COCO_FOLDERS))
     rows = Rows()
@@ -53,7 +55,9 @@ def read(path: Path, images: Path | None) -> Dataset:
         with rows.reading(where, split):
             name, question = _question_id(as_object(entry)), caption(value_of(entry, "question"), "question")
             if answers is not None and name not in answers:
-                raise InputError(f"the question {shown(name)} has no answers in {source}")
+                raise InputError(
+                    f"the question {shown(name)} has no answers in {source}: add them, or remove the question"
+                )
             texts = answers[name] if answers is not None else ()
             rows.add(Example(name, folder.find(_files(entry, split)), texts, question, split, where))
     if rows.examples and answers is None and not split.startswith("test"):
@@ -91,7 +95,7 @@ def _answer_file(questions: Path, first: str) -> Path | None:
         found = [file for folder in folders if (file := folder / official.name).is_file()]
     if len(found) > 1:
         listed = ", ".join(path.name for path in found[:4])
-        raise InputError(f"{questions}: several files answer its questions: {listed}; keep one")
+        raise InputError(f"{questions}: several files have answers to its questions ({listed}): keep one")
     return found[0] if found else None
 
 
@@ -117,10 +121,10 @@ def _read_answers(path: Path, split: str, rows: Rows) -> Answers:
         with rows.reading(f"{path}: annotations[{index}]", split):
             name = _question_id(as_object(annotation))
             if name in answers:
-                raise InputError(f"question {shown(name)} was answered before")
+                raise InputError(f"question {shown(name)} is answered twice: remove one")
             given = field(annotation, "answers", list)
             if not given:
-                raise InputError("answers is empty; a question needs at least one")
+                raise InputError("answers is empty: give at least one answer, or remove the question")
             answers[name] = tuple(_texts(given))
     return answers
 

@@ -101,7 +101,7 @@ def read(path: Path, images: Path | None) -> Dataset:
     """
     shards = [file for file in files_below(path) if _is_tar(file)] if path.is_dir() else [path]
     if images is not None:
-        raise InputError(f"{path}: a WebDataset tar holds its own images; leave out {images}")
+        raise InputError(f"{path}: a WebDataset tar contains its images: leave out {images}")
     rows = Rows()
     tasks: dict[Task, str] = {}
     for shard in shards:
@@ -115,7 +115,7 @@ def read(path: Path, images: Path | None) -> Dataset:
                 )
                 if task not in tasks and tasks:
                     known, first = next(iter(tasks.items()))
-                    raise InputError(f"has {task}, where {first} has {known}")
+                    raise InputError(f"has {task}, but {first} has {known}: put them into separate tars")
                 tasks.setdefault(task, where)
                 rows.add(example)
     return rows.dataset(path, WEBDATASET.name, next(iter(tasks), "captions"))
@@ -125,14 +125,14 @@ def _example(sample: Sample, name: str, classes: dict[str, str], split: str, whe
     images, texts = sample.images(), sample.texts()
     if len(images) != 1:
         found = f"{len(images)} images" if images else f"no image, only {', '.join(sample.members)}"
-        raise InputError(f"has {found}; expected one, such as a jpg, png or webp")
+        raise InputError(f"has {found}: give each sample one, such as a jpg, png or webp")
     image = images[0]
     record = _record(texts[RECORD]) if RECORD in texts else {}
     text = next((texts[ending] for ending in CAPTIONS if ending in texts), None)
     if "question" not in record and text is not None:
         lines = [line for line in split_lines(decode_short(text, "its text")) if line.strip()]
         if not lines:
-            raise InputError("its text is empty; it needs at least one line of words")
+            raise InputError("its text is empty: write at least one line of words, or remove the sample")
         # img2dataset writes a caption of many lines to both: in the .json it is whole.
         whole = captions_of(record) if len(lines) > 1 else ()
         captions = whole or tuple(caption(line, "a line of its text") for line in lines)
@@ -143,7 +143,7 @@ def _example(sample: Sample, name: str, classes: dict[str, str], split: str, whe
     elif record:
         columns = find_columns(record, "its .json")
     else:
-        raise InputError("has no text: expected one of txt, caption, json, cls")
+        raise InputError("has no text: add a file that ends in txt, caption, json or cls")
     return columns.task, Example(
         columns.id_of(record, name),
         image,
@@ -161,7 +161,7 @@ def _record(content: bytes) -> dict[str, Any]:
 def require_unpacked(shard: Path) -> None:
     """Raise InputError for a packed tar, in which nothing can be found without reading all before it."""
     if shard.name.lower().endswith(COMPRESSED):
-        raise InputError(f"{shard}: is a compressed tar, in which photos cannot be found at once: unpack it to a .tar")
+        raise InputError(f"{shard}: is a compressed tar, which cannot be read in parts: decompress it to a .tar")
 
 
 def _samples(shard: Path, rows: Rows, split: str) -> Iterator[tuple[str, Sample]]:
@@ -177,12 +177,12 @@ def _samples(shard: Path, rows: Rows, split: str) -> Iterator[tuple[str, Sample]
                 if not stem or not ending or member.isdir():
                     continue
                 if not member.isreg() or member.issparse():
-                    raise InputError("is a link or sparse, not a plain file: pack the file itself")
+                    raise InputError("is a link or a sparse file: pack the file itself")
                 key = composed((name.parent / stem).as_posix())
                 sample = samples.setdefault(key, Sample(key))
                 ending = ending.lower()
                 if ending in sample.members:
-                    raise InputError(f"the key {key!r} has a .{ending} already")
+                    raise InputError(f"the key {key!r} has two files .{ending}: remove one")
                 is_image = ending.rpartition(".")[2] in IMAGES
                 image = FileSlice(shard, member.offset_data, member.size, member.name) if is_image else None
                 sample.members[ending] = image or content
@@ -201,7 +201,7 @@ def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
             for member in archive:
                 name = member.name
                 if member.offset_data + member.size > size:
-                    raise InputError(f"is cut short within {name}: download it again")
+                    raise InputError(f"ends inside {name}: download it again")
                 text = member.isreg() and member.name.rpartition(".")[2].lower() in TEXTS
                 content = archive.extractfile(member) if text else None
                 yield member, content.read(LONGEST_TEXT + 1) if content else None
@@ -214,7 +214,9 @@ def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
                 raise InputError(f"{problem} after {name}: download it again")
             # A hole in a download looks like the end, and so does where two tars were put one behind the other.
             if any(any(block) for block in iter(lambda: stream.read(CHUNK), b"")):
-                raise InputError(f"goes on after its end, which is behind {name}: download it again, or pack it as one")
+                raise InputError(
+                    f"continues after its end marker (behind {name}): pack it as one tar, or download it again"
+                )
     except (tarfile.TarError, OSError, ValueError) as error:
         raise InputError(f"is not a tar that can be read ({error}): download it again") from error
 

@@ -47,8 +47,8 @@ def test_a_class_without_photos_or_name_is_odd(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text('{"n01": "tench", "n03": "shark"}')
     dataset = CLASS_FOLDERS.read(tmp_path, None)
     assert [str(oddity) for oddity in dataset.oddities] == [
-        f"{tmp_path / 'n02'}: has no name in {tmp_path / 'labels.json'}",
-        f"{tmp_path / 'n03'}: holds no photos",
+        f"{tmp_path / 'n02'}: has no name in {tmp_path / 'labels.json'}: add a line for it",
+        f"{tmp_path / 'n03'}: has no photos: add some, or remove the folder",
     ]
 
 

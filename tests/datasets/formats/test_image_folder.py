@@ -103,7 +103,7 @@ def test_videos_may_be_named_too_but_not_beside_photos(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("file_name,question,answer\na.mp4,what?,one\n")
     assert (read_dataset(tmp_path).medium, read_dataset(tmp_path).task) == ("videos", "questions")
     (tmp_path / "metadata.csv").write_text("file_name,text\na.mp4,one\nb.jpg,two\n")
-    with pytest.raises(InputError, match="names photos and videos"):
+    with pytest.raises(InputError, match="names both photos and videos"):
         read_dataset(tmp_path)
 
 

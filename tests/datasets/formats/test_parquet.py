@@ -110,12 +110,12 @@ def test_odd_rows(tmp_path: Path) -> None:
     dataset = read_dataset(write_table(tmp_path / "x.parquet", columns))
     assert [odd.where.rpartition(" ")[2] for odd in dataset.oddities] == ["1", "2", "3"]
     assert ["missing" in odd.problem for odd in dataset.oddities] == [True, False, False]
-    assert "'1' was there before" in dataset.oddities[2].problem
+    assert "'1' is there twice" in dataset.oddities[2].problem
 
 
 def test_a_cell_without_an_image_is_named(tmp_path: Path) -> None:
     path = write_table(tmp_path / "x.parquet", {"image": [packed()[0], None], "caption": ["x", "y"]})
-    with pytest.raises(InputError, match=r"x\.parquet: row group 0, row 1, image: holds no image"):
+    with pytest.raises(InputError, match=r"x\.parquet: row group 0, row 1, image: has no image"):
         read_dataset(path).examples[1].image()
 
 
@@ -281,7 +281,7 @@ def test_photos_beside_the_table(kind: str, form: str, tmp_path: Path) -> None:
         ),
         ([{"bytes": None, "path": None}, {"bytes": b"x", "path": None}], "has neither bytes nor a path"),
         ([{"bytes": b"", "path": None}, {"bytes": b"x", "path": None}], "has neither bytes nor a path"),
-        ([[b"x", b"y"], [b"x"]], "is a list of 2 photos; an example has one"),
+        ([[b"x", b"y"], [b"x"]], "is a list of 2 photos: give one photo per row"),
         ([[], [b"x"]], "is a list of 0 photos"),
         ([[1000], [1]], "is a list of numbers that are not bytes"),
     ],

@@ -92,9 +92,9 @@ def test_a_key_in_one_file_only_is_odd(tmp_path: Path) -> None:
     texts = write_texts(tmp_path / "test.caption.tsv", {"42": CAPTIONS["42"], "8": CAPTIONS["7"], "9": []})
     dataset = read_dataset(texts)
     assert [str(oddity) for oddity in dataset.oddities] == [
-        f"{texts}: line 2: the key '8' is not in test.img.tsv",
-        f"{texts}: line 3: caption is empty; it needs at least one text",
-        f"{image_file}: 7: has no row in test.caption.tsv",
+        f"{texts}: line 2: the key '8' is not in test.img.tsv: add the image, or remove the row",
+        f"{texts}: line 3: caption is empty: give at least one text, or remove the row",
+        f"{image_file}: 7: has no row in test.caption.tsv: add one, or remove the image",
     ]
     assert [example.id for example in dataset.examples] == ["42"]
 

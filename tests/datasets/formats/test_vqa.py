@@ -52,7 +52,7 @@ def test_answers_under_another_name_are_found(write: Write, tmp_path: Path) -> N
     write("val_answers.json", answers(420))
     assert read_dataset(file, tmp_path).examples[0].texts[0] == "420 0"
     write("more_answers.json", answers(420, 421))
-    with pytest.raises(InputError, match=r"questions\.json: several .*: more_answers\.json, val_answers\.json"):
+    with pytest.raises(InputError, match=r"questions\.json: several .* \(more_answers\.json, val_answers\.json\)"):
         read_dataset(file, tmp_path)
 
 

@@ -143,7 +143,7 @@ def test_what_comes_after_an_end_is_told_of(tmp_path: Path) -> None:
         dataset = read_dataset(tmp_path / f"{name}.tar")
         assert len(dataset.examples) == left
         (oddity,) = dataset.oddities
-        assert "goes on after its end" in oddity.problem
+        assert "continues after its end" in oddity.problem
     (tmp_path / "padded.tar").write_bytes(whole + bytes(1 << 21))
     assert read_dataset(tmp_path / "padded.tar").oddities == ()
 
@@ -194,5 +194,5 @@ def test_names_with_dots_and_texts_of_lines(
 def test_of_several_pictures_none_is_guessed(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", {"0.left.jpg": b"a", "0.right.jpg": b"b", "0.txt": "one", "1.txt": "two"})
     problems = [odd.problem for odd in read_dataset(path).oddities]
-    expected = "; expected one, such as a jpg, png or webp"
+    expected = ": give each sample one, such as a jpg, png or webp"
     assert problems == [f"has 2 images{expected}", f"has no image, only txt{expected}"]

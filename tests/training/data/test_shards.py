@@ -98,9 +98,9 @@ def test_processes_share_a_step_without_overlap(folder: Path) -> None:
 def test_what_cannot_be_streamed(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="name the data to validate on"):
         read_data(DataSettings((Source(str(folder), "train", stream=True),)), 1)
-    with pytest.raises(InputError, match=r"no images of split 'test'; it has 'train', 'val'"):
+    with pytest.raises(InputError, match=r"has no images of the split 'test': name another; it has 'train', 'val'"):
         shards.read_shards(folder, "test")
-    with pytest.raises(InputError, match=r"has the splits 'train', 'val'; name one"):
+    with pytest.raises(InputError, match=r"has the splits 'train', 'val': name one"):
         shards.read_shards(folder, "")
     with pytest.raises(InputError, match=r"has no \.tar file"):
         shards.read_shards(tmp_path, "")
