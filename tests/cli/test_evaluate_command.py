@@ -431,7 +431,7 @@ def test_captions_may_have_to_be_equal(evaluate: Any, tiny_model: Path, data: Pa
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--split", "train"], 1, "no images of split 'train'; it has 'test', 'val'"),
+        (["--split", "train"], 1, "has no images of the split 'train': name another; it has 'test', 'val'"),
         (["--beams", "0"], 2, "--beams"),
         (["--beams", "100"], 2, "the vocabulary has only"),
         (["--length-penalty", "99"], 2, "length_penalty must be a number from -10 to 10"),

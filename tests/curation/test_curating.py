@@ -393,7 +393,7 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
         (["--model", "nano", "--least-score", "nan"], 2, "must be a number"),
         (["--words", os.devnull], 1, "holds no words"),
         (["--model", "nano"], 2, "needs a model"),
-        (["--split", "train"], 1, "no images of split"),
+        (["--split", "train"], 1, "has no images of the split"),
         (["--words", "nowhere.txt"], 1, "nowhere.txt"),
         (["--format", "karpaty"], 2, "karpathy"),
     ],

@@ -64,7 +64,9 @@ def read_dataset(path: Path, images: Path | None = None, *, format: str | None =
     ConfigurationError for an unknown format.
     """
     if not (os.path.isfile(path) or os.path.isdir(path)):
-        odd = "is a pipe or a device, not a file or folder" if os.path.exists(path) else "no such file or folder"
+        odd = "no such file or folder: check the path"
+        if os.path.exists(path):
+            odd = "is a pipe or a device: give a file or folder"
         raise InputError(f"{path}: {odd}")
     known = FORMATS if format is None else (_named(format),)
     chosen, file = _choose(path, known)
