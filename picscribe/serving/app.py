@@ -16,7 +16,7 @@ from picscribe.serving.dialects import hugging_face, moondream, ollama, openai_c
 from picscribe.serving.dialects.openai_errors import error_body, error_headers
 from picscribe.serving.engine.engine import Engine
 from picscribe.serving.errors import BadRequest, Failed, MethodNotAllowed, NotFound, ServingError, as_serving_error
-from picscribe.serving.routes import assets, health, native, openapi
+from picscribe.serving.routes import assets, health, native, openapi, sign_in
 from picscribe.serving.routes.service import Service
 from picscribe.serving.safety.fetching import Fetcher
 from picscribe.serving.safety.protection import Protection
@@ -44,7 +44,8 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None) -> FastAPI
         redirect_slashes=False,
     )  # fmt: skip
     app.state.service = service
-    for module in (native, openai_chat, openai_responses, ollama, photoprism, moondream, hugging_face, health, assets):
+    dialects = (openai_chat, openai_responses, ollama, photoprism, moondream, hugging_face)
+    for module in (native, *dialects, health, assets, sign_in):
         app.include_router(module.router)
     for kind in (PicscribeError, HTTPException):
         app.add_exception_handler(kind, _answer_exception)
@@ -56,18 +57,17 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None) -> FastAPI
 
 def answer_error(scope: Any, error: ServingError) -> Response:
     """An error as the clients of a route expect it."""
-    path = scope["path"]
+    path, headers = scope["path"], Headers(scope=scope)
+    if error.status == 401 and sign_in.is_opened(scope["method"], headers):
+        query = scope["query_string"].decode("latin-1")
+        return sign_in.page(f"{path}?{query}" if query else path, headers)
     if path.startswith(photoprism.PREFIX):
         body = photoprism.error_body(error)
     elif path.startswith("/api/"):
         body = ollama.error_body(error)
     else:
         body = error_body(error)
-    headers = error_headers(error)
-    if error.status == 401 and "x-requested-with" in Headers(scope=scope):
-        # The page asks for the key itself: a browser would put its own question in front.
-        headers["www-authenticate"] = 'Bearer realm="picscribe"'
-    return JSONResponse(body, status_code=error.status, headers=headers)
+    return JSONResponse(body, status_code=error.status, headers=error_headers(error))
 
 
 async def _answer_exception(request: Request, error: Exception) -> Response:

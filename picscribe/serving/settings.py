@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -113,6 +114,7 @@ class Settings:
     key_hashes: SHA-256 of each API key in hex; with any, every route but the health checks needs a key.
     allowed_hosts: values of the Host header that are answered; empty, those of loopback where `host` is loopback, and
     all elsewhere. origins: sites whose pages may call the service from a browser.
+    session_secret: signs the cookies of those who gave their key in a browser; made anew with each start.
     open: whether other machines are served without a key. grace: seconds to answer what was accepted when stopping.
     """
 
@@ -125,6 +127,7 @@ class Settings:
     threads: int = 0
     batch_images: int = 0
     key_hashes: tuple[str, ...] = ()
+    session_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False, compare=False)
     open: bool = False
     allowed_hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()

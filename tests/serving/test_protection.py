@@ -11,7 +11,7 @@ import pytest
 from starlette.routing import Route
 
 from picscribe.errors import ConfigurationError
-from picscribe.serving.safety import keys
+from picscribe.serving.safety import keys, sessions
 from picscribe.serving.safety.protection import HEALTH
 from picscribe.serving.settings import Limits, ModelSpec, Settings
 
@@ -52,6 +52,7 @@ def test_every_route_but_health_needs_the_key(guarded: Any) -> None:
                 assert status == 401 or path in HEALTH, (method, path, headers, status)
             status = client.request(method, path, headers={"authorization": f"Bearer {KEY}"}).status_code
             assert status not in (401, 403), (method, path)
+            client.cookies.clear()  # of /sign-in
 
 
 def test_a_key_comes_in_every_way_that_clients_send_it(guarded: Any) -> None:
@@ -65,8 +66,82 @@ def test_a_key_comes_in_every_way_that_clients_send_it(guarded: Any) -> None:
             assert client.get("/v1/models", headers=headers).status_code == 200, headers
         assert client.get("/", auth=("anybody", KEY)).status_code == 200
         refused = client.get("/v1/models")
-    assert refused.headers["www-authenticate"].startswith("Basic")
+    assert refused.headers["www-authenticate"].startswith("Bearer"), "Basic would make browsers ask in a box of theirs"
     assert refused.json()["error"]["type"] == "authentication_error"
+
+
+HTML = {"accept": "text/html,*/*;q=0.8"}
+
+
+def test_a_browser_is_asked_for_the_key_by_a_page_of_ours(guarded: Any) -> None:
+    with guarded.client() as client:
+        for path in ("/", "/docs", "/nothing?a=<b>&c=1"):
+            answer = client.get(path, headers=HTML)
+            assert answer.status_code == 401 and answer.headers["www-authenticate"].startswith("Bearer")
+            assert answer.headers["content-type"].startswith("text/html") and 'action="/sign-in"' in answer.text
+            assert "unsafe" not in answer.headers["content-security-policy"] and "<b>" not in answer.text
+        assert "refresh" not in answer.headers
+        assert client.get("/", headers=HTML | {"sec-fetch-site": "cross-site"}).headers["refresh"] == "0"
+        for path in ("/v1/models", "/assets/page.css"):
+            assert client.get(path).json()["error"]["code"] == "invalid_api_key"
+
+
+def test_a_key_is_changed_for_a_cookie(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with guarded.client() as client:
+        answer = client.post("/sign-in", data={"key": KEY, "after": "/docs?a=1"}, headers=HTML)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/docs?a=1")
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie and "SameSite=Strict" in cookie and "Secure" not in cookie and KEY not in cookie
+        assert keys.hash_of(KEY) not in cookie
+        assert client.get("/docs").status_code == 200
+        assert client.get("/docs", headers={"authorization": "Bearer wrong"}).status_code == 401, "a key counts first"
+        foreign = {"origin": "http://127.0.0.1:1", "sec-fetch-site": "same-site"}
+        assert client.post("/v1/score", headers=foreign).status_code == 403, "pages of other ports have the cookie too"
+        monkeypatch.setattr("time.time", lambda: time.monotonic() + 2 * 10**9 + sessions.SECONDS)
+        assert client.get("/docs").status_code == 401, "a day later"
+        monkeypatch.undo()
+        assert client.get("/docs").status_code == 200
+        gone = client.post("/sign-out")
+        assert gone.status_code == 204 and "Max-Age=0" in gone.headers["set-cookie"]
+        assert client.get("/docs").status_code == 401
+
+
+def test_no_other_cookie_stands_for_a_key(guarded: Any) -> None:
+    settings = guarded.service.settings
+    host = guarded.url.removeprefix("http://")
+    real = sessions.token(KEY, settings)
+    assert real is not None
+    until, signature = real.split(".")
+    elsewhere = Settings(key_hashes=settings.key_hashes)
+    assert real.encode() not in repr(settings).encode() and settings.session_secret.hex() not in repr(settings)
+    made_up = (
+        "", "x", f"{until}.{'0' * 64}", f"{int(until) + 1}.{signature}", sessions.token(KEY, elsewhere), f"{until}.",
+        f"{real};", "\N{DIGIT ONE}" * 5000,
+    )  # fmt: skip
+    assert sessions.holds(f"{sessions.name(host)}={real}", host, settings)
+    assert not sessions.holds(f"{sessions.name(host)}={real}", host, Settings(key_hashes=settings.key_hashes[:1]))
+    for value in made_up[:-2]:
+        assert not sessions.holds(f"{sessions.name(host)}={value}", host, settings), value
+    assert not sessions.holds(f"picscribe-1={real}", host, settings), "of another port"
+    assert sessions.token("not a key of this service", settings) is None
+
+
+def test_signing_in_refuses_what_is_no_key(guarded: Any) -> None:
+    with guarded.client() as client:
+        refused = client.post("/sign-in", data={"key": "wrong", "after": "/docs"}, headers=HTML)
+        assert refused.status_code == 401 and "does not know this key" in refused.text and '"/docs"' in refused.text
+        assert "set-cookie" not in refused.headers
+        assert client.post("/sign-in", data={"key": "wrong"}).json()["error"]["code"] == "invalid_api_key"
+        assert client.post("/sign-in", content=b"x" * 9000).status_code == 413, "nobody without a key sends more"
+        assert client.post("/sign-in", content=b"&".join([b"a=1"] * 9)).status_code == 400
+        foreign = {"origin": "https://evil.example"}
+        assert client.post("/sign-in", data={"key": KEY}, headers=foreign).status_code == 403
+        for after in ("//evil.example", "https://evil.example", "/\\evil.example", "", "/\r\nset-cookie: a=b"):
+            found = client.post("/sign-in", data={"key": KEY, "after": after}, headers=HTML).headers
+            assert found["location"] in ("/", "/%0D%0Aset-cookie:%20a=b"), after
+            assert list(found).count("set-cookie") == 1
+        own = {"origin": guarded.url.replace("http:", "https:")}
+        assert "; Secure" in client.post("/sign-in", data={"key": KEY}, headers=own).headers["set-cookie"]
 
 
 def test_keys_are_kept_as_hashes_only(guarded: Any) -> None:

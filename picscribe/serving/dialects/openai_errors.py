@@ -3,6 +3,7 @@
 from typing import Any
 
 from picscribe.serving.errors import ServingError, kind_of
+from picscribe.serving.safety import keys
 
 RETRIED = (429, 503, 504)
 
@@ -21,5 +22,5 @@ def error_headers(error: ServingError) -> dict[str, str]:
     if error.status >= 400:
         headers["x-should-retry"] = "true" if error.status in RETRIED and error.retry_after is not None else "false"
     if error.status == 401:
-        headers["www-authenticate"] = 'Basic realm="picscribe", charset="UTF-8"'
+        headers["www-authenticate"] = keys.CHALLENGE
     return headers

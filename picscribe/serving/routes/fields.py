@@ -333,6 +333,7 @@ class LimitsResponse(Plain):
     captions: int
     new_tokens: int
     deadline: float
+    needs_key: bool
     fetches_urls: bool
     writes_metadata: bool
     heic: bool

@@ -221,6 +221,7 @@ async def limits(request: Request) -> Response:
     )
     allowed = {name: getattr(service.settings.limits, name) for name in (*names, "deadline")}
     able = {
+        "needs_key": bool(service.settings.key_hashes),
         "fetches_urls": bool(service.settings.fetching.hosts),
         "writes_metadata": descriptions.exiftool() is not None,
         "heic": _is_installed("pillow_heif"),

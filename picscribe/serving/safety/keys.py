@@ -15,6 +15,8 @@ from pathlib import Path
 from picscribe.errors import ConfigurationError
 from picscribe.text_files import split_lines
 
+CHALLENGE = 'Bearer realm="picscribe"'
+"""Of an answer to a request without a key. Basic works too; named here, it would make browsers ask in their own box."""
 SHORTEST = 16
 """Characters of a key that somebody made up; shorter ones can be guessed."""
 

@@ -24,7 +24,7 @@ from picscribe.serving.errors import (
     as_serving_error,
 )
 from picscribe.serving.metrics import Metrics
-from picscribe.serving.safety import keys
+from picscribe.serving.safety import keys, sessions
 from picscribe.serving.settings import Settings
 
 Message = MutableMapping[str, Any]
@@ -37,6 +37,8 @@ access = logging.getLogger("picscribe.serving.access")
 log = logging.getLogger("picscribe.serving")
 
 HEALTH = frozenset({"/health", "/healthz", "/readyz"})
+SIGN_IN = ("POST", "/sign-in")
+"""Checks the key that its form holds by itself."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 REQUEST_ID = re.compile(r"[\w.:-]{1,100}")
@@ -99,12 +101,17 @@ class Protection:
             and headers.get("sec-fetch-site") in ("cross-site", "same-site")
         ):
             raise Forbidden("pages of other sites may not call this server: see --origin", code="origin")
-        if self.settings.key_hashes and path not in HEALTH:
-            key = keys.key_in(headers)
-            if key is None or not keys.is_known(key, self.settings.key_hashes):
-                raise Unauthorised("an API key is needed" if key is None else "this API key is not known")
+        if self.settings.key_hashes and path not in HEALTH and (method, path) != SIGN_IN:
+            self._check_key(host, headers)
         if self.open > self.settings.limits.connections:
             raise Busy("too many requests at once: try again later", code="too_many_requests", retry_after=1)
+
+    def _check_key(self, host: str, headers: Headers) -> None:
+        key = keys.key_in(headers)
+        if key is None and sessions.holds(headers.get("cookie", ""), host, self.settings):
+            return
+        if key is None or not keys.is_known(key, self.settings.key_hashes):
+            raise Unauthorised("an API key is needed" if key is None else "this API key is not known")
 
     def _is_own(self, origin: str, host: str) -> bool:
         try:

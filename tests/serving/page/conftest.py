@@ -48,7 +48,9 @@ def open_page(browser: Any, captioner: Any) -> Iterator[Callable[..., Any]]:
     expected: list[str] = []
     contexts = []
 
-    def open_(url: str | None = None, expect: tuple[str, ...] = (), **options: Any) -> Any:
+    def open_(
+        url: str | None = None, expect: tuple[str, ...] = (), ready: str = "html[data-ready]", **options: Any
+    ) -> Any:
         url = url or captioner.url
         expected.extend(expect)
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | options))
@@ -62,7 +64,7 @@ def open_page(browser: Any, captioner: Any) -> Iterator[Callable[..., Any]]:
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: wrong.extend(elsewhere(request.url, url)))
         page.goto(url)
-        playwright.expect(page.locator("html[data-ready]")).to_be_attached(timeout=60_000)
+        playwright.expect(page.locator(ready)).to_be_attached(timeout=60_000)
         return page
 
     yield open_

@@ -1,5 +1,6 @@
 """The page for everyone and in every weather: accessibility in each state, keys, reloads, restarts, many photos."""
 
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -112,8 +113,9 @@ def test_axe_finds_nothing_in_any_state(
     page.get_by_role("button", name="Accept", exact=True).click()
     check("accepted")
     show("#settings", "#open-settings", "settings")
-    page.locator("#open-settings").click()
-    show("#key", "#open-key", "a key is asked for")
+    page.evaluate("document.querySelector('#key').showModal()")
+    check("a key is asked for")
+    page.keyboard.press("Escape")
     page.locator("#open-settings").click()
     show("#confirm-clear", "#clear", "before all is removed")
     if is_narrow:
@@ -282,28 +284,58 @@ def test_a_restart_of_the_service_loses_nothing(open_page: OpenPage, serve: Any,
     assert all(" %" in one for one in page.locator(".row .state").all_inner_texts())
 
 
-def test_a_key_is_asked_for_and_used(open_page: OpenPage, serve: Any) -> None:
-    service = serve(key_hashes=(keys.hash_of(KEY),))
-    login = {"username": "anyone", "password": KEY, "send": "always"}
-    page = open_page(service.url, expect=("401",), http_credentials=login)
-    expect(page.locator("#key")).to_be_hidden()
+@pytest.fixture(scope="module")
+def guarded(serve: Any) -> Any:
+    return serve(key_hashes=(keys.hash_of(KEY),))
 
-    def without_login(route: Any) -> None:
-        headers = {name: value for name, value in route.request.headers.items() if name != "authorization"}
-        route.continue_(headers=headers | ({} if "x-api-key" in headers else {"x-api-key": "an old key, not known"}))
 
-    page.route("**/v1/**", without_login)
+def test_a_key_is_asked_for_and_used(open_page: OpenPage, guarded: Any) -> None:
+    page = open_page(guarded.url, expect=("401",), ready="#key")
+    assert page.evaluate("document.contentType") == "text/html"
+    Looks(page).check("the key's page")
+    field, button = page.get_by_label("Key", exact=True), page.get_by_role("button", name="Go on")
+    field.fill("this is not the key")
+    button.click()
+    expect(page.locator("#said")).to_have_text("The service does not know this key.")
+    field.fill(KEY)
+    button.click()
+    expect(page.locator("html[data-ready]")).to_be_attached()
     add(page, picture(1))
-    expect(page.locator("#key")).to_be_visible()
-    page.get_by_label("Key", exact=True).fill("this is not the key")
-    page.get_by_role("button", name="Use this key").click()
-    expect(page.locator("#key-said")).to_have_text("The service does not know this key.")
-    page.get_by_label("Key", exact=True).fill(KEY)
-    page.get_by_role("button", name="Use this key").click()
-    expect(page.locator("#key")).to_be_hidden()
     captioned(page)
     assert " %" in page.locator(".row .state").inner_text()
-    assert page.evaluate("Object.values(localStorage).join()").find(KEY) == -1
+    page.context.clear_cookies()
+    add(page, picture(2))
+    expect(page.locator("#key")).to_be_visible()
+    page.get_by_label("Key", exact=True).fill("this is not the key")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("#key-said")).to_have_text("The service does not know this key.")
+    page.get_by_label("Key", exact=True).fill(KEY)
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("#key")).to_be_hidden()
+    captioned(page)
+    expect(page.locator(".row .state")).to_have_text([re.compile(" %")] * 2)
+    assert (
+        page.evaluate(
+            "[document.cookie, ...Object.values(localStorage), ...Object.values(sessionStorage)].join()"
+        ).find(KEY)
+        == -1
+    )
+    assert page.evaluate("document.cookie") == ""
+    page.locator("#open-settings").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.locator("h1")).to_have_text("picscribe asks for a key")
+
+
+def test_a_link_from_another_site_finds_who_signed_in(open_page: OpenPage, guarded: Any) -> None:
+    page = open_page(f"{guarded.url}/status", expect=("401",), ready="#key")
+    page.get_by_label("Key", exact=True).fill(KEY)
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("h1")).to_contain_text("picscribe")
+    assert page.url == f"{guarded.url}/status"
+    page.goto("about:blank")
+    page.set_content(f'<a href="{guarded.url}/status">a link</a>')
+    page.get_by_text("a link").click()
+    expect(page.locator("table").first).to_be_visible()
 
 
 def test_two_tabs_do_not_overwrite_each_other(open_page: OpenPage) -> None:

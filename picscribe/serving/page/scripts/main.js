@@ -81,6 +81,7 @@ class Page {
     try {
       [this.limits] = await Promise.all([this.service.limits(), this.models.load(this.service)]);
       this.queue.limits = this.limits;
+      find("#sign-out").hidden = !this.limits.needs_key;
       const { record } = this.editor;
       if (record) for (const room of Object.values(this.editor.rooms)) room.update(record);
       this.queue.resume();
@@ -228,25 +229,40 @@ class Page {
 
   askForKey() {
     const dialog = find("#key");
-    setText(find("#key-said"), this.service.key ? "The service does not know this key." : "");
-    if (!dialog.open) {
-      document.querySelector("dialog[open]")?.close();
-      dialog.showModal();
-    }
+    if (dialog.open) return;
+    setText(find("#key-said"), "");
+    document.querySelector("dialog[open]")?.close();
+    dialog.showModal();
   }
 
   async takeKey(event) {
     event.preventDefault();
-    const { elements } = event.target;
+    const field = event.target.elements.key;
     const button = find("button[type=submit]", event.target);
-    this.service.setKey(elements.key.value.trim(), elements.keep.checked);
+    const said = find("#key-said");
     button.disabled = true;
-    const known = await this.connect();
-    button.disabled = false;
-    if (!known) return;
-    elements.key.value = "";
-    find("#key").close();
-    announce("The key is accepted.");
+    setText(said, "");
+    try {
+      await this.service.signIn(field.value.trim());
+      field.value = "";
+      find("#key").close();
+      announce("The key is accepted.");
+      await this.connect();
+    } catch (error) {
+      setText(said, error.status === 401 ? "The service does not know this key." : error.message);
+      field.focus();
+    } finally {
+      button.disabled = false;
+    }
+  }
+
+  async signOut() {
+    try {
+      await this.service.signOut();
+      location.reload();
+    } catch (error) {
+      show(error.message);
+    }
   }
 
   openSettings() {
@@ -266,11 +282,7 @@ class Page {
       for (const { id } of this.photos.all) this.photos.dispatchEvent(new CustomEvent("change", { detail: { id, what: "live" } }));
     });
     form.addEventListener("submit", (event) => event.preventDefault());
-    find("#open-key").addEventListener("click", () => {
-      find("#settings").close();
-      setText(find("#key-said"), "");
-      find("#key").showModal();
-    });
+    find("#sign-out").addEventListener("click", () => this.signOut());
     find("#clear").addEventListener("click", () => {
       find("#settings").close();
       find("#confirm-clear").showModal();

@@ -9,37 +9,15 @@ export class ServiceError extends Error {
 }
 
 const OFFLINE = "The service does not answer. Your photos and texts are safe here; work goes on when it is back.";
-const KEY = "picscribe.key";
 const LATER = [429, 502, 503, 504]; // a proxy's answers too, which need not say when to come again
 
 export class Service extends EventTarget {
-  #key = null;
   online = true;
-
-  get key() {
-    try {
-      return (this.#key ??= sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY) ?? "");
-    } catch {
-      return (this.#key ??= ""); // a browser that keeps nothing
-    }
-  }
-
-  /** Take a key for this tab, or with `keep` for this browser; "" forgets it. */
-  setKey(key, keep) {
-    this.#key = key;
-    try {
-      sessionStorage.removeItem(KEY);
-      localStorage.removeItem(KEY);
-      if (key) (keep ? localStorage : sessionStorage).setItem(KEY, key);
-    } catch {
-      // it holds until the page is loaded again
-    }
-  }
 
   /** GET (without a body) or POST. Raises ServiceError, and AbortError where `signal` was aborted. */
   async request(path, { body = null, signal = null } = {}) {
-    const headers = this.#headers();
-    if (body && !(body instanceof FormData)) {
+    const headers = {};
+    if (body && !(body instanceof FormData || body instanceof URLSearchParams)) {
       headers["content-type"] = "application/json";
       body = JSON.stringify(body);
     }
@@ -74,7 +52,6 @@ export class Service extends EventTarget {
       const sending = new XMLHttpRequest();
       const abort = () => sending.abort();
       sending.open("POST", path);
-      for (const [name, value] of Object.entries(this.#headers())) sending.setRequestHeader(name, value);
       sending.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
       sending.onerror = () => reject(this.#offline());
       sending.onabort = () => reject(new DOMException("cancelled", "AbortError"));
@@ -152,6 +129,10 @@ export class Service extends EventTarget {
     return (await this.request("/v1/metadata/write", { body: formOf(file, name, texts), signal })).blob();
   }
 
+  /** Give the key for a cookie, which no script can read. */
+  signIn = (key) => this.request("/sign-in", { body: new URLSearchParams({ key }) });
+  signOut = () => this.request("/sign-out", { body: new URLSearchParams() });
+
   /** Wait until the service answers again. */
   async untilOnline() {
     while (!this.online) {
@@ -163,13 +144,6 @@ export class Service extends EventTarget {
         // still away
       }
     }
-  }
-
-  /** Tells the service that the page asks for a missing key itself, and gives the key where there is one. */
-  #headers() {
-    const headers = { "x-requested-with": "XMLHttpRequest" };
-    if (this.key) headers["x-api-key"] = this.key;
-    return headers;
   }
 
   #offline() {
