@@ -2,10 +2,13 @@
 
     pip install litserve "ray[serve]"
     python -m benchmarks.serving_peers --seconds 20
+    python -m benchmarks.serving_peers --servers picscribe litserve --rounds 3 --seconds 8
 
-Each server runs nano in one worker with one thread and batches of up to 16 images, and gets the same photos in JSON
+In every round each server is started, asked and ended in turn, so that what else the machine does falls on all. Each
+server runs nano in one worker with one thread and batches of up to 16 images, and gets the same photos in JSON
 from 32 clients at once, and from one. The peers gather for 10 ms, open images in the library's threads, unconfined, and
-have no cache, queue limit or deadline. Output: one JSON object a server.
+have no cache, queue limit or deadline. Output: one JSON object a server and round, with the processor time of all its
+processes for a photo, then the medians.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import base64
 import json
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -85,8 +89,8 @@ SERVERS = {"picscribe": OURS, "litserve": LITSERVE, "ray_serve": RAY}
 
 
 @contextmanager
-def running(code: str) -> Iterator[int]:
-    """The port of a server that answers; it ends with the block."""
+def running(code: str) -> Iterator[tuple[int, int]]:
+    """The port and the process of a server that answers; it ends with the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -111,7 +115,7 @@ def running(code: str) -> Iterator[int]:
                 if time.monotonic() > until or process.poll() is not None:
                     raise SystemExit("the server did not start") from None
                 time.sleep(0.5)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         try:
@@ -119,6 +123,20 @@ def running(code: str) -> Iterator[int]:
         except subprocess.TimeoutExpired:
             process.kill()
         folder.cleanup()
+
+
+def processor_seconds(pid: int) -> dict[int, float]:
+    """Processor time of a process and of all below it, by number."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = Path(f"/proc/{pid}/task").glob("*/children")
+        below = [int(child) for one in children for child in one.read_text().split()]
+    except OSError:
+        return {}
+    found = {pid: (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")}
+    for child in below:
+        found |= processor_seconds(child)
+    return found
 
 
 async def ask(port: int, body: bytes) -> tuple[int, float]:
@@ -132,37 +150,45 @@ async def ask(port: int, body: bytes) -> tuple[int, float]:
     return int(answer.split(b" ", 2)[1]), time.perf_counter() - started
 
 
-async def load(port: int, seconds: float, clients: int) -> dict[str, Any]:
+async def load(port: int, pid: int, given: list[bytes], seconds: float, clients: int) -> dict[str, Any]:
     """Clients that ask again as soon as they have an answer."""
-    given = [json.dumps({"image": base64.b64encode(one).decode()}).encode() for one in photos(256, 3)]
-    until = time.perf_counter() + seconds
+    began = time.perf_counter()
+    before = processor_seconds(pid)
     took: list[float] = []
     place = iter(range(MOST))
 
     async def client() -> None:
         for number in place:
-            if time.perf_counter() > until:
+            if time.perf_counter() > began + seconds:
                 return
             status, spent = await ask(port, given[number % len(given)])
             assert status == 200, status
             took.append(spent)
 
-    started = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
-    return {"per_second": round(len(took) / (time.perf_counter() - started), 1), **quantiles(took)}
+    spent = time.perf_counter() - began
+    used = sorted((now - before.get(number, 0) for number, now in processor_seconds(pid).items()), reverse=True)
+    each = [round(1000 * one / len(took), 1) for one in used]
+    return {"per_second": round(len(took) / spent, 1), **quantiles(took), "cpu_ms": each}
 
 
 def main() -> None:
-    """Measure all servers, or one."""
+    """Measure all servers, or some."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--only", choices=list(SERVERS))
+    parser.add_argument("--seconds", type=float, default=20, help="of each load")
+    parser.add_argument("--servers", nargs="+", choices=list(SERVERS), default=list(SERVERS))
+    parser.add_argument("--rounds", type=int, default=1)
     given = parser.parse_args()
-    for name in [given.only] if given.only else list(SERVERS):
-        with running(SERVERS[name]) as port:
-            alone = asyncio.run(load(port, min(given.seconds, 10), 1))
-            many = asyncio.run(load(port, given.seconds, CLIENTS))
-        print(json.dumps({"server": name, "clients": {1: alone, CLIENTS: many}}), flush=True)
+    bodies = [json.dumps({"image": base64.b64encode(one).decode()}).encode() for one in photos(256, 3)]
+    rates: dict[str, list[float]] = {name: [] for name in given.servers}
+    for number in range(given.rounds):
+        for name in given.servers:
+            with running(SERVERS[name]) as (port, pid):
+                alone = asyncio.run(load(port, pid, bodies, given.seconds / 2, 1))
+                many = asyncio.run(load(port, pid, bodies, given.seconds, CLIENTS))
+            rates[name].append(many["per_second"])
+            print(json.dumps({"round": number, "server": name, "clients": {1: alone, CLIENTS: many}}), flush=True)
+    print(json.dumps({"median_per_second": {name: statistics.median(found) for name, found in rates.items()}}))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """What a `Scribe` says: captions and answers, classes, scores of given texts."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from picscribe.media.heat_maps import draw_heat_maps
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Caption:
     confidence: float
     tokens: tuple[int, ...]
     log_probabilities: tuple[float, ...]
-    alternatives: tuple["Caption", ...] = ()
+    alternatives: tuple[Caption, ...] = ()
     decoded: str = ""
 
 
@@ -82,4 +84,6 @@ class Explanation:
 
     def draw(self) -> Image.Image:
         """The maps over what the network saw, a tile a word."""
+        from picscribe.media.heat_maps import draw_heat_maps
+
         return draw_heat_maps(self.frames, self.words, self.maps)

@@ -26,6 +26,7 @@ from picscribe.cli.output.terminal import Bar, report, write_line
 from picscribe.errors import ConfigurationError, PicscribeError
 
 if TYPE_CHECKING:
+    from picscribe.cli.options.service import RemoteScribe
     from picscribe.datasets.image_texts import ImageText
     from picscribe.generation.options import GenerationOptions
     from picscribe.results import Caption
@@ -73,9 +74,11 @@ def ask(
     One question: its answer. Several: question, tab, answer. With --questions the results form of VQA,
     [{"question_id": 1, "answer": "two"}], in the file's order; a question whose image cannot be used is reported, has
     the empty answer, and the exit code is 1.
+
+    PICSCRIBE_SERVER=http://host:8000 has a running `picscribe serve` compute it; PICSCRIBE_API_KEY holds its key.
     """
     from picscribe.checkpoints.registry import answers_questions
-    from picscribe.scribe import load
+    from picscribe.cli.options.service import open_scribe
 
     if (questions_file is None) == (not photo or not questions):
         raise ConfigurationError("give a photo and questions about it, or --questions and a file")
@@ -85,7 +88,7 @@ def ask(
         raise ConfigurationError("--output is for the results of --questions, without --json")
     options = options_of(beams=beams, max_words=max_words)
     asked = _asked(photo, questions or [], questions_file)
-    scribe = load(
+    scribe = open_scribe(
         model,
         device=device,
         revision=revision,
@@ -129,7 +132,7 @@ def _asked(photo: str | None, questions: list[str], file: Path | None) -> "list[
 
 
 def _answers(
-    scribe: "Scribe",
+    scribe: "Scribe | RemoteScribe",
     asked: "list[ImageText]",
     options: "GenerationOptions",
     batch_size: int | None,

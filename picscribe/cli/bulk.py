@@ -6,17 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from picscribe.cli.options.loading import (
-    Compile,
-    Device,
-    Dtype,
-    Model,
-    Precision,
-    Quantize,
-    Resize,
-    Revision,
-    report_precision,
-)
+from picscribe.cli.options.loading import Compile, Device, Dtype, Model, Quantize, Resize, Revision
 from picscribe.cli.options.search import (
     Ban,
     BeamGroups,
@@ -202,7 +192,6 @@ def run(
         int | None, typer.Option(min=1, show_default=False, help="Photos computed at a time. [default: 16 on a CPU]")
     ] = None,
     dtype: Dtype = "float32",
-    precision: Precision = "exact",
     quantize: Quantize = None,
     compile: Compile = False,
     resize: Resize = None,
@@ -247,7 +236,7 @@ def run(
         raise ConfigurationError("--sample and --html go together: so many photos, on this page")
     loading: dict[str, Any] = {
         "device": device, "revision": revision, "dtype": dtype, "quantize": quantize, "compile": compile,
-        "resize": resize, "precision": precision,
+        "resize": resize,
     }  # fmt: skip
 
     def computing(keep_content: bool) -> "Computing":
@@ -255,14 +244,11 @@ def run(
         if ray is not None:
             from picscribe.bulk.cluster import Actors, Cluster
 
-            made: Computing = Actors(Cluster(ray, actors), model, loading, *given)
-        else:
-            from picscribe.bulk.engine import Engine
-            from picscribe.scribe import load
+            return Actors(Cluster(ray, actors), model, loading, *given)
+        from picscribe.bulk.engine import Engine
+        from picscribe.scribe import load
 
-            made = Engine(load(model, **loading), *given)
-        report_precision(made, precision)
-        return made
+        return Engine(load(model, **loading), *given)
 
     with Panel() as panel:
         job_run = Run(options, computing, panel)

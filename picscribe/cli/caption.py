@@ -41,6 +41,7 @@ from picscribe.errors import ConfigurationError, PicscribeError
 
 if TYPE_CHECKING:
     from picscribe.cli.options.photos import Photo
+    from picscribe.cli.options.service import RemoteScribe
     from picscribe.generation.options import GenerationOptions
     from picscribe.results import Caption
     from picscribe.scribe import Scribe
@@ -104,9 +105,11 @@ def caption(
 
     One photo: its caption. Several: path, tab, caption; with several models path, tab, model, tab, caption. A photo
     that cannot be read is reported on standard error, the others go on, and the exit code is 1.
+
+    PICSCRIBE_SERVER=http://host:8000 has a running `picscribe serve` compute it; PICSCRIBE_API_KEY holds its key.
     """
     from picscribe.cli.options.photos import find_photos
-    from picscribe.scribe import load
+    from picscribe.cli.options.service import open_scribe, server_address
 
     if stream and beams is None and temperature is None:
         beams = 1
@@ -127,7 +130,7 @@ def caption(
     )
     if form not in (None, "srt", "vtt") or (form and (every is None or json_lines)):
         raise ConfigurationError("--subtitles srt or vtt goes with --every, without --json")
-    found = find_videos(find_photos(photos, as_video), frames, start, end, every)
+    found = find_videos(find_photos(photos, as_video, sent=bool(server_address())), frames, start, end, every)
     names = model or ["nano"]
     if form and (len({photo.path for photo in found}) != 1 or len(names) != 1):
         raise ConfigurationError("--subtitles is for one video and one model")
@@ -135,9 +138,11 @@ def caption(
         raise ConfigurationError("--stream is for one photo and one model, without --json")
     if len(names) > 1 and any(photo.path == "-" for photo in found):
         raise ConfigurationError("standard input can be read only once: to use several models, name a file")
+    here = [name for name, given in (("--every", every), ("--as-video", as_video)) if given]
     scribes = [
-        load(
+        open_scribe(
             name,
+            here,
             device=device,
             revision=revision,
             dtype=dtype,
@@ -190,7 +195,7 @@ def _subtitle(photo: "Photo", result: "Caption | PicscribeError") -> "list[tuple
     return [(photo.times, result.text)]
 
 
-def _stream(scribe: "Scribe", photo: "Photo", prompt: str | None, options: "GenerationOptions") -> None:
+def _stream(scribe: "Scribe | RemoteScribe", photo: "Photo", prompt: str | None, options: "GenerationOptions") -> None:
     if isinstance(photo.source, PicscribeError):
         raise photo.source
     for piece in scribe.stream(photo.source, prompt=prompt, options=options):

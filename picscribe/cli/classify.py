@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,13 +21,18 @@ from picscribe.cli.options.loading import (
     Revision,
     report_precision,
 )
+from picscribe.cli.options.service import warn
 from picscribe.cli.output.terminal import Bar, report, write_line
 from picscribe.errors import PicscribeError
 
 if TYPE_CHECKING:
     from picscribe.cli.options.photos import Photo
     from picscribe.results import Classification
+    from picscribe.scribe import Scribe
+    from picscribe.text.labels import Labels
 
+LABELS = "labels: "
+"""How a service begins what is odd about labels."""
 NOTES = 5
 """Of what is odd about labels, so much is told one by one."""
 
@@ -63,14 +70,17 @@ def classify(
 
     One photo: label, tab, probability, a line each for --top-k. Several: the path and a tab before it. What is odd
     about the labels is said on standard error: duplicates, empty lines, words that the model does not know.
+
+    PICSCRIBE_SERVER=http://host:8000 has a running `picscribe serve` compute it; PICSCRIBE_API_KEY holds its key.
     """
     from picscribe.cli.options.photos import find_photos
-    from picscribe.scribe import load
-    from picscribe.text.labels import Labels, read_labels
+    from picscribe.cli.options.service import RemoteScribe, open_scribe, server_address
+    from picscribe.text.labels import read_labels
 
     names = read_labels(labels)
-    scribe = load(
+    scribe = open_scribe(
         model,
+        ["--greedy"] if greedy else [],
         device=device,
         revision=revision,
         dtype=dtype,
@@ -80,21 +90,16 @@ def classify(
         precision=precision,
     )
     report_precision(scribe, precision)
-    known = Labels.of(scribe.tokenizer, names, str(labels))
-    for note in known.notes[:NOTES]:
-        report(note)
-    if len(known.notes) > NOTES:
-        report(f"{labels}: {len(known.notes) - NOTES} more lines like these")
-    found = find_photos(photos)
-    results = scribe.classifications(
-        (photo.source for photo in found),
-        known,
-        top_k=top_k,
-        exact=not greedy,
-        prompt=prompt,
-        batch_size=batch_size,
-        errors="return",
-    )
+    found = find_photos(photos, sent=bool(server_address()))
+    sources = (photo.source for photo in found)
+    if isinstance(scribe, RemoteScribe):
+        noted = partial(_report_remote_notes, labels)
+        results = scribe.classifications(sources, names, top_k=top_k, prompt=prompt, noted=noted)
+    else:
+        known = _known_labels(scribe, names, labels)
+        results = scribe.classifications(
+            sources, known, top_k=top_k, exact=not greedy, prompt=prompt, batch_size=batch_size, errors="return"
+        )
     failures = 0
     with Bar(len(found)) as bar:
         for photo, result in zip(found, results, strict=True):
@@ -103,6 +108,29 @@ def classify(
                 _show(photo, result, json_lines, len(found) > 1)
     if failures:
         raise typer.Exit(1)
+
+
+def _known_labels(scribe: "Scribe", names: Sequence[str], file: Path) -> "Labels":
+    """Labels as the model sees them, once what is odd about them is reported."""
+    from picscribe.text.labels import Labels
+
+    known = Labels.of(scribe.tokenizer, names, str(file))
+    _report_notes(file, known.notes)
+    return known
+
+
+def _report_remote_notes(file: Path, notes: Sequence[str]) -> None:
+    """Notes of a service, which does not know the file; those of the prompt are warnings, as they are without it."""
+    of_labels = [note for note in notes if note.startswith(LABELS)]
+    warn([note for note in notes if not note.startswith(LABELS)])
+    _report_notes(file, [f"{file}: {note.removeprefix(LABELS)}" for note in of_labels])
+
+
+def _report_notes(file: Path, notes: Sequence[str]) -> None:
+    for note in notes[:NOTES]:
+        report(note)
+    if len(notes) > NOTES:
+        report(f"{file}: {len(notes) - NOTES} more lines like these")
 
 
 def _show(photo: "Photo", result: "Classification | PicscribeError", as_json: bool, several: bool) -> None:

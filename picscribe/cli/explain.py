@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from picscribe.cli.options.loading import (
-    Device,
-    Dtype,
-    Model,
-    Precision,
-    Quantize,
-    Resize,
-    Revision,
-    report_precision,
-)
+from picscribe.cli.options.loading import Device, Dtype, Model, Quantize, Resize, Revision
 from picscribe.cli.options.search import Beams, MaxWords, options_of
 from picscribe.cli.options.videos import AsVideo, End, Frames, Start, find_videos
 from picscribe.cli.output.terminal import write_line
@@ -52,7 +43,6 @@ def explain(
     revision: Revision = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
-    precision: Precision = "exact",
     quantize: Quantize = None,
     resize: Resize = None,
 ) -> None:
@@ -70,16 +60,7 @@ def explain(
     source: Any = found[0].source
     if isinstance(source, InputError):
         raise source
-    scribe = load(
-        model,
-        device=device,
-        revision=revision,
-        dtype=dtype,
-        quantize=quantize,
-        resize=resize,
-        precision=precision,
-    )
-    report_precision(scribe, precision)
+    scribe = load(model, device=device, revision=revision, dtype=dtype, quantize=quantize, resize=resize)
     explanation = scribe.explain(source, prompt=prompt, method=cast("Method", method), options=options)
     write_line(explanation.caption.text)
     for file in output:

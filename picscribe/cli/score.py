@@ -23,6 +23,7 @@ from picscribe.cli.output.terminal import Bar, report, write_line
 from picscribe.errors import ConfigurationError, PicscribeError
 
 if TYPE_CHECKING:
+    from picscribe.cli.options.service import RemoteScribe
     from picscribe.datasets.image_texts import ImageText
     from picscribe.results import TextScore
     from picscribe.scribe import Scribe
@@ -64,15 +65,17 @@ def score(
 
     Of one photo the best text comes first. With --pairs JSON Lines in the file's order, whose images are beside it; a
     pair that cannot be used is reported, and the exit code is 1.
+
+    PICSCRIBE_SERVER=http://host:8000 has a running `picscribe serve` compute it; PICSCRIBE_API_KEY holds its key.
     """
-    from picscribe.scribe import load
+    from picscribe.cli.options.service import open_scribe
 
     if (pairs is None) == (not photo or not texts):
         raise ConfigurationError("give a photo and texts, or --pairs and a file")
     if pairs is not None and photo:
         raise ConfigurationError("--pairs names the images: leave the photo out")
     asked = _asked(photo, texts or [], pairs)
-    scribe = load(
+    scribe = open_scribe(
         model,
         device=device,
         revision=revision,
@@ -113,7 +116,7 @@ def _asked(photo: str | None, texts: list[str], file: Path | None) -> "list[Imag
 
 
 def _scores(
-    scribe: "Scribe", asked: "list[ImageText]", prompt: str | None, batch_size: int | None
+    scribe: "Scribe | RemoteScribe", asked: "list[ImageText]", prompt: str | None, batch_size: int | None
 ) -> "Iterator[tuple[ImageText, TextScore | PicscribeError]]":
     """Each pair with its score, in order; texts of one image that follow each other share it."""
     from itertools import groupby

@@ -1,6 +1,6 @@
 """What clients ask of a model, as the service hands it on: plain data that goes to another process."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["caption", "ask", "classify", "score", "explain", "words"]
@@ -30,7 +30,8 @@ class Question:
     """One thing asked about one image.
 
     options: fields of GenerationOptions. texts: the questions, texts or labels of kinds that take such. prompt: what
-    the caption begins with. The kind "words" is a caption that comes word by word.
+    the caption begins with. The kind "words" is a caption that comes word by word. notes: what of its texts the model
+    does not get to read, a sentence each, filled in with the answer.
     """
 
     kind: Kind
@@ -40,7 +41,9 @@ class Question:
     prompt: str | None = None
     top_k: int = 5
     method: str = "gradient"
+    notes: list[str] = field(default_factory=list, compare=False)
 
     def as_message(self) -> dict[str, Any]:
-        """Everything but the photo."""
-        return {name: value for name, value in asdict(self).items() if name != "photo"}
+        """Everything but the photo and the notes."""
+        names = ("kind", "options", "texts", "prompt", "top_k", "method")
+        return {name: getattr(self, name) for name in names}

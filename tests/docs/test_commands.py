@@ -46,6 +46,7 @@ NOT_RUN = {
     r"pip install |apt-get install ": "needs a package index",
     r"curl ": "needs the server; the tutorial about serving runs it",
     r"picscribe serve": "runs until it is stopped; the tutorial about serving runs it",
+    r"PICSCRIBE_SERVER=": "needs the server; tests/serving runs such commands with one",
     r"picscribe .*--ray": "needs a cluster; tests/bulk runs Ray on this machine",
     r"picscribe .*--device cuda": "needs a GPU",
     r"torchrun ": "needs COCO; tests/training runs several processes",
@@ -264,7 +265,7 @@ class Parsed(Exception):
 
 def check(command: str) -> None:
     """Check the options of a command that is not run."""
-    words = shlex.split(re.sub(r"^OMP_NUM_THREADS=1 |^torchrun --nproc-per-node \d ", "", command))
+    words = shlex.split(re.sub(r"^[A-Z_]+=\S+ |^torchrun --nproc-per-node \d ", "", command))
     if words[:2] == ["-m", "picscribe"]:
         assert (ROOT / words[3]).is_file()
         words = words[1:]

@@ -7,7 +7,7 @@ import typer
 from picscribe.cli.output.terminal import report
 
 if TYPE_CHECKING:
-    from picscribe.bulk.running import Computing
+    from picscribe.cli.options.service import RemoteScribe
     from picscribe.scribe import Scribe
 
 Model: TypeAlias = Annotated[str, typer.Option(help="The model: a name that `picscribe models` lists, or a folder.")]
@@ -31,7 +31,7 @@ Quantize: TypeAlias = Annotated[
 Precision: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="exact, or fast (auto): float32 or bfloat16, whichever is faster here, measured once, instead of --dtype."
+        help="exact, or fast: float32 or bfloat16, whichever is faster here, measured once; --dtype stays out then."
     ),
 ]
 Compile: TypeAlias = Annotated[
@@ -48,7 +48,7 @@ Resize: TypeAlias = Annotated[
 ]
 
 
-def report_precision(model: "Scribe | Computing", asked: str) -> None:
+def report_precision(scribe: "Scribe | RemoteScribe", asked: str) -> None:
     """Say on standard error what a model computes in, where that was chosen for the user."""
-    if asked != "exact":
-        report(f"{model.name} computes in {model.precision}")
+    if asked == "fast" and not hasattr(scribe, "client"):
+        report(f"{scribe.name} computes in {scribe.precision}")

@@ -5,17 +5,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import typer
 
 from picscribe.cli.output.terminal import report
 from picscribe.errors import InputError
 from picscribe.media.folders import find_images
-from picscribe.media.images import HEIC_REMEDY, reads_heic
 from picscribe.media.sources import Content
 from picscribe.media.suffixes import HEIC_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from picscribe.media.video import Video
+
+if TYPE_CHECKING:
+    from picscribe.media.video import Video
 
 STANDARD_INPUT = "-"
 
@@ -25,16 +26,16 @@ class Photo:
     """One photo to caption, under the name that the output gives it, or why there is none."""
 
     path: str
-    source: str | Path | BinaryIO | Content | Video | InputError
+    source: "str | Path | BinaryIO | Content | Video | InputError"
     times: tuple[float, float] | None = None
     """Of a video cut into stretches, from when to when."""
 
 
-def _photos_in(folder: Path) -> list[Photo]:
+def _photos_in(folder: Path, sent: bool) -> list[Photo]:
     """Every image of a folder and those below it, and each folder below that cannot be read.
 
     Videos, files without an image's suffix and links to folders are counted on standard error. HEIC photos that cannot
-    be read here are one error together, which says how many there are.
+    be read here, and are not `sent`, are one error together, which says how many there are.
     """
     try:
         found = find_images(folder)
@@ -49,11 +50,19 @@ def _photos_in(folder: Path) -> list[Photo]:
     if left_out:
         report(f"{folder}: left out {left_out}")
     errors = [Photo(str(path), error) for path, error in found.unreadable.items()]
-    if not reads_heic() and (heic := [image for image in images if image.suffix.lower() in HEIC_SUFFIXES]):
+    heic = [image for image in images if image.suffix.lower() in HEIC_SUFFIXES]
+    if heic and not sent and (remedy := _heic_remedy()):
         images = [image for image in images if image not in heic]
         count = "1 HEIC photo needs" if len(heic) == 1 else f"{len(heic)} HEIC photos need"
-        errors.append(Photo(str(folder), InputError(f"{folder}: {count} pillow-heif: {HEIC_REMEDY}")))
+        errors.append(Photo(str(folder), InputError(f"{folder}: {count} pillow-heif: {remedy}")))
     return [Photo(str(image), image) for image in images] + errors
+
+
+def _heic_remedy() -> str | None:
+    """What makes HEIC photos readable here, if they are not."""
+    from picscribe.media.images import HEIC_REMEDY, reads_heic
+
+    return None if reads_heic() else HEIC_REMEDY
 
 
 def _left_out(videos: int, files: int, links: int) -> str:
@@ -68,10 +77,10 @@ def _left_out(videos: int, files: int, links: int) -> str:
     return ", ".join([*parts[:-2], " and ".join(parts[-2:])])
 
 
-def find_photos(arguments: Sequence[str], as_video: bool = False) -> list[Photo]:
+def find_photos(arguments: Sequence[str], as_video: bool = False, *, sent: bool = False) -> list[Photo]:
     """The photos that `arguments` (files, folders, `-`) name, in order; folders in natural order, recursively.
 
-    With `as_video` a folder is one video.
+    With `as_video` a folder is one video. `sent` photos go to a service, which may read what cannot be read here.
 
     What can be told to hold no photo (an empty folder, an empty name, a closed standard input) is a Photo with an
     InputError. Raises typer.BadParameter for more than one `-`.
@@ -85,9 +94,11 @@ def find_photos(arguments: Sequence[str], as_video: bool = False) -> list[Photo]
         elif not argument:
             photos.append(Photo(argument, InputError("a photo's name is empty: name a file, a folder or -")))
         elif os.path.isdir(argument) and as_video:
+            from picscribe.media.video import Video
+
             photos.append(Photo(argument, Video(argument)))
         elif os.path.isdir(argument):
-            photos.extend(_photos_in(Path(argument)))
+            photos.extend(_photos_in(Path(argument), sent))
         else:
             photos.append(Photo(argument, argument))  # a Path would spoil an address: http://x becomes http:/x
     return photos

@@ -86,11 +86,11 @@ def find_videos(
     Raises ConfigurationError for times that are none and, unless there are more photos than these (not `alone`), for
     frames where nothing is a video.
     """
-    from picscribe.media.video import Video
-
     part = Part(frames, seconds_of(start, "--start"), seconds_of(end, "--end"), length_of(every))
     if part.frames is None and not part.timed:
         return list(photos)
+    from picscribe.media.video import Video
+
     found = [one for photo in photos for one in _cut(photo, part)]
     if alone and (frames or 1) > 1 and not any(isinstance(one.source, Video | InputError) for one in found):
         raise ConfigurationError(f"--frames {frames} is for videos and animations, and none is given: leave it out")

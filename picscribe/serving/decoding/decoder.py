@@ -140,17 +140,17 @@ def _check_duration(name: str, seconds: float, hours: float) -> None:
 
 def _checked(content: bytes, name: str, most_pixels: int) -> io.BytesIO:
     """The photo as a stream of that name. Raises InputError for one that its header says is too large."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     stream = io.BytesIO(content)
     stream.name = name
     try:
         with Image.open(io.BytesIO(content), formats=[f for f in PHOTO_FORMATS if f in Image.OPEN]) as image:
             width, height = image.size
-    except UnidentifiedImageError:
-        return stream  # `open_image` says what it is
     except Image.DecompressionBombError as error:
         raise InputError(f"{name} has too many pixels: shrink it first") from error
+    except Exception:  # a decoder's own, or Pillow's that it is no image
+        return stream  # `open_image` says what it is, or what is wrong with it
     if width * height > most_pixels:
         raise InputError(f"{name} is {width}×{height} pixels, over the limit of {most_pixels}: shrink it first")
     return stream

@@ -132,7 +132,7 @@ def capabilities(pool: ModelPool) -> list[str]:
     found = ["caption", "classify", "score", "stream"]
     if pool.facts["asks"] is not False:
         found.append("ask")
-    if pool.facts["loading"]["quantize"] is None:
+    if pool.spec.quantize is None:
         found.append("explain")
     if pool.facts["frames"]:
         found.append("video")
@@ -282,6 +282,7 @@ def _model(name: str, pool: ModelPool, alias_of: str | None) -> Model:
         created=pool.loaded,
         capabilities=capabilities(pool),
         alias_of=alias_of,
+        fingerprint=facts["fingerprint"],
         parameters=facts["parameters"],
         frames=facts["frames"],
         max_model_len=facts["positions"],

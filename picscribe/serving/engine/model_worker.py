@@ -6,10 +6,10 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from picscribe.errors import ConfigurationError, PicscribeError
+from picscribe.errors import ConfigurationError, InputError, PicscribeError
 from picscribe.serving.child import Gone, own_streams, read_message, write_message
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from picscribe.results import Caption
     from picscribe.scribe import Scribe
     from picscribe.tasks import Task
+    from picscribe.text.labels import Labels
 
 
 def main() -> None:
@@ -81,15 +82,12 @@ class ModelWorker:
         if settings["threads"]:
             torch.set_num_threads(settings["threads"])
         self.scribe: Scribe = load(
-            settings["source"],
-            device=settings["device"],
-            dtype=settings["dtype"],
-            quantize=settings["quantize"],
-            precision=settings["precision"],
+            settings["source"], device=settings["device"], dtype=settings["dtype"], quantize=settings["quantize"]
         )
         self.batch = settings["batch"] or self.scribe.fitting_batch_size()
         self.answers, self.gone = answers, set[int]()
         self.asks = answers_questions(settings["source"])
+        self._kept_labels: dict[tuple[str, ...], Labels] = {}
         self.encoder = self.scribe.wrap_encoder(lambda encoder: EncoderCache(encoder, settings["cache"]))
 
     def facts(self) -> dict[str, Any]:
@@ -103,8 +101,7 @@ class ModelWorker:
         released = find_released(scribe.name)
         preprocessing = asdict(scribe.preprocessing)
         return {
-            "precision": scribe.precision,
-            "loading": scribe.loading,
+            "fingerprint": scribe.fingerprint(),
             "preprocessing": preprocessing,
             "frames": config.frames,
             "asks": self.asks,
@@ -184,17 +181,19 @@ class ModelWorker:
             return
         tasks: list[Task[Any]] = []
         numbers: list[int] = []
+        notes: list[list[str]] = []
         for question in questions:
             try:
                 tasks.append(self._task(question, images[question["number"]]))
                 numbers.append(question["number"])
+                notes.append(self._notes(question))
             except PicscribeError as error:
                 self._answer(question["number"], error)
         sent: set[int] = set()
 
         def finished(place: int, result: Any) -> None:
             sent.add(place)
-            self._answer(numbers[place], result)
+            self._answer(numbers[place], result, notes[place])
 
         try:
             for _ in self.scribe.run(
@@ -246,7 +245,7 @@ class ModelWorker:
 
         kind, prompt = question["kind"], question["prompt"]
         if kind == "classify":
-            return tasks.ClassifyTask(image, tuple(question["texts"]), question["top_k"], prompt)
+            return tasks.ClassifyTask(image, self._labels(tuple(question["texts"])), question["top_k"], prompt)
         if kind == "score":
             return tasks.ScoreTask(image, tuple(question["texts"]), prompt)
         options = GenerationOptions(**question["options"])
@@ -256,8 +255,43 @@ class ModelWorker:
             return tasks.ExplainTask(image, prompt, question["method"], options)
         return tasks.CaptionTask(image, prompt, options)
 
-    def _answer(self, number: int, result: Any) -> None:
-        self.answers.send({"number": number} | self._said(result))
+    def _notes(self, question: dict[str, Any]) -> list[str]:
+        """What of a question's texts the model does not get to read. What is wrong with one is left to its task."""
+        from picscribe.text.prompts import Prompt
+
+        notes: list[str] = []
+        texts = [(question["prompt"], "prompt"), *((text, "question") for text in question["texts"])]
+        for text, kind in texts if question["kind"] == "ask" else texts[:1]:
+            with contextlib.suppress(InputError):
+                notes += Prompt.of(self.scribe.tokenizer, text, kind).notes
+        if question["kind"] == "classify":
+            notes += self._labels(tuple(question["texts"])).notes
+        if question["kind"] == "score":
+            notes += self._notes_of_texts(question["texts"])
+        return notes
+
+    def _notes_of_texts(self, texts: Sequence[str]) -> list[str]:
+        from picscribe.text.prompts import unknown_note
+        from picscribe.text.tokenizer import shorten
+
+        tokenizer = self.scribe.tokenizer
+        read = ((text, tokenizer.encode(text)) for text in texts)
+        return [
+            unknown_note(tokenizer, f"the text {shorten(text)}", text, ids)
+            for text, ids in read
+            if tokenizer.unk_id in ids and any(index != tokenizer.unk_id for index in ids)
+        ]
+
+    def _labels(self, names: tuple[str, ...]) -> "Labels":
+        """Labels as the tokenizer sees them; the last ones are kept. Raises InputError where none can be used."""
+        from picscribe.text.labels import Labels
+
+        if names not in self._kept_labels:
+            self._kept_labels = {names: Labels.of(self.scribe.tokenizer, names)}
+        return self._kept_labels[names]
+
+    def _answer(self, number: int, result: Any, notes: Sequence[str] = ()) -> None:
+        self.answers.send({"number": number, "notes": notes} | self._said(result))
 
     def _said(self, result: Any) -> dict[str, Any]:
         """A result as plain data."""
@@ -284,7 +318,9 @@ class ModelWorker:
             names = ("label", "log_likelihood", "probability")
             return [{name: getattr(one, name) for name in names} for one in result.ranking]
         if isinstance(result, TextScore):
-            return {name: getattr(result, name) for name in ("text", "log_likelihood", "confidence")}
+            names = ("text", "log_likelihood", "confidence")
+            raw = {"tokens": result.tokens, "log_probabilities": result.log_probabilities}
+            return {name: getattr(result, name) for name in names} | {"raw": raw}
         if isinstance(result, Explanation):
             return self._explained(result)
         raise TypeError(f"a result of type {type(result).__name__}")
@@ -305,6 +341,11 @@ class ModelWorker:
             "confidence": caption.confidence,
             "tokens": words,
             "ended": ended,
+            "raw": {
+                "tokens": caption.tokens,
+                "log_probabilities": caption.log_probabilities,
+                "decoded": caption.decoded,
+            },
         }
 
     def _explained(self, explanation: Any) -> dict[str, Any]:

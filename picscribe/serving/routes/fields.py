@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Text = Annotated[str, Field(min_length=1, max_length=100_000)]
 Texts = Annotated[list[Text], Field(min_length=1)]
+Labels = Annotated[list[Annotated[str, Field(max_length=100_000)]], Field(min_length=1)]
 
 
 class Plain(BaseModel):
@@ -26,7 +27,15 @@ class Images(Plain):
     end: float | None = Field(None, gt=0, le=1e6, description="Of a video: where to end, in seconds.")
 
 
-class Search(Images):
+class Exact(Images):
+    """For programs that want results exactly as the library has them."""
+
+    raw: bool = Field(
+        False, description="Also give token ids, their log-probabilities, and texts as the original code decodes them."
+    )
+
+
+class Search(Exact):
     """How a text is searched; what is left out is the model's usual."""
 
     beams: int | None = Field(None, ge=1, description="Texts that grow side by side; 1 is greedy search.")
@@ -47,7 +56,7 @@ class Search(Images):
 
     def options(self) -> dict[str, Any]:
         """The options that were given."""
-        names = set(Search.model_fields) - set(Images.model_fields)
+        names = set(Search.model_fields) - set(Exact.model_fields)
         return self.model_dump(include=names, exclude_none=True)
 
 
@@ -83,7 +92,7 @@ class AskRequest(Search):
 class ClassifyRequest(Images):
     """Find the likeliest of given labels."""
 
-    labels: Texts | Text = Field(description="The labels; in a form, one a line.")
+    labels: Labels | Text = Field(description="The labels; in a form, one a line. Empty ones are left out.")
     top_k: int = Field(5, ge=1, le=1000)
     prefix: str | None = None
     model_config = ConfigDict(
@@ -93,7 +102,7 @@ class ClassifyRequest(Images):
     )
 
 
-class ScoreRequest(Images):
+class ScoreRequest(Exact):
     """How likely given texts are."""
 
     texts: Texts | Text
@@ -151,6 +160,14 @@ class Token(Plain):
     probability: float
 
 
+class Raw(Plain):
+    """A text as the library has it; one that ended by itself has a log-probability more than tokens."""
+
+    tokens: list[int]
+    log_probabilities: list[float]
+    decoded: str | None = None
+
+
 class Alternative(Plain):
     """Another caption of the same image."""
 
@@ -158,6 +175,7 @@ class Alternative(Plain):
     confidence: float = Field(description="Geometric mean of the tokens' probabilities, from 0 to 1.")
     score: float = Field(description="What the search ranked by; higher is better.")
     tokens: list[Token]
+    raw: Raw | None = None
 
 
 class ImageError(Plain):
@@ -174,17 +192,25 @@ class CaptionOfImage(Plain):
     confidence: float | None = None
     score: float | None = None
     tokens: list[Token] | None = None
+    raw: Raw | None = None
     alternatives: list[Alternative] | None = Field(
         None, description="All captions, best first, where several were asked for."
     )
     error: ImageError | None = None
 
 
-class CaptionResponse(CaptionOfImage):
-    """Of one image its caption at the top; of several `results`, in the order of the images."""
+class Answered(Plain):
+    """What every answer says of itself."""
 
     request_id: str
     model: str
+    fingerprint: str = Field(description="Tells this model from others: a hash of its weights and settings.")
+    notes: list[str] | None = Field(None, description="What of the request's texts the model does not get to read.")
+
+
+class CaptionResponse(CaptionOfImage, Answered):
+    """Of one image its caption at the top; of several `results`, in the order of the images."""
+
     results: list[CaptionOfImage] | None = None
 
 
@@ -194,6 +220,8 @@ class Answer(Plain):
     question: str
     answer: str | None = None
     confidence: float | None = None
+    score: float | None = None
+    raw: Raw | None = None
     alternatives: list[Alternative] | None = None
     error: ImageError | None = None
 
@@ -207,11 +235,9 @@ class AnswersOfImage(Plain):
     error: ImageError | None = None
 
 
-class AskResponse(AnswersOfImage):
+class AskResponse(AnswersOfImage, Answered):
     """Of one image its answers at the top; of several `results`."""
 
-    request_id: str
-    model: str
     results: list[AnswersOfImage] | None = None
 
 
@@ -232,11 +258,9 @@ class LabelsOfImage(Plain):
     error: ImageError | None = None
 
 
-class ClassifyResponse(LabelsOfImage):
+class ClassifyResponse(LabelsOfImage, Answered):
     """Of one image its labels at the top; of several `results`."""
 
-    request_id: str
-    model: str
     results: list[LabelsOfImage] | None = None
 
 
@@ -246,6 +270,7 @@ class Score(Plain):
     text: str
     log_likelihood: float | None = None
     confidence: float | None = None
+    raw: Raw | None = None
     error: str | None = None
 
 
@@ -256,11 +281,9 @@ class ScoresOfImage(Plain):
     error: ImageError | None = None
 
 
-class ScoreResponse(ScoresOfImage):
+class ScoreResponse(ScoresOfImage, Answered):
     """Of one image its scores at the top; of several `results`."""
 
-    request_id: str
-    model: str
     results: list[ScoresOfImage] | None = None
 
 
@@ -307,6 +330,7 @@ class Model(Plain):
     owned_by: str = "picscribe"
     capabilities: list[str] = []
     alias_of: str | None = None
+    fingerprint: str = Field("", description="Tells this model from others: a hash of its weights and settings.")
     parameters: int = 0
     frames: int = Field(0, description="Frames of a video that it looks at; 0 for a model of photos.")
     max_model_len: int = 0

@@ -59,8 +59,8 @@ async def caption(request: Request) -> Response:
     if fields.stream:
         return await _caption_in_pieces(service, request, fields, photos, options)
     question = partial(Question, "caption", options=options, prompt=fields.prefix)
-    found = await _ask_each(service, request, fields.model, photos, question)
-    return _each(service, request, fields.model, found, _caption_of)
+    found, notes = await _ask_each(service, request, fields.model, photos, question)
+    return _each(service, request, fields.model, found, notes, partial(_caption_of, raw=fields.raw))
 
 
 @router.post("/v1/ask", response_model=AskResponse, openapi_extra=takes(AskRequest))
@@ -77,15 +77,15 @@ async def ask(request: Request) -> Response:
     options = service.options(fields.options())
     photos = await _photos(service, payload, fields)
     question = partial(Question, "ask", options=options, texts=tuple(texts))
-    found = await _ask_each(service, request, fields.model, photos, question)
+    found, notes = await _ask_each(service, request, fields.model, photos, question)
 
     def answers(said: list[dict[str, Any]]) -> dict[str, Any]:
-        rows = [_answer_of(text, one) for text, one in zip(texts, said, strict=True)]
+        rows = [_answer_of(text, one, fields.raw) for text, one in zip(texts, said, strict=True)]
         return {name: rows[0][name] for name in ("answer", "confidence", "error") if name in rows[0]} | {
             "answers": rows
         }
 
-    return _each(service, request, fields.model, found, answers)
+    return _each(service, request, fields.model, found, notes, answers)
 
 
 @router.post("/v1/classify", response_model=ClassifyResponse, openapi_extra=takes(ClassifyRequest))
@@ -98,12 +98,12 @@ async def classify(request: Request) -> Response:
     service.check_texts("labels", labels, service.settings.limits.labels)
     photos = await _photos(service, payload, fields)
     question = partial(Question, "classify", texts=tuple(labels), prompt=fields.prefix, top_k=fields.top_k)
-    found = await _ask_each(service, request, fields.model, photos, question)
+    found, notes = await _ask_each(service, request, fields.model, photos, question)
 
     def ranked(said: list[dict[str, Any]]) -> dict[str, Any]:
         return {"label": said[0]["label"], "probability": said[0]["probability"], "labels": said}
 
-    return _each(service, request, fields.model, found, ranked)
+    return _each(service, request, fields.model, found, notes, ranked)
 
 
 @router.post("/v1/score", response_model=ScoreResponse, openapi_extra=takes(ScoreRequest))
@@ -116,12 +116,13 @@ async def score(request: Request) -> Response:
     service.check_texts("texts", texts)
     photos = await _photos(service, payload, fields)
     question = partial(Question, "score", texts=tuple(texts), prompt=fields.prefix)
-    found = await _ask_each(service, request, fields.model, photos, question)
+    found, notes = await _ask_each(service, request, fields.model, photos, question)
 
     def scores(said: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"scores": [{"text": text} | one for text, one in zip(texts, said, strict=True)]}
+        shown = [one if fields.raw else {k: v for k, v in one.items() if k != "raw"} for one in said]
+        return {"scores": [{"text": text} | one for text, one in zip(texts, shown, strict=True)]}
 
-    return _each(service, request, fields.model, found, scores)
+    return _each(service, request, fields.model, found, notes, scores)
 
 
 @router.post("/v1/explain", response_model=ExplainResponse, openapi_extra=takes(ExplainRequest))
@@ -261,11 +262,12 @@ async def _ask_each(
     model: str | None,
     photos: Sequence[Photo | ServingError],
     question: Callable[[Photo], Question],
-) -> list[Any]:
-    """The answer to a question about each photo; errors stay in their places."""
-    good = [photo for photo in photos if isinstance(photo, Photo)]
-    found = iter(await service.ask(request, model, [question(photo) for photo in good]) if good else ())
-    return [next(found) if isinstance(photo, Photo) else photo for photo in photos]
+) -> tuple[list[Any], list[str]]:
+    """The answer to a question about each photo, errors in their places; and what its texts' notes are."""
+    asked = [question(photo) for photo in photos if isinstance(photo, Photo)]
+    found = iter(await service.ask(request, model, asked) if asked else ())
+    answers = [next(found) if isinstance(photo, Photo) else photo for photo in photos]
+    return answers, list(dict.fromkeys(note for one in asked for note in one.notes))
 
 
 async def _photos(service: Service, payload: Payload, fields: Images) -> list[Photo | ServingError]:
@@ -288,10 +290,13 @@ def _each(
     request: Request,
     model: str | None,
     found: Sequence[Any],
+    notes: Sequence[str],
     shown: Callable[[Any], dict[str, Any]],
 ) -> Response:
     """Of one image its result at the top, or its error as the answer; of several a list, errors in their places."""
-    head = {"request_id": request_id(request), "model": _name(service, model)}
+    pool = service.engine.pool(model)
+    head: dict[str, Any] = {"request_id": request_id(request), "model": pool.spec.name}
+    head |= {"fingerprint": pool.facts["fingerprint"], **({"notes": list(notes)} if notes else {})}
     if len(found) == 1:
         if isinstance(found[0], PicscribeError):
             raise as_serving_error(found[0])
@@ -306,20 +311,18 @@ def _each(
     return JSONResponse(head | {"results": results})
 
 
-def _caption_of(said: dict[str, Any]) -> dict[str, Any]:
-    alternatives = [
-        {"caption": one["text"], **{name: one[name] for name in ("confidence", "score", "tokens")}}
-        for one in said["alternatives"]
-    ]
-    plain = {name: said[name] for name in ("confidence", "score", "tokens")}
-    return {"caption": said["text"]} | plain | {"alternatives": alternatives}
+def _caption_of(said: dict[str, Any], raw: bool) -> dict[str, Any]:
+    names = ("confidence", "score", "tokens", *(("raw",) if raw else ()))
+    alternatives = [{"caption": one["text"], **{name: one[name] for name in names}} for one in said["alternatives"]]
+    return {"caption": said["text"]} | {name: said[name] for name in names} | {"alternatives": alternatives}
 
 
-def _answer_of(question: str, said: dict[str, Any]) -> dict[str, Any]:
+def _answer_of(question: str, said: dict[str, Any], raw: bool) -> dict[str, Any]:
     if "error" in said:
         return {"question": question, "error": {"code": "invalid_input", "message": said["error"]}}
-    found = _caption_of(said)
-    return {"question": question, "answer": found["caption"]} | {n: found[n] for n in ("confidence", "alternatives")}
+    found = _caption_of(said, raw)
+    names = ("confidence", "score", "alternatives", *(("raw",) if raw else ()))
+    return {"question": question, "answer": found["caption"]} | {name: found[name] for name in names}
 
 
 def _questions(fields: AskRequest) -> list[str]:

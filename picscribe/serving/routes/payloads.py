@@ -25,6 +25,8 @@ SPACE = re.compile(r"\s+")
 DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[\w.+-]+=[^;,]*)*(?P<base64>;base64)?,", re.IGNORECASE)
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 MOST_FIELDS = 1000
+BRANCH = re.compile(r"str|int|float|bool|.*[\[(-].*")
+"""Pydantic's names of what a field may be, which stand behind the field's own: `image.str`, `labels.list[str]`."""
 SHORTEST = 40
 """Characters of base64 that no image can be as short as."""
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f\x80-\xff]")
@@ -43,7 +45,7 @@ class Payload:
             return model.model_validate(self.fields)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            name = ".".join(str(part) for part in first["loc"][:4]) or None
+            name = ".".join(str(part) for part in first["loc"][:4] if not BRANCH.fullmatch(str(part))) or None
             raise BadRequest(f"{name or 'the request'}: {first['msg']}", code="invalid_value", param=name) from None
 
 
@@ -195,7 +197,11 @@ async def _of_multipart(request: Request, body: bytes, query: dict[str, Any], li
         yield body
 
     parser = InMemory(
-        request.headers, once(), max_files=limits.images + 1, max_fields=MOST_FIELDS, max_part_size=limits.body_bytes
+        request.headers,
+        once(),
+        max_files=limits.images + 1,
+        max_fields=MOST_FIELDS + limits.labels,
+        max_part_size=limits.body_bytes,
     )
     try:
         form = await parser.parse()
@@ -210,6 +216,7 @@ async def _of_multipart(request: Request, body: bytes, query: dict[str, Any], li
             files.append((shown, await value.read()))
         else:
             texts.append((name, value))
+    await form.close()
     return Payload(query | _gathered(texts), tuple(files))
 
 
