@@ -200,7 +200,8 @@ class Inference:
         decoder = self.model.config.text_decoder
         if options.beams > decoder.vocabulary_size and not options.temperature:
             raise ConfigurationError(
-                f"{options.beams} beams, but the vocabulary has only {decoder.vocabulary_size} words"
+                f"{options.beams} beams, but the vocabulary has only {decoder.vocabulary_size} words: ask "
+                "for fewer beams"
             )
         if prompt + options.max_new_tokens > decoder.max_positions:
             raise ConfigurationError(
@@ -413,7 +414,9 @@ def _constraints(tokenizer: Tokenizer, options: GenerationOptions) -> LexicalCon
     required = [tokenizer.encode(word) for word in options.required_words]
     for word, tokens in zip(options.required_words, required, strict=True):
         if set(tokens) & {tokenizer.unk_id, *tokenizer.never_written}:
-            raise ConfigurationError(f"the required word {word!r} cannot be written with this model's vocabulary")
+            raise ConfigurationError(
+                f"the required word {word!r} cannot be written with this model's vocabulary: require another word"
+            )
     return LexicalConstraints(tokenizer.never_written, banned, required, torch.tensor(tokenizer.word_pieces))
 
 

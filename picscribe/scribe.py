@@ -633,9 +633,9 @@ def load(
     where = name_or_folder if isinstance(name_or_folder, str) else Path(name_or_folder)
     settings: dict[str, Any] = {"device": device, "dtype": dtype, "quantize": quantize, "compile": compile}
     if precision not in PRECISIONS:
-        raise ConfigurationError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+        raise ConfigurationError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
     if precision == "fast" and (dtype != "float32" or quantize is not None):
-        raise ConfigurationError("precision fast chooses the type itself: leave dtype and quantize out")
+        raise ConfigurationError("precision fast chooses the number type: leave dtype and quantize out")
     checkpoint, chosen = checkpoints.load(where, revision=revision, **settings), None
     if precision == "fast" and not checkpoint.is_int8:
         chosen = find_fast_precision(checkpoint.model.config, device)

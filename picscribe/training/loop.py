@@ -130,7 +130,9 @@ class Trainer:
         self.empty_steps += 1
         if self.empty_steps >= self.schedule.steps_an_epoch:
             name, problem = next(iter(self.skipped.items()), ("another process's photos", "none can be read"))
-            raise InputError(f"not one photo of a whole epoch could be read, such as {name}: {problem}")
+            raise InputError(
+                f"no photo of a whole epoch could be read (check data.train and its images), such as {name}: {problem}"
+            )
         return False
 
     def _report_progress(self, progress: Progress) -> None:

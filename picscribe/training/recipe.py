@@ -36,7 +36,7 @@ class Source:
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise ConfigurationError("a data set needs a path: path=FOLDER or an annotation file")
+            raise ConfigurationError("a data set has no path: add path=FOLDER, or the path of an annotation file")
         for name in ("path", "images"):  # "~" as people write it, and no shell sees it in a file
             object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))
         if not 0 < self.weight <= 1000:
@@ -111,9 +111,13 @@ class ImageSettings:
     def __post_init__(self) -> None:
         _require_at_least("image", self, frames=0, views=0)
         if self.views and (self.frames or len(self.sizes) > 1):
-            raise ConfigurationError("image.views is for photos of one size: leave it out, or frames and sizes")
+            raise ConfigurationError(
+                "image.views works for photos of one size only: leave out views, or frames and sizes"
+            )
         if self.features and not self.views:
-            raise ConfigurationError("image.features is where the features of image.views go: set that too")
+            raise ConfigurationError(
+                "image.features names the folder for the features of image.views: set image.views too"
+            )
         if any(size < 16 or size > 2048 for size in self.sizes):
             raise ConfigurationError(f"image.sizes must be from 16 to 2048 pixels, not {list(self.sizes)}")
 
@@ -189,9 +193,11 @@ class WeightSettings:
     def __post_init__(self) -> None:
         _require_at_least("weights", self, lora_rank=1, frozen_blocks=0)
         if self.frozen_blocks and self.train != "all":
-            raise ConfigurationError(f"weights.frozen_blocks is for weights.train: all, not {self.train}")
+            raise ConfigurationError(f"weights.frozen_blocks needs weights.train: all, not {self.train}: leave one out")
         if self.sharded and self.train == "lora":
-            raise ConfigurationError("weights.sharded is for weights.train: all or decoder; LoRA's additions are small")
+            raise ConfigurationError(
+                "weights.sharded does not work with LoRA: leave it out, or set weights.train to all or decoder"
+            )
         for name in ("dropout", "image_dropout", "word_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"weights.{name} must be in [0, 1), not {getattr(self, name)!r}")
@@ -322,30 +328,29 @@ class Recipe:
             raise ConfigurationError("optimisation.ema_decay and weights.train: lora do not go together: choose one")
         if self.image.views and self.weights.train == "all" and not self.weights.frozen_blocks:
             raise ConfigurationError(
-                "image.views keeps what frozen blocks compute, and none are frozen: set weights.frozen_blocks, or "
+                "image.views stores the output of frozen blocks, but none are frozen: set weights.frozen_blocks, or "
                 "weights.train to decoder"
             )
         if self.image.views and self.weights.train == "lora" and self.weights.lora_in == "all":
-            raise ConfigurationError("image.views is for LoRA in the decoder alone: set weights.lora_in to decoder")
+            raise ConfigurationError("image.views works with LoRA in the decoder only: set weights.lora_in to decoder")
         if self.objective == "cider" and self.weights.word_dropout:
-            raise ConfigurationError(
-                "weights.word_dropout is for people's words, not for objective: cider: leave it out"
-            )
+            raise ConfigurationError("weights.word_dropout has no effect with objective cider: leave it out")
         self._check_start()
 
     def _check_start(self) -> None:
         if self.start != IMAGENET:
             if self.network != NetworkSettings():
                 raise ConfigurationError(
-                    f"network is for start={IMAGENET}; {self.start} has one of its own: leave it out"
+                    f"network works with start={IMAGENET} only, and {self.start} has its own: leave it out"
                 )
             return
         if self.weights.train == "lora":
             raise ConfigurationError(
-                f"LoRA adds to what a decoder has learned, and that of start={IMAGENET} has nothing"
+                f"LoRA adapts a trained decoder, but that of start={IMAGENET} is untrained: set "
+                "weights.train to all or decoder"
             )
         if len(self.image.sizes) == 1:
-            raise ConfigurationError(f"network.image_size is the size of start={IMAGENET}: leave out image.sizes")
+            raise ConfigurationError(f"network.image_size sets the size of start={IMAGENET}: leave out image.sizes")
 
 
 def _require_at_least(section: str, settings: object, **bounds: float) -> None:

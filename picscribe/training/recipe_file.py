@@ -77,7 +77,7 @@ class _Loader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := next((key for number, key in enumerate(keys) if key in keys[:number]), None):
             line = node.start_mark.line + 1
-            raise ConfigurationError(f"{twice!r} is given twice in what begins in line {line}: put both into one")
+            raise ConfigurationError(f"{twice!r} is there twice in the section from line {line}: merge them")
         return super().construct_mapping(node, deep)
 
 
@@ -118,13 +118,11 @@ def recipe_from(values: dict[str, Any], overrides: Sequence[str] = ()) -> Recipe
         for part in sections:
             section = section.setdefault(part, {})
             if not isinstance(section, dict):
-                raise ConfigurationError(f"{override!r}: {part!r} is a value, not a section")
+                raise ConfigurationError(f"{override!r}: {part!r} is a value, not a section: write {part}=VALUE")
         section[key] = _parse(text, repr(override))
     _settle_length(values, {override.partition("=")[0] for override in overrides})
     if "start" not in values:
-        raise ConfigurationError(
-            f"a recipe says where it starts: add start=nano, another checkpoint, or start={IMAGENET}"
-        )
+        raise ConfigurationError(f"the recipe has no start: add start=nano, another checkpoint, or start={IMAGENET}")
     return _build(Recipe, values, "")
 
 
@@ -133,7 +131,7 @@ def _settle_length(values: dict[str, Any], overridden: set[str]) -> None:
     if "optimisation.epochs" not in overridden:
         return
     if "optimisation.steps" in overridden and values["optimisation"]["steps"] != 0:
-        raise ConfigurationError("optimisation.epochs and optimisation.steps both say how long a run takes: name one")
+        raise ConfigurationError("optimisation.epochs and optimisation.steps both set the length of a run: keep one")
     values["optimisation"].pop("steps", None)
 
 

@@ -82,7 +82,7 @@ def test_a_run_is_not_overwritten_but_resumed(trained: Any, recipe: Path, runner
     _, output = trained
     again = runner.invoke(app, ["train", str(recipe), "--output", str(output)])
     assert again.exit_code == 2
-    assert "holds a run already: --resume goes on with it" in again.stderr
+    assert "has a run already: continue it with --resume" in again.stderr
     resumed = runner.invoke(app, ["train", str(recipe), "--output", str(output), "--resume"])
     assert resumed.exit_code == 0, resumed.output
     assert resumed.stdout.startswith("resumed after step 3, the last: there is nothing left to learn\n")
@@ -98,7 +98,7 @@ def test_a_run_is_not_overwritten_but_resumed(trained: Any, recipe: Path, runner
         (["optimisation.epochs=0"], 2, "optimisation.epochs must be at least 1"),
         (["image.augmentation.max_stretch=3"], 2, "augmentation.max_stretch (3.0) can be at most"),
         (["epochs"], 2, "section.key=value"),
-        (["--resume"], 2, "nothing to resume"),
+        (["--resume"], 2, "no run to resume"),
         (["data.train=[{path: nowhere.json}]"], 1, "nowhere.json"),
         (["network.vocabulary_size=10"], 2, "vocabulary"),
         (["network.heads=5"], 2, "heads"),

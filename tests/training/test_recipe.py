@@ -55,8 +55,8 @@ def test_overrides_win() -> None:
         ("weights: {word_dropout: 1}", r"weights.word_dropout must be in \[0, 1\)"),
         ("weights: {image_dropout: -0.1}", r"weights.image_dropout must be in \[0, 1\)"),
         ("network: {width: 100}", "network.width must be a multiple of 64, not 100"),
-        ("seed: 1\nimage: {views: 1}\nseed: 2", "'seed' is given twice in what begins in line 1"),
-        ("image: {views: 1, views: 2}", "'views' is given twice"),
+        ("seed: 1\nimage: {views: 1}\nseed: 2", "'seed' is there twice in the section from line 1"),
+        ("image: {views: 1, views: 2}", "'views' is there twice"),
         ("epochs: 3", "unknown setting 'epochs'; did you mean optimisation.epochs"),
         ("image: {sizes: 224}", r"image.sizes must be a list, such as \[224\]"),
         ("optimisation:", "optimisation must hold settings .key: value., not nothing"),
@@ -79,7 +79,7 @@ def test_epochs_on_the_command_line_count_though_the_recipe_has_steps(tmp_path: 
     assert (optimisation.epochs, optimisation.steps, optimisation.batch_images) == (2, 0, 8)
     assert load_recipe(path).optimisation.steps == 300
     assert load_recipe(path, ["optimisation.epochs=2", "optimisation.steps=0"]).optimisation == optimisation
-    with pytest.raises(ConfigurationError, match="both say how long a run takes: name one"):
+    with pytest.raises(ConfigurationError, match="both set the length of a run: keep one"):
         load_recipe(path, ["optimisation.epochs=2", "optimisation.steps=9"])
 
 
@@ -100,7 +100,7 @@ def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     ("settings", "words"),
     [
         ({"data": {"train": []}}, "data.train is empty"),
-        ({"data": {"train": [{"path": ""}]}}, "needs a path"),
+        ({"data": {"train": [{"path": ""}]}}, "has no path: add path=FOLDER"),
         ({"data": {"train": [{"pth": "x"}]}}, "unknown setting 'data.train\\[0\\].pth'; did you mean 'path'"),
         ({"data": {"train": "photos"}}, "data.train must be a list"),
         ({"data": {"train": [{"path": "x", "weight": 0}]}}, "weight must be above 0"),
@@ -126,8 +126,8 @@ def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
         ({"image": {"views": 2}}, "none are frozen"),
         ({"image": {"views": 2, "frames": 6}, "weights": {"train": "decoder"}}, "photos of one size"),
         ({"image": {"views": 2, "sizes": [64, 96]}, "weights": {"train": "decoder"}}, "photos of one size"),
-        ({"image": {"views": 2}, "weights": {"train": "lora", "lora_in": "all"}}, "LoRA in the decoder alone"),
-        ({"image": {"features": "kept"}}, "where the features of image.views go"),
+        ({"image": {"views": 2}, "weights": {"train": "lora", "lora_in": "all"}}, "LoRA in the decoder only"),
+        ({"image": {"features": "kept"}}, "names the folder for the features of image.views"),
         ({"self_critical": {"samples": 1}}, "samples must be at least 2"),
         ({"validation": {"beams": 0}}, "beams must be"),
         ({"trackers": ["excel"]}, "choose among tensorboard"),

@@ -190,7 +190,7 @@ def test_other_data_do_not_go_on(recipe: Recipe, folder: Path, tmp_path: Path) -
 
 
 def test_a_folder_that_holds_a_run_is_left_alone(recipe: Recipe, whole_run: Path) -> None:
-    with pytest.raises(ConfigurationError, match="holds a run already"):
+    with pytest.raises(ConfigurationError, match="has a run already"):
         train(recipe, whole_run, report=silent)
     with pytest.raises(ConfigurationError, match=r"differs from the recipe given \([a-z_.]+ was .*, now .*\)"):
         train(replace(recipe, seed=2), whole_run, resume=True, report=silent)
@@ -202,7 +202,7 @@ def test_damaged_states_are_named(recipe: Recipe, whole_run: Path, tmp_path: Pat
     shutil.copytree(whole_run, tmp_path / "run")
     latest = sorted((tmp_path / "run" / "states").iterdir())[-1]
     latest.write_bytes(latest.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"damaged.*go on from the one before"):
+    with pytest.raises(CheckpointError, match=r"damaged.*continue from the state before"):
         train(recipe, tmp_path / "run", resume=True, report=silent)
     latest.unlink()
     train(recipe, tmp_path / "run", resume=True, report=silent)

@@ -46,7 +46,7 @@ def group_by_image(examples: Sequence[Example]) -> tuple[AnnotatedImage, ...]:
     groups: dict[object, list[Example]] = {}
     for example in examples:
         if not any(text.strip() for text in example.texts):
-            raise InputError(f"{example.where or example.id}: has no text to learn: leave it out")
+            raise InputError(f"{example.where or example.id}: has no text to train on: remove it from the data")
         groups.setdefault(example.source, []).append(example)
     return tuple(
         AnnotatedImage(group[0], tuple((e.question, text) for e in group for text in e.texts if text.strip()))

@@ -198,9 +198,9 @@ class KeptViews:
     ) -> None:
         """Raises ConfigurationError for data, or processes, whose features cannot be kept."""
         if processes > 1:
-            raise ConfigurationError("image.views is for one process: leave it out")
+            raise ConfigurationError("image.views works in one process only: leave it out")
         if data.has_videos or data.has_streams():
-            raise ConfigurationError("image.views is for photos that are not streamed: leave it out")
+            raise ConfigurationError("image.views does not work with streamed photos: leave it out")
         images = list(data.images())
         self.numbers = {id(image): number for number, image in enumerate(images)}
         self.views, self.report = recipe.image.views, report

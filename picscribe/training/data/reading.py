@@ -22,7 +22,7 @@ def read_data(settings: DataSettings, seed: int) -> TrainingData:
     """Read all data sets. Raises InputError for one that cannot be used, is empty, or is not of the others' task."""
     trained, parts = _read_parts(settings.train)
     if len({one.medium for one in trained}) > 1:
-        raise ConfigurationError("data.train mixes photos and videos: learn from one of them, then from the other")
+        raise ConfigurationError("data.train mixes photos and videos: train on one of them, then on the other")
     has_videos, notes = trained[0].medium == "videos", [note for one in trained for note in one.notes]
     if settings.validation:
         validated, validation = _read_validation(settings.validation, trained[0])
@@ -33,7 +33,7 @@ def read_data(settings: DataSettings, seed: int) -> TrainingData:
         notes += _describe_copies(copies, has_videos)
         held_out = _folder_of(validation)
     if unanswered := next((example for example in validation if not any(map(str.strip, example.texts))), None):
-        raise InputError(f"{unanswered.where or unanswered.id}: has no text to validate on: leave it out")
+        raise InputError(f"{unanswered.where or unanswered.id}: has no text to validate on: remove it from the data")
     read = [*trained, *validated]
     return TrainingData(
         parts=tuple(parts),
@@ -69,7 +69,7 @@ def _read(source: Source) -> tuple[Dataset, tuple[Example, ...]]:
     images = Path(source.images) if source.images else None
     dataset, examples = load_examples(Path(source.path), images, source.split or None, format=source.format or None)
     if not examples:
-        raise InputError(f"{source.path}: split {source.split!r} is empty")
+        raise InputError(f"{source.path}: split {source.split!r} is empty: name another split")
     return dataset, examples
 
 
@@ -82,9 +82,14 @@ def _read_validation(sources: Sequence[Source], trained: Dataset) -> tuple[list[
     datasets = [dataset for dataset, _ in read]
     tasks = sorted({one.task for one in datasets})
     if len(tasks) > 1:
-        raise ConfigurationError(f"data.validation mixes {' and '.join(tasks)}: one score says how good a run is")
+        raise ConfigurationError(
+            f"data.validation mixes {' and '.join(tasks)}: name data of one kind, as a run is judged by one score"
+        )
     if other := next((one for one in datasets if one.medium != trained.medium), None):
-        raise ConfigurationError(f"data.validation: {other.path} holds {other.medium}, data.train {trained.medium}")
+        raise ConfigurationError(
+            f"data.validation: {other.path} has {other.medium}, but data.train has {trained.medium}: name "
+            "data of one kind"
+        )
     return datasets, tuple(example for _, examples in read for example in examples)
 
 
@@ -115,23 +120,23 @@ def _hold_out(
     """
     path, images = settings.train[0].path, parts[0].images
     if parts[0].is_streamed:
-        raise ConfigurationError(f"{path} is streamed: name the data to validate on, data.validation")
+        raise ConfigurationError(f"{path} is streamed, so nothing can be held out: set data.validation")
     count = min(len(images) - 1, max(2, round(settings.held_out * len(images))))
     if not count:
-        raise InputError("a single image cannot be learned from and validated on: give more, or data.validation")
+        raise InputError("one image is too few to train and validate on: give more, or set data.validation")
     held = sorted(draw_order(images, f"{seed}/held out")[:count].tolist())
     asks = dataset.task == "questions"
     validation = tuple(example for index in held for example in _examples_of(images[index], asks))
     if not validation:
-        raise ConfigurationError("no held-out image has a text of the first data set's kind: name data.validation")
+        raise ConfigurationError("no held-out image has a text of the first data set's kind: set data.validation")
     sources = {images[index].example.source for index in held}
     left = _leave_out(sources, parts)
     copies = copies_of(validation, (image.example for part in left if not part.is_streamed for image in part.images))
     left = _leave_out(copies, left)
     if not left:
         raise InputError(
-            f"{path}: every {'video' if dataset.medium == 'videos' else 'photo'} is the same as one that is held "
-            "out to validate on: give other ones, or data.validation"
+            f"{path}: every {'video' if dataset.medium == 'videos' else 'photo'} is a copy of one that is held "
+            "out for validation: give other ones, or set data.validation"
         )
     return left, validation, copies
 

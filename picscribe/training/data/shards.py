@@ -81,7 +81,9 @@ class ShardedImages(Sequence[AnnotatedImage]):
         tar, place = self.tars[number], index - (self._ends[number - 1] if number else 0)
         images = self._read(tar, self._wanted).images
         if place >= len(images):
-            raise InputError(f"{tar.path}: has fewer samples than when the run began; it must not change meanwhile")
+            raise InputError(
+                f"{tar.path}: has fewer samples than when the run began: bring the old file back, or start another run"
+            )
         return images[place]
 
     def draw_order(self, draw: np.random.Generator) -> np.ndarray:
@@ -98,7 +100,7 @@ def list_tars(path: Path) -> list[Tar]:
     files = [path] if path.is_file() else files_below(path)
     found = [file for file in files if file.name.lower().endswith((".tar", *COMPRESSED))]
     if not found:
-        raise InputError(f"{path}: has no .tar file")
+        raise InputError(f"{path}: has no .tar file: name another folder")
     for file in found:
         require_unpacked(file)
     return [Tar(file, split_of_path(Path(file.name) if file == path else file.relative_to(path))) for file in found]
@@ -125,7 +127,7 @@ def _read(tar: Tar, wanted: frozenset[str] | None) -> _Shard:
     unusable |= {example.where or example.id: "has no text to learn" for example in silent}
     speaking = [pair for pair in zip(dataset.examples, splits, strict=True) if any(map(str.strip, pair[0].texts))]
     if not speaking:
-        raise InputError(f"{tar.path}: holds no sample that can be learned from{_such_as(unusable)}")
+        raise InputError(f"{tar.path}: has no sample to train on{_such_as(unusable)}")
     chosen = [example for example, split in speaking if wanted is None or split in wanted]
     return _Shard(group_by_image(chosen), unusable, frozenset(split for _, split in speaking), hash_examples(chosen))
 

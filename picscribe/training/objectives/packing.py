@@ -38,7 +38,7 @@ class PackedTexts:
 def pack(texts: Sequence[Sequence[TrainingExample]]) -> PackedTexts:
     """Put each image's texts into one row, padded at its end; images may have different numbers of texts."""
     if not texts or not all(texts):
-        raise InputError("every image needs at least one text to train on")
+        raise InputError("every image needs at least one text to train on: add one, or remove the image")
     # A text's last token, [SEP], is predicted but predicts nothing, so it takes no place.
     width = max(sum(len(text.tokens) - 1 for text in of_image) for of_image in texts)
     tokens, position, number, predicts, targets = [], [], [], [], []

@@ -70,7 +70,10 @@ class Rewards:
         for image in images:
             references.setdefault(image.place, []).extend(text + END for text in image.captions)
         if asked := next((source for source, captions in references.items() if not captions), None):
-            raise ConfigurationError(f"objective cider is for captions, but data.train only asks about {asked}")
+            raise ConfigurationError(
+                f"objective cider is for captions, but data.train has only questions about {asked}: add "
+                "captions, or set objective to words"
+            )
         path = settings.document_frequencies
         frequencies = add_ends(DocumentFrequencies.load(Path(path)), references) if path else None
         self.scorer = CiderScorer(references, frequencies)
@@ -130,7 +133,9 @@ def make_rewards(recipe: Recipe, data: TrainingData, tokenizer: Tokenizer) -> Re
     if recipe.objective != "cider":
         return None
     if data.task != "captions":
-        raise ConfigurationError(f"objective cider is for captions, but the data are {data.task}")
+        raise ConfigurationError(
+            f"objective cider is for captions, but the data are {data.task}: set objective to words"
+        )
     limit = recipe.validation.max_new_tokens
     return Rewards(recipe.self_critical, data.images(), tokenizer, max_new_tokens=limit)
 

@@ -59,7 +59,7 @@ class RunFolder:
             if self._recipe.exists():  # perhaps of a run that is at work, and has saved nothing yet
                 self._hold()
                 self.close()
-            raise ConfigurationError(f"{self.path}: nothing to resume; run without --resume to start")
+            raise ConfigurationError(f"{self.path}: there is no run to resume: leave out --resume to start one")
         before, given = self._recipe.read_text(encoding="utf-8"), dump_recipe(recipe)
         if before != given:
             raise ConfigurationError(
@@ -72,7 +72,7 @@ class RunFolder:
         for folder in folders:
             if self.path.resolve().is_relative_to(folder.resolve()):
                 raise ConfigurationError(
-                    f"{self.path} lies in {folder}, whose files are the data: name another folder with --output"
+                    f"{self.path} is inside {folder}, the folder of the data: name another folder with --output"
                 )
 
     def _hold(self) -> None:
@@ -80,7 +80,7 @@ class RunFolder:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise ConfigurationError(
-                f"{self.path}: another process is training here: wait for its end, or name another folder"
+                f"{self.path}: another process is training here: wait until it ends, or name another folder"
             ) from error
         except (OSError, NotImplementedError):
             # A file system without locks is no reason not to train; the next write fails where it cannot be written.
@@ -94,10 +94,10 @@ class RunFolder:
         """Raise ConfigurationError for a folder that holds a run, or what is left of one."""
         if self._has_state():
             raise ConfigurationError(
-                f"{self.path} holds a run already: --resume goes on with it, --output names another folder"
+                f"{self.path} has a run already: continue it with --resume, or name another folder with --output"
             )
         if self.best.exists():
-            raise ConfigurationError(f"{self.best} holds what an earlier run learned: --output names another folder")
+            raise ConfigurationError(f"{self.best} is the result of an earlier run: name another folder with --output")
 
     def _has_state(self) -> bool:
         return any((self.path / "states").glob("step-*.pt"))

@@ -66,13 +66,13 @@ class States:
         """The latest state. Raises CheckpointError where there is none, or it is damaged."""
         steps = self.list_steps()
         if not steps:
-            raise CheckpointError(f"{self.folder}: holds no state to go on from: start the run without --resume")
+            raise CheckpointError(f"{self.folder}: has no saved state: start the run without --resume")
         file = self._file(steps[-1])
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many types for a damaged file
             raise CheckpointError(
-                f"{file}: damaged ({type(error).__name__}); remove it to go on from the one before"
+                f"{file}: is damaged ({type(error).__name__}): remove it to continue from the state before"
             ) from error
         return state
 

@@ -59,7 +59,9 @@ class Validation:
         self.unreadable = {identity: answer.error for identity, answer in found.items() if answer.error}
         texts = {example.id: example.texts for example in examples if example.id not in self.unreadable}
         if not texts:
-            raise InputError(f"no validation example could be answered: {next(iter(found.values())).error}")
+            raise InputError(
+                f"no validation example could be used (check data.validation): {next(iter(found.values())).error}"
+            )
         if self.unreadable:
             self.say(f"{len(self.unreadable)} of the {len(examples)} validation examples could not be used")
         said = {identity: found[identity].text for identity in texts}

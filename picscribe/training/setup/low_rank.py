@@ -23,7 +23,7 @@ def add_low_rank(model: Git, settings: WeightSettings) -> None:
         names = [name for name, module in part.named_modules() if isinstance(module, nn.Linear) and name != "output"]
         if not names:
             raise ConfigurationError(
-                "weights.lora_in: all is for a ViT, and this image encoder is an EfficientNet: choose decoder"
+                "weights.lora_in: all needs a ViT, but this image encoder is an EfficientNet: set it to decoder"
             )
         config = peft.LoraConfig(r=settings.lora_rank, lora_alpha=settings.lora_alpha, target_modules=names)
         peft.inject_adapter_in_model(config, part)

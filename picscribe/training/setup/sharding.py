@@ -23,7 +23,9 @@ def shard(module: nn.Module, device: torch.device, processes: int) -> None:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
     except ImportError as error:
-        raise ConfigurationError(f"weights.sharded needs torch 2.6 or later, not {torch.__version__}") from error
+        raise ConfigurationError(
+            f"weights.sharded needs torch 2.6 or later, not {torch.__version__}: upgrade torch, or leave it out"
+        ) from error
     fully_shard(module.to(device), mesh=init_device_mesh(device.type, (processes,)))
 
 

@@ -34,10 +34,12 @@ def load_start(recipe: Recipe, data: TrainingData) -> Checkpoint:
     For videos it has temporal embeddings; where it came without them as many as `image.frames`, or the paper's.
     """
     if recipe.image.frames and not data.has_videos:
-        raise ConfigurationError("image.frames is for videos, and the data are photos: leave it out")
+        raise ConfigurationError("image.frames is for videos, but the data are photos: leave it out")
     start = make_from_imagenet(recipe, data) if recipe.start == IMAGENET else checkpoints.load(recipe.start)
     if start.is_int8:
-        raise ConfigurationError(f"{recipe.start} holds int8 weights, which cannot be trained: start from the original")
+        raise ConfigurationError(
+            f"{recipe.start} has int8 weights, which cannot be trained: start from the model before its conversion"
+        )
     _require_positions(recipe, data, start)
     had_frames = bool(start.model.config.frames)
     _set_frames(start.model, recipe, data)
@@ -63,7 +65,7 @@ def make_from_imagenet(recipe: Recipe, data: TrainingData) -> Checkpoint:
     """
     if data.has_streams():
         raise ConfigurationError(
-            f"start={IMAGENET} learns its vocabulary from data that are not streamed: leave out stream, or start from "
+            f"start={IMAGENET} cannot learn its vocabulary from streamed data: leave out stream, or start from "
             "a checkpoint"
         )
     network = recipe.network
@@ -100,13 +102,13 @@ def choose_weights(model: Git, settings: WeightSettings) -> None:
         blocks = len(model.image_encoder.blocks)
         if settings.frozen_blocks > blocks:
             raise ConfigurationError(
-                f"weights.frozen_blocks is {settings.frozen_blocks}, but the image encoder has {blocks}"
+                f"weights.frozen_blocks is {settings.frozen_blocks}, but the image encoder has {blocks}: lower it"
             )
         for parameter in list_frozen_parameters(model.image_encoder, settings.frozen_blocks):
             parameter.requires_grad_(False)
     if settings.frozen_depthwise:
         if isinstance(model.image_encoder, ClipVit):
-            raise ConfigurationError("weights.frozen_depthwise is for EfficientNet-Lite, not for a ViT: leave it out")
+            raise ConfigurationError("weights.frozen_depthwise has no effect on a ViT: leave it out")
         for module in model.image_encoder.modules():
             if isinstance(module, InvertedResidual):
                 module.depthwise.requires_grad_(False)

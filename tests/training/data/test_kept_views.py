@@ -229,5 +229,5 @@ def test_streams_cannot_be_kept(recipe: Recipe, tmp_path: Path) -> None:
             tar.add(tmp_path / "photos" / f"00{suffix}", f"00{suffix}")
     source = Source(str(tmp_path / "shards"), stream=True)
     streamed = replace(recipe, data=DataSettings((source,), (Source(str(tmp_path / "photos")),)))
-    with pytest.raises(ConfigurationError, match="not streamed"):
+    with pytest.raises(ConfigurationError, match="not work with streamed photos"):
         Trainer(keeping(streamed), tmp_path / "run", silent)

@@ -62,7 +62,7 @@ def test_nothing_is_left_to_learn_where_all_photos_are_one(folder: Path, tmp_pat
     for number in range(4):
         shutil.copy(folder / "photos" / "00.png", tmp_path / f"{number}.png")
         (tmp_path / f"{number}.txt").write_text("a square\n")
-    with pytest.raises(InputError, match=f"{tmp_path.name}: every photo is the same as one that is held out"):
+    with pytest.raises(InputError, match=f"{tmp_path.name}: every photo is a copy of one that is held out"):
         read_data(DataSettings((Source(str(tmp_path)),)), seed=1)
 
 
@@ -79,7 +79,7 @@ def test_questions_and_captions_of_an_image_stand_together(folder: Path) -> None
     asked = [Example("1", photo, ("red",), "what colour is it"), Example("2", photo, ("a", "the"), "what is it")]
     (item,) = group_by_image(asked)
     assert item.texts == (("what colour is it", "red"), ("what is it", "a"), ("what is it", "the"))
-    with pytest.raises(InputError, match="no text to learn"):
+    with pytest.raises(InputError, match="no text to train on"):
         group_by_image([Example("1", photo, (" ",))])
 
 
@@ -99,7 +99,7 @@ def test_data_sets_of_one_weight_stand_together(recipe: Recipe, folder: Path, tm
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
     data = replace(mixed.data, train=(captions, replace(asked, images="")))
-    with pytest.raises(ConfigurationError, match=r"data\.train only asks about .*red\.png"):
+    with pytest.raises(ConfigurationError, match=r"data\.train has only questions about .*red\.png"):
         Trainer(replace(mixed, objective="cider", data=data), tmp_path / "run", silent)
 
 

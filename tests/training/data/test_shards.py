@@ -96,7 +96,7 @@ def test_processes_share_a_step_without_overlap(folder: Path) -> None:
 
 
 def test_what_cannot_be_streamed(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="name the data to validate on"):
+    with pytest.raises(ConfigurationError, match="so nothing can be held out: set data"):
         read_data(DataSettings((Source(str(folder), "train", stream=True),)), 1)
     with pytest.raises(InputError, match=r"has no images of the split 'test': name another; it has 'train', 'val'"):
         shards.read_shards(folder, "test")

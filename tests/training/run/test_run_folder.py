@@ -41,7 +41,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     folder.open(Recipe(), resume=False)
     save_state(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigurationError, match="holds a run already: --resume goes on"):
+    with pytest.raises(ConfigurationError, match="has a run already: continue it with --resume"):
         folder.open(Recipe(seed=2), resume=False)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -110,9 +110,9 @@ def test_where_there_is_nothing_to_resume_it_says_so(tmp_path: Path, lost: str) 
     folder.open(Recipe(), resume=False)
     save_state(tmp_path)
     (tmp_path / lost).unlink()
-    with pytest.raises(ConfigurationError, match="nothing to resume"):
+    with pytest.raises(ConfigurationError, match="no run to resume"):
         folder.open(Recipe(), resume=True)
-    with pytest.raises(ConfigurationError, match="nothing to resume"):
+    with pytest.raises(ConfigurationError, match="no run to resume"):
         RunFolder(tmp_path / "nowhere").open(Recipe(), resume=True)
 
 

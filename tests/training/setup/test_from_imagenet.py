@@ -183,7 +183,7 @@ def test_depthwise_filters_may_stay_too(recipe: Recipe, tmp_path: Path) -> None:
 def test_a_vit_has_no_depthwise_filters(recipe: Recipe, save_start: Callable[..., Path], tmp_path: Path) -> None:
     start = str(save_start(tmp_path / "vit", ["a"]))
     weights = WeightSettings(frozen_depthwise=True)
-    with pytest.raises(ConfigurationError, match="frozen_depthwise is for EfficientNet-Lite"):
+    with pytest.raises(ConfigurationError, match="frozen_depthwise has no effect on a ViT"):
         other = replace(recipe, start=start, network=NetworkSettings(), image=ImageSettings(), weights=weights)
         Trainer(other, tmp_path / "run", silent)
 
@@ -229,13 +229,13 @@ def test_the_average_follows_every_step(whole: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"start": "nano"}, "network is for start=imagenet; nano has one of its own"),
+        ({"start": "nano"}, "network works with start=imagenet only, and nano has its own"),
         (
             {"weights": WeightSettings(train="lora"), "optimisation": OptimisationSettings(), "image": ImageSettings()},
-            "LoRA adds to what a decoder has learned",
+            "LoRA adapts a trained decoder",
         ),
         ({"image": ImageSettings(sizes=(64,))}, "leave out image.sizes"),
-        ({"objective": "cider", "weights": WeightSettings(frozen_blocks=1, word_dropout=0.1)}, "for people's words"),
+        ({"objective": "cider", "weights": WeightSettings(frozen_blocks=1, word_dropout=0.1)}, "has no effect with objective cider"),
     ],
 )
 def test_contradictions_are_named(changes: dict[str, Any], words: str, recipe: Recipe) -> None:

@@ -58,7 +58,7 @@ def test_low_rank_needs_linear_layers_and_learns_the_order_of_frames(
 ) -> None:
     lite = save_start(tmp_path / "lite", WORDS, "lite")
     everywhere = WeightSettings(train="lora", lora_in="all")
-    with pytest.raises(ConfigurationError, match="choose decoder"):
+    with pytest.raises(ConfigurationError, match="set it to decoder"):
         Trainer(replace(recipe, start=str(lite), weights=everywhere), tmp_path / "run", silent)
     data = replace(read_data(recipe.data, recipe.seed), has_videos=True)
     start = load_start(replace(recipe, weights=everywhere, image=ImageSettings(frames=3)), data)
