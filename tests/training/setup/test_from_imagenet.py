@@ -235,7 +235,7 @@ def test_the_average_follows_every_step(whole: Any) -> None:
             "LoRA adapts a trained decoder",
         ),
         ({"image": ImageSettings(sizes=(64,))}, "leave out image.sizes"),
-        ({"objective": "cider", "weights": WeightSettings(frozen_blocks=1, word_dropout=0.1)}, "has no effect with objective cider"),
+        ({"objective": "cider", "weights": WeightSettings(frozen_blocks=1, word_dropout=0.1)}, "has no effect with"),
     ],
 )
 def test_contradictions_are_named(changes: dict[str, Any], words: str, recipe: Recipe) -> None:
