@@ -190,7 +190,7 @@ def test_data_that_cannot_be_used_stop_a_run(recipe: Recipe, folder: Path, tmp_p
     (tmp_path / "x1_000001_000011.mp4").touch()
     videos = Source(str(moving), images=str(tmp_path))
     run(ConfigurationError, "mixes photos and videos", data=DataSettings((Source(photos), videos)))
-    run(ConfigurationError, "holds videos", data=DataSettings((Source(photos),), (videos,)))
+    run(ConfigurationError, "has videos, but data.train has images", data=DataSettings((Source(photos),), (videos,)))
 
 
 def test_a_run_among_its_data_is_refused(recipe: Recipe, folder: Path) -> None:
