@@ -37,9 +37,17 @@ SMALL = 2**20
 """Bytes of a photo that any service takes; whether it takes more is asked before they are sent."""
 TEXTS = 64
 """Questions or texts of a request; more are asked in several."""
-BUSY = (429, 503, 504)
+BUSY = (429, 503)
 """What a service answers that has no time now."""
-UNUSABLE = ("invalid_image", "invalid_input", "request_too_large")
+OVERDUE = (502, 504)
+"""What a service answers, or what stands in front of it, that took too long over a request: it may be the request's."""
+OPTIONS = (
+    "beams", "num_captions", "max_new_tokens", "min_new_tokens", "length_penalty", "no_repeat_ngram",
+    "repetition_penalty", "banned_words", "required_words", "temperature", "top_k", "top_p", "seed", "beam_groups",
+    "diversity_penalty",
+)  # fmt: skip
+"""Fields of GenerationOptions that a service takes."""
+UNUSABLE = ("invalid_image", "invalid_input", "request_too_large", "decoding_timed_out", "decoder_died")
 """Codes of errors that are of the photo or text that was sent."""
 SENT = "the image sent"
 """What the service calls a photo, in whose place errors have the photo's own name."""
@@ -160,6 +168,16 @@ class Client:
         except (TypeError, KeyError):
             raise self._strange() from None
 
+    def largest(self) -> int:
+        """Bytes that a photo or video may have."""
+        if self._most is None:
+            limits = self._get("/v1/limits")
+            try:
+                self._most = min(int(limits["image_bytes"]), int(limits["body_bytes"]) - SMALL)
+            except (KeyError, TypeError, ValueError):
+                raise self._strange() from None
+        return self._most
+
     def caption(
         self, upload: Upload, *, model: str | None = None, prompt: str | None = None, options: Mapping[str, Any] = {}
     ) -> Answer[Caption]:
@@ -168,7 +186,7 @@ class Client:
         Raises Refused for a photo that cannot be used, ConfigurationError for options that cannot, Busy, Unreachable,
         ServiceError.
         """
-        said = self._ask("caption", upload, {"model": model, "prefix": prompt, "raw": True, **options})
+        said = self._ask("caption", upload, {"model": model, "prefix": prompt, "raw": True, **_taken(options)})
         return self._answer(said, lambda: _caption(said, "caption"))
 
     def ask(
@@ -177,7 +195,7 @@ class Client:
         """The answer to each question, or its error. Raises as `caption`."""
 
         def some(asked: Sequence[str]) -> Answer[list[Caption | PicscribeError]]:
-            said = self._ask("ask", upload, {"model": model, "questions": asked, "raw": True, **options})
+            said = self._ask("ask", upload, {"model": model, "questions": asked, "raw": True, **_taken(options)})
             return self._answer(said, lambda: [_or_error(one, _spoken) for one in said["answers"]])
 
         return _joined([some(questions[first : first + TEXTS]) for first in range(0, len(questions), TEXTS)])
@@ -216,7 +234,7 @@ class Client:
         """A caption, piece by piece. Raises as `caption`, also midway."""
         self._check_size(upload)
         video = {"frames": upload.frames, "start": upload.start, "end": upload.end}
-        form = _form({"model": model, "prefix": prompt, "stream": True, **options, **video}, upload.content)
+        form = _form({"model": model, "prefix": prompt, "stream": True, **_taken(options), **video}, upload.content)
         response, _ = self._send("POST", "/v1/caption", *form, upload.name, stream=True)
         try:
             while line := response.readline(LARGEST_ANSWER):
@@ -255,16 +273,8 @@ class Client:
 
     def _check_size(self, upload: Upload) -> None:
         """Raise Refused for more bytes than the service takes: it would break off while they are sent."""
-        if len(upload.content) <= SMALL:
-            return
-        if self._most is None:
-            limits = self._get("/v1/limits")
-            try:
-                self._most = min(int(limits["image_bytes"]), int(limits["body_bytes"]) - SMALL)
-            except (KeyError, TypeError, ValueError):
-                raise self._strange() from None
-        if len(upload.content) > self._most:
-            size = f"{len(upload.content)} bytes long, over the service's limit of {self._most}"
+        if len(upload.content) > SMALL and len(upload.content) > self.largest():
+            size = f"{len(upload.content)} bytes long, over the service's limit of {self.largest()}"
             raise Refused(f"{upload.name} is {size}: shrink it", "request_too_large")
 
     def _send(
@@ -276,15 +286,16 @@ class Client:
         """
         if self._key:
             headers = {**headers, "Authorization": f"Bearer {self._key}"}
-        until = time.monotonic() + self.patience
+        until, overdue = time.monotonic() + self.patience, 0
         while True:
             response, content = self._patiently(method, path, headers, body, stream)
             if response.status == 200:
                 return response, content
-            if response.status not in BUSY:
+            if response.status not in (*BUSY, *OVERDUE):
                 raise self._failure(response, content, name)
+            overdue += response.status in OVERDUE
             seconds = _seconds(response.getheader("Retry-After"))
-            if time.monotonic() + seconds > until or self.wait(seconds) is True:
+            if overdue == self.tries or time.monotonic() + seconds > until or self.wait(seconds) is True:
                 raise Busy(f"{self.called} is busy ({_message(_object(content))}): try again later", response.status)
 
     def _patiently(self, *request: Any) -> tuple[http.client.HTTPResponse, bytes]:
@@ -401,6 +412,13 @@ def _form(fields: Mapping[str, Any], content: bytes) -> tuple[dict[str, str], by
     add(f'name="image"; filename="{SENT}"', content)
     parts.append(f"--{boundary}--\r\n".encode())
     return {"Content-Type": f"multipart/form-data; boundary={boundary}"}, b"".join(parts)
+
+
+def _taken(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options. Raises Limited for one that no service takes: it would be ignored."""
+    if unknown := [name for name in options if name not in OPTIONS]:
+        raise Limited(f"a service takes no option {unknown[0]}: leave it out, or load the model here")
+    return options
 
 
 def _object(content: bytes) -> dict[str, Any]:

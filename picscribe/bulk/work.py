@@ -88,7 +88,7 @@ class Work:
                 yield EntryError("not-fitting", str(result))
             else:
                 try:
-                    yield self._value(entry, result)
+                    yield self.value(entry, result)
                 except EntryError as error:
                     yield error
 
@@ -108,7 +108,8 @@ class Work:
             return ClassifyTask(pixels, labels, self.top_k, self.prompt)
         return ScoreTask(pixels, entry.asked or self.texts, self.prompt)
 
-    def _value(self, entry: Entry, result: Any) -> Mapping[str, Any]:
+    def value(self, entry: Entry, result: Any) -> Mapping[str, Any]:
+        """What a model found for an entry, as JSON has it. Raises EntryError where it found nothing."""
         if self.kind == "caption":
             value = _caption(result)
             if len(result.alternatives) > 1:

@@ -1,5 +1,6 @@
 """`picscribe bulk`: folders, lists and archives of photos in, texts in many forms out, each photo exactly once."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ from picscribe.cli.options.search import (
     TopP,
     options_of,
 )
+from picscribe.cli.options.service import KEY, LOADING
 from picscribe.cli.output.bulk_panel import Panel, lines_of
 from picscribe.cli.output.terminal import report, write_line
 from picscribe.errors import ConfigurationError
@@ -153,6 +155,14 @@ def run(
         float, typer.Option(min=0, max=1, help="Results below wait in review.html for a person; see `bulk apply`.")
     ] = 0,
     watch: Annotated[bool, typer.Option("--watch", help="Then go on with what comes to the folders.")] = False,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            show_default=False,
+            help="Have a running `picscribe serve` compute: http://host:8000. PICSCRIBE_API_KEY holds its key.",
+        ),
+    ] = None,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -181,7 +191,12 @@ def run(
         int | None, typer.Option(min=1, show_default=False, help="Of a video. [default: what the model takes]")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, show_default=False, help="Processes that decode. [default: one a core]")
+        int | None,
+        typer.Option(
+            min=1,
+            show_default=False,
+            help="Processes that decode; with --server, photos in flight. [default: one a core; 32]",
+        ),
     ] = None,
     max_seconds: Annotated[float, typer.Option(min=0.1, help="A file may take so long to decode.")] = 60,
     max_memory: Annotated[int, typer.Option(min=64, help="MiB that a file may take to decode.")] = 2048,
@@ -239,8 +254,18 @@ def run(
         "resize": resize,
     }  # fmt: skip
 
+    if server is not None:
+        _check_for_server(ray, {**loading, "batch-size": batch_size})
+
     def computing(keep_content: bool) -> "Computing":
         given = (options.work, options.limits, options.batch_size, keep_content)
+        if server is not None:
+            from picscribe.bulk.service import Service
+
+            key = os.environ.get(KEY) or None
+            return Service(
+                server, model, options.work, options.limits, key=key, at_once=workers, keep_content=keep_content
+            )
         if ray is not None:
             from picscribe.bulk.cluster import Actors, Cluster
 
@@ -264,6 +289,15 @@ def run(
         report(line)
     if not summary.complete:
         raise typer.Exit(1)
+
+
+def _check_for_server(ray: str | None, loading: dict[str, Any]) -> None:
+    """Raise ConfigurationError for what does not go with --server."""
+    if ray is not None:
+        raise ConfigurationError("--server and --ray: one of them computes, leave the other out")
+    if given := [f"--{name}" for name, value in loading.items() if value != LOADING.get(name)]:
+        verb = "is for a model that is" if len(given) == 1 else "are for a model that is"
+        raise ConfigurationError(f"{', '.join(given)} {verb} loaded here: leave out with --server")
 
 
 def _say(counts: dict[str, int]) -> None:
@@ -363,6 +397,4 @@ def _classes(said: str | None) -> tuple[str, ...]:
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

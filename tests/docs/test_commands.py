@@ -47,6 +47,7 @@ NOT_RUN = {
     r"curl ": "needs the server; the tutorial about serving runs it",
     r"picscribe serve": "runs until it is stopped; the tutorial about serving runs it",
     r"PICSCRIBE_SERVER=": "needs the server; tests/serving runs such commands with one",
+    r"picscribe .*--server": "needs the server; tests/bulk runs such jobs with one",
     r"picscribe .*--ray": "needs a cluster; tests/bulk runs Ray on this machine",
     r"picscribe .*--device cuda": "needs a GPU",
     r"torchrun ": "needs COCO; tests/training runs several processes",

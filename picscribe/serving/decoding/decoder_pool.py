@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from picscribe.errors import ConfigurationError, InputError, PicscribeError
 from picscribe.serving.child import Child, Gone
-from picscribe.serving.errors import Failed, Unavailable
+from picscribe.serving.errors import BadRequest, Failed, Unavailable
 
 log = logging.getLogger("picscribe.serving")
 
@@ -61,8 +61,10 @@ class DecoderPool:
     async def run(self, do: str, content: bytes, **arguments: Any) -> Decoded:
         """Have one of them do something with a file's bytes; `name` among the arguments is how errors call it.
 
-        Raises InputError for a file that cannot be used. A decoder whose caller goes away finishes, and is not lost.
+        Raises InputError for a file that cannot be used, BadRequest for one over which decoders die or take too long.
+        A decoder whose caller goes away finishes, and is not lost.
         """
+        took_too_long = False
         for _ in range(TRIES):
             child = await self._take()
             work = asyncio.ensure_future(self._ask(child, do, content, arguments))
@@ -71,9 +73,11 @@ class DecoderPool:
             except asyncio.CancelledError:
                 work.add_done_callback(lambda done: done.cancelled() or done.exception())
                 raise
-            if decoded is not None:
+            if isinstance(decoded, Decoded):
                 return _checked(decoded)
-        raise InputError(f"{arguments['name']} cannot be decoded within the time and memory that a request may take")
+            took_too_long = isinstance(decoded, asyncio.TimeoutError)
+        message = f"{arguments['name']} cannot be decoded within the time and memory that a request may take"
+        raise BadRequest(message, code="decoding_timed_out" if took_too_long else "decoder_died", param="image")
 
     async def stop(self) -> None:
         """End them all."""
@@ -100,15 +104,15 @@ class DecoderPool:
         """The processes' numbers."""
         return [child.pid for child in self._children]
 
-    async def _ask(self, child: Child, do: str, content: bytes, arguments: dict[str, Any]) -> Decoded | None:
-        """The child's answer; None where it died over the question."""
+    async def _ask(self, child: Child, do: str, content: bytes, arguments: dict[str, Any]) -> Decoded | Exception:
+        """The child's answer, or how it ended over the question."""
         try:
             await child.send({"do": do, "with": arguments, "time": self.time}, content)
             answer = Decoded(*await asyncio.wait_for(child.receive(LARGEST_ANSWER), self.time))
-        except (Gone, asyncio.TimeoutError):
+        except (Gone, asyncio.TimeoutError) as error:
             log.warning("a decoder ended while it was at work; another one is started", extra={"pid": child.pid})
             self._replace(child)
-            return None
+            return error
         self._offer(child)
         return answer
 
