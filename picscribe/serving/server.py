@@ -46,10 +46,13 @@ async def _serve(settings: Settings, started: Callable[[str], None] | None) -> N
                 log.warning("decoders are not confined (%s: %s)", part, state)
         server = OrderlyServer(configuration(app, settings))
         loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+        loading = asyncio.ensure_future(_load_again(service, told))
         with contextlib.suppress(NotImplementedError, AttributeError):
-            loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(_load_again(service)))
+            loop.add_signal_handler(signal.SIGHUP, told.set)
         telling = asyncio.ensure_future(_tell(server, settings, started)) if started else None
         await server.serve()
+        loading.cancel()
         if telling is not None:
             telling.cancel()
         if not server.started:
@@ -138,13 +141,17 @@ def _protocol(settings: Settings) -> type[H11Protocol]:
     return LimitedProtocol
 
 
-async def _load_again(service: Service) -> None:
-    for spec in service.settings.models:
-        try:
-            await service.engine.load(spec)
-            log.info("%s is loaded again", spec.name)
-        except PicscribeError as error:
-            log.error("%s stays as it is: %s", spec.name, error)
+async def _load_again(service: Service, told: asyncio.Event) -> None:
+    """Load all models again whenever it is told to, one after the other."""
+    while True:
+        await told.wait()
+        told.clear()
+        for spec in service.settings.models:
+            try:
+                await service.engine.load(spec)
+                log.info("%s is loaded again", spec.name)
+            except PicscribeError as error:
+                log.error("%s stays as it is: %s", spec.name, error)
 
 
 async def _tell(server: uvicorn.Server, settings: Settings, started: Callable[[str], None]) -> None:

@@ -3,12 +3,19 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
+import torch
+
+import picscribe
+from picscribe import checkpoints
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi", reason="needs the extra serve")
@@ -53,6 +60,61 @@ def test_it_captions_and_ends_in_order(tiny_model: Path, photos: Path) -> None:
         logged = [json.loads(line) for line in lines if line.startswith("{")]
         assert any(one.get("route") == "/v1/caption" and one["status"] == 200 for one in logged)
         assert not any(key in line or "Traceback" in line for line in lines)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no such signal here")
+def test_sighup_loads_the_models_again_and_loses_no_request(tiny_model: Path, photos: Path, tmp_path: Path) -> None:
+    photo, folder = (photos / "photo1.png").read_bytes(), tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    other = checkpoints.load(tiny_model)
+    with torch.no_grad():
+        for weight in other.model.image_encoder.parameters():
+            weight.add_(0.3)
+    checkpoints.save(other, tmp_path / "other")
+    captions = [picscribe.load(path).caption(photo).text for path in (folder, tmp_path / "other")]
+    assert captions[0] != captions[1]
+    process = start("--model", f"tiny={folder}")
+    log: list[str] = []
+    try:
+        url = address_of(process)
+        threading.Thread(target=lambda: log.extend(process.stderr or ()), daemon=True).start()
+        answers: list[tuple[int, str]] = []
+        enough = threading.Event()
+
+        def ask() -> None:
+            with httpx.Client(base_url=url, timeout=120) as client:
+                while not enough.is_set():
+                    answer = client.post("/v1/caption", content=photo)
+                    answers.append((answer.status_code, answer.json().get("caption", "")))
+
+        def wait_for(word: str) -> None:
+            until = time.monotonic() + 120
+            while not any(word in line for line in log):
+                assert time.monotonic() < until
+                time.sleep(0.1)
+
+        asking = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in asking:
+            thread.start()
+        os.rename(folder, tmp_path / "before")
+        os.rename(tmp_path / "other", folder)
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGHUP)
+        wait_for("is loaded again")
+        shutil.rmtree(folder)
+        process.send_signal(signal.SIGHUP)
+        wait_for("stays as it is")
+        enough.set()
+        for thread in asking:
+            thread.join()
+        assert {status for status, _ in answers} == {200}
+        assert {text for _, text in answers} == set(captions)
+        assert httpx.post(f"{url}/v1/caption", content=photo, timeout=60).json()["caption"] == captions[1]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
