@@ -102,7 +102,11 @@ class Preprocessing:
 
     def read_array(self, source: ImageSource) -> NDArray[np.float32]:
         """`read` for an image, without torch: (3, height, width)."""
-        return self.array(open_image(source, at_least=DETAIL * self.size))
+        return self.normalise(self.read_levels(source))
+
+    def read_levels(self, source: ImageSource) -> NDArray[np.uint8]:
+        """`levels` of an image that is yet to be opened."""
+        return self.levels(open_image(source, at_least=DETAIL * self.size))
 
     def _check(self, pixels: Tensor) -> None:
         """Raise InputError for a tensor that `__call__` cannot have made."""
@@ -148,13 +152,21 @@ class Preprocessing:
 
     def array(self, image: Image.Image) -> NDArray[np.float32]:
         """`__call__` without torch."""
+        return self.normalise(self.levels(image))
+
+    def levels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The image at its final size, (3, height, width), a quarter of the bytes of its pixels; see `normalise`."""
         if image.mode != "RGB" or 0 in image.size:
             raise InputError(
                 f"preprocessing takes an RGB image, not mode {image.mode} of {image.width}×{image.height} pixels:"
                 " open it with picscribe.media.open_image"
             )
+        return np.ascontiguousarray(np.asarray(self.resize(image)).transpose(2, 0, 1))
+
+    def normalise(self, levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Pixels of levels from 0 to 255, (…, 3, height, width)."""
         # Every thread that computes with torch gets threads of its own to help it; with NumPy it does not.
-        pixels: NDArray[np.float32] = np.asarray(self.resize(image)).transpose(2, 0, 1).astype(np.float32, order="C")
+        pixels = levels.astype(np.float32)
         pixels /= 255
         pixels -= np.array(self.mean, np.float32)[:, None, None]
         pixels /= np.array(self.std, np.float32)[:, None, None]
@@ -266,17 +278,22 @@ def pixels_of(source: ImageSource | Tensor | Video, preprocessing: Preprocessing
 
 def array_of(source: ImageSource | Video, preprocessing: Preprocessing, most: int, name: str) -> NDArray[np.float32]:
     """`pixels_of` for what is no tensor, without torch."""
+    return preprocessing.normalise(levels_of(source, preprocessing, most, name))
+
+
+def levels_of(source: ImageSource | Video, preprocessing: Preprocessing, most: int, name: str) -> NDArray[np.uint8]:
+    """What `Preprocessing.normalise` makes `array_of` of."""
     given = held(source)
     if not isinstance(given, Video):
         if not (is_video(given) if most else getattr(given, "ndim", 0) == 4):
-            return preprocessing.read_array(given)  # type: ignore[arg-type]
+            return preprocessing.read_levels(given)  # type: ignore[arg-type]
         given = Video(given)  # type: ignore[arg-type]
     wanted = given.frames or most
     if not 1 <= wanted <= max(most, 1):
         raise InputError(f"{describe_video(given.source)} {_why_not(wanted, most, name)}")
     frames = read_frames(given.source, wanted, given.start, given.end)
-    pixels = [preprocessing.array(frame) for frame in frames]
-    return np.stack(pixels) if most else pixels[0]
+    levels = [preprocessing.levels(frame) for frame in frames]
+    return np.stack(levels) if most else levels[0]
 
 
 def _checked(pixels: Tensor, preprocessing: Preprocessing, most: int, name: str) -> Tensor:

@@ -238,7 +238,7 @@ def test_a_worker_that_is_killed_loses_nothing(serve: Callable[..., Any], tiny_m
 
 
 def test_the_question_that_kills_workers_takes_no_other_along(serve: Callable[..., Any]) -> None:
-    service = serve(batch_images=8)
+    service = serve(batch_images=8, limits=Limits(deadline=300))
     engine: Engine = service.service.engine
     pool = engine.pool(None)
     listen = pool._send

@@ -120,17 +120,17 @@ def _pixels(
     model: str,
     video: dict[str, Any],
 ) -> tuple[dict[str, Any], bytes]:
-    """What a network is given: float32, (3, height, width), or of a video (F, 3, height, width)."""
-    from picscribe.media.preprocessing import Preprocessing, array_of
+    """What a network is given before it is normalised: uint8, (3, height, width), of a video (F, 3, height, width)."""
+    from picscribe.media.preprocessing import Preprocessing, levels_of
     from picscribe.media.video import Video, duration_of, is_video
 
     shape = Preprocessing(**preprocessing)
     if is_video(content) and (frames or video):
         _check_duration(name, duration_of(content), hours)
-        pixels = array_of(Video(content, **video), shape, frames, model)
+        levels = levels_of(Video(content, **video), shape, frames, model)
     else:
-        pixels = array_of(_checked(content, name, most_pixels), shape, frames, model)
-    return {"shape": list(pixels.shape)}, pixels.tobytes()
+        levels = levels_of(_checked(content, name, most_pixels), shape, frames, model)
+    return {"shape": list(levels.shape)}, levels.tobytes()
 
 
 def _check_duration(name: str, seconds: float, hours: float) -> None:

@@ -30,14 +30,14 @@ class Decoded:
     header: dict[str, Any]
     content: bytes
 
-    def pixels(self) -> NDArray[np.float32]:
-        """The bytes as pixels of the shape that the header says. Raises InputError where they are not."""
+    def pixels(self) -> NDArray[np.uint8]:
+        """Levels from 0 to 255, in the shape that the header says. Raises InputError where they are not."""
         shape = self.header.get("shape")
         if not isinstance(shape, list) or len(shape) not in (3, 4) or shape[-3] != 3:
             raise InputError("the decoder's answer is not an image")
-        if 4 * int(np.prod(shape)) != len(self.content):
+        if int(np.prod(shape)) != len(self.content):
             raise InputError("the decoder's answer is incomplete")
-        return np.frombuffer(self.content, np.float32).reshape(shape)
+        return np.frombuffer(self.content, np.uint8).reshape(shape)
 
 
 class DecoderPool:

@@ -32,7 +32,7 @@ LONGEST_RETRY = 60
 class Decoding:
     """A photo that is being decoded, and how many wait for it."""
 
-    task: "asyncio.Task[NDArray[np.float32]]"
+    task: "asyncio.Task[NDArray[np.uint8]]"
     waiting: int = 0
 
 
@@ -50,7 +50,7 @@ class Engine:
         self.pools: dict[str, ModelPool] = {}
         self.aliases = dict(settings.aliases)
         self.default = settings.models[0].name
-        self.pixels: ByteCache[NDArray[np.float32]] = ByteCache(limits.cache_bytes // 2)
+        self.pixels: ByteCache[NDArray[np.uint8]] = ByteCache(limits.cache_bytes // 2)
         self._decoding: dict[bytes, Decoding] = {}
         self._tickets: set[Ticket] = set()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -227,7 +227,7 @@ class Engine:
         if ticket.wanted:
             ticket.pool.put(ticket)
 
-    async def _pixels(self, pool: ModelPool, photo: Photo) -> NDArray[np.float32]:
+    async def _pixels(self, pool: ModelPool, photo: Photo) -> NDArray[np.uint8]:
         """Pixels as the model takes them; of the same content they are made once, for all who ask meanwhile and later.
 
         Where all who wait are cancelled, so is the decoding, if it has not begun.
@@ -250,13 +250,13 @@ class Engine:
                 self._decoding.pop(key, None)
                 decoding.task.cancel()
 
-    def _decoded(self, key: bytes, task: "asyncio.Task[NDArray[np.float32]]") -> None:
+    def _decoded(self, key: bytes, task: "asyncio.Task[NDArray[np.uint8]]") -> None:
         if (kept := self._decoding.get(key)) is not None and kept.task is task:
             del self._decoding[key]
         if not task.cancelled():
             task.exception()  # whoever waits has it too; nobody may
 
-    async def _decode(self, pool: ModelPool, photo: Photo, key: bytes) -> NDArray[np.float32]:
+    async def _decode(self, pool: ModelPool, photo: Photo, key: bytes) -> NDArray[np.uint8]:
         limits, facts = self.settings.limits, pool.facts
         decoded = await self.decoders.run(
             "pixels",

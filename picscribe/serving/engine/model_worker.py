@@ -128,20 +128,23 @@ class ModelWorker:
         started = time.perf_counter()
         images = self._images(header["questions"], content)
         questions = [q for q in header["questions"] if q["number"] not in self.gone]
-        before = self.encoder.encoded
-        with self.encoder.holding():
-            with contextlib.suppress(Exception):  # what is wrong with one shows when it is alone
-                self._encode(images, questions)
-            encoded = time.perf_counter()
-            self._stream([q for q in questions if q["kind"] == "words"], images)
-            self._run([q for q in questions if q["kind"] != "words"], images)
+        before, spent = self.encoder.encoded, self.encoder.seconds
+        streams = [q for q in questions if q["kind"] == "words"]
+        if streams:
+            with self.encoder.holding():
+                with contextlib.suppress(Exception):  # what is wrong with one shows when it is alone
+                    self._encode(images, questions)
+                self._stream(streams, images)
+                self._run([q for q in questions if q["kind"] != "words"], images)
+        else:
+            self._run(questions, images)
         self.gone.difference_update(q["number"] for q in header["questions"])
-        done = time.perf_counter()
+        spent = self.encoder.seconds - spent
         cache = self.encoder.cache
         self.answers.send(
             {
                 "done": header["batch"],
-                "seconds": {"encode": encoded - started, "generate": done - encoded},
+                "seconds": {"encode": spent, "generate": time.perf_counter() - started - spent},
                 "encoded": self.encoder.encoded - before,
                 "cache": {"bytes": cache.bytes, "hits": cache.hits, "misses": cache.misses},
             }
@@ -153,19 +156,20 @@ class ModelWorker:
         import torch
 
         parts: list[torch.Tensor] = []
+        levels = np.frombuffer(content, np.uint8)
         start = 0
         images: dict[int, torch.Tensor] = {}
         for question in questions:
             if question["image"] == len(parts):
-                end = start + 4 * int(np.prod(question["shape"]))
-                array = np.frombuffer(content[start:end], np.float32).reshape(question["shape"])
-                parts.append(torch.from_numpy(array.copy()))
+                end = start + int(np.prod(question["shape"]))
+                array = levels[start:end].reshape(question["shape"])
+                parts.append(torch.from_numpy(self.scribe.preprocessing.normalise(array)))
                 start = end
             images[question["number"]] = parts[question["image"]]
         return images
 
     def _encode(self, images: "dict[int, torch.Tensor]", questions: list[dict[str, Any]]) -> None:
-        """Encode the images of all questions at once, of whatever kind: what follows finds them in the cache."""
+        """Encode the images of all questions at once: streams, which are made one by one, find them in the cache."""
         import torch
 
         wanted = {id(image): image for q in questions if (image := images[q["number"]]) is not None}

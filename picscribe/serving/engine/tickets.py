@@ -33,7 +33,7 @@ class Ticket:
     answer: "asyncio.Future[Any]"
     pieces: "asyncio.Queue[str | None] | None" = None
     stage: Stage = "decoding"
-    pixels: NDArray[np.float32] | None = field(default=None, repr=False)
+    pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
     tries: int = 0
     said: str = ""
     spoken: str = ""
