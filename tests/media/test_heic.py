@@ -89,7 +89,7 @@ def test_without_the_package_the_error_names_the_extra(
     assert len(find_photos([str(tmp_path)])) == 4
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setitem(sys.modules, "pillow_heif.as_plugin", None)
-    monkeypatch.setattr("picscribe.cli.options.photos.reads_heic", lambda: False)
+    monkeypatch.setattr("picscribe.media.images.reads_heic", lambda: False)
     with pytest.raises(InputError, match=r'a\.heic is a HEIC photo, .*: pip install "picscribe\[heic\]"'):
         open_image(tmp_path / "a.heic")
     readable, together = find_photos([str(tmp_path)])
