@@ -51,6 +51,9 @@ def command_section(name, command):
     yield from (escaped(" ".join(part.split())) for part in (command.help or "").split("\n\n") if part.strip())
     if hasattr(command, "commands"):
         return
+    if command.epilog:
+        examples = [line.strip() for line in command.epilog.splitlines() if line.startswith("  ")]
+        yield "```sh\n" + "\n".join(examples) + "\n```"
     for title, kind in (("Arguments", "argument"), ("Options", "option")):
         records = [one.get_help_record(context) for one in command.params if one.param_type_name == kind]
         rows = [

@@ -45,7 +45,8 @@ def ask(
         typer.Option(
             "--questions",
             show_default=False,
-            help='JSON Lines, one question each: {"image": "a.jpg", "question": "…", "id": 1}; images lie next to it.',
+            help='JSON Lines, one question each: {"image": "a.jpg", "question": "…", "id": 1}; paths of images are '
+            "relative to it.",
         ),
     ] = None,
     output: Annotated[
@@ -71,9 +72,9 @@ def ask(
 ) -> None:
     """Answer questions about a photo, or a file of questions about many.
 
-    One question: its answer. Several: question, tab, answer. With --questions the results form of VQA,
-    [{"question_id": 1, "answer": "two"}], in the file's order; a question whose image cannot be used is reported, has
-    the empty answer, and the exit code is 1.
+    Prints the answer to one question; for several, the question, a tab and the answer. With --questions prints VQA's
+    results, [{"question_id": 1, "answer": "two"}], in the order of the file. If an image cannot be used, picscribe
+    reports it and leaves the answer empty, and the exit code is 1.
 
     PICSCRIBE_SERVER=http://host:8000 has a running `picscribe serve` compute it; PICSCRIBE_API_KEY holds its key.
     """

@@ -26,6 +26,7 @@ from picscribe.cli.options.search import (
 )
 from picscribe.cli.options.service import KEY, LOADING
 from picscribe.cli.output.bulk_panel import Panel, lines_of
+from picscribe.cli.output.examples import epilog
 from picscribe.cli.output.terminal import report, write_line
 from picscribe.errors import ConfigurationError
 
@@ -54,18 +55,18 @@ bulk = typer.Typer(
     cls=BulkGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Caption folders, lists and archives of photos: each exactly once, whatever happens.",
+    help="Caption folders, lists and archives of photos, each photo exactly once.",
 )
 
 
-@bulk.command(RUN)
+@bulk.command(RUN, epilog=epilog("bulk run"))
 def run(
     inputs: Annotated[
         list[str],
         typer.Argument(
             metavar="INPUT",
             show_default=False,
-            help="Folders, photos, videos; lists (.txt, .csv, .jsonl, .parquet); .tar; addresses.",
+            help="Folders, photos, videos, lists (.txt, .csv, .jsonl, .parquet), .tar archives, web addresses.",
         ),
     ],
     to: Annotated[
@@ -73,24 +74,26 @@ def run(
         typer.Option(
             metavar="OUTPUT",
             show_default=False,
-            help="Where results go, several times for several: txt, caption, json, xmp beside each photo, or in a"
-            " folder: txt:FOLDER; inside (the photos, by ExifTool); FILE.jsonl, FILE.csv, FILE.sqlite, metadata.jsonl;"
-            " coco:FILE.json; parquet:FOLDER, webdataset:FOLDER.",
+            help="Where to write results; may be repeated. Next to each photo: txt, caption, json, xmp; the same in a"
+            " folder: txt:FOLDER. Inside the photos, with ExifTool: inside. One file: FILE.jsonl, FILE.csv,"
+            " FILE.sqlite, metadata.jsonl, coco:FILE.json. Shards: parquet:FOLDER, webdataset:FOLDER.",
         ),
     ],
     model: Model = "nano",
     revision: Revision = None,
-    prompt: Annotated[str | None, typer.Option(show_default=False, help="Words before each caption.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(show_default=False, help="Words that each caption continues from.")
+    ] = None,
     ask: Annotated[
-        list[str] | None, typer.Option(show_default=False, help="Ask this of every photo; may be repeated.")
+        list[str] | None, typer.Option(show_default=False, help="Ask every photo this question; may be repeated.")
     ] = None,
     ask_column: Annotated[
-        str | None, typer.Option(show_default=False, help="Ask what this column of the list says.")
+        str | None, typer.Option(show_default=False, help="Ask the question in this column of the list.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(show_default=False, help="Classify: a file of labels, one a line.")
+        Path | None, typer.Option(show_default=False, help="Classify instead: a file of labels, one per line.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="With --labels: how many of the likeliest are written.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="With --labels: how many of the likeliest labels to write.")] = 5,
     score_text: Annotated[
         list[str] | None, typer.Option(show_default=False, help="Score this text for every photo; may be repeated.")
     ] = None,
@@ -98,69 +101,92 @@ def run(
         str | None, typer.Option(show_default=False, help="Score the text of this column of the list.")
     ] = None,
     include: Annotated[
-        list[str] | None, typer.Option(show_default=False, help="Only files of folders like this pattern: '*.jpg'.")
+        list[str] | None,
+        typer.Option(
+            show_default=False, help="From folders, take only files that match this pattern, such as '*.jpg'."
+        ),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(show_default=False, help="No files of folders like this: 'thumbs/*'.")
+        list[str] | None,
+        typer.Option(
+            show_default=False, help="From folders, leave out files that match this pattern, such as 'thumbs/*'."
+        ),
     ] = None,
     path_column: Annotated[
         str | None, typer.Option(show_default=False, help="The column of a list that names the photos.")
     ] = None,
     root: Annotated[
-        str | None, typer.Option(show_default=False, help="What a list's paths are relative to. [default: its folder]")
+        str | None,
+        typer.Option(
+            show_default=False, help="The folder that paths in a list are relative to. [default: the list's folder]"
+        ),
     ] = None,
     names: Annotated[
         str,
-        typer.Option(help="Of sidecars: photo.txt (stem), photo.jpg.txt (full); auto: full where two share a stem."),
+        typer.Option(
+            help="Names of sidecars: stem (photo.txt), full (photo.jpg.txt), or auto: full if two photos share a stem."
+        ),
     ] = "auto",
     existing: Annotated[
         str,
         typer.Option(
-            help="Where there is a text already: skip the photo; overwrite; append or prepend to it; machine replaces"
-            " only what picscribe wrote."
+            help="What to do with a text that is already there: skip the photo, overwrite, append or prepend; machine"
+            " replaces only texts that picscribe wrote."
         ),
     ] = "skip",
     separator: Annotated[
-        str, typer.Option(show_default=False, help="With append and prepend: stands between. [default: a new line]")
+        str,
+        typer.Option(show_default=False, help="With append and prepend: the text between both. [default: a new line]"),
     ] = "\n",
     xmp_name: Annotated[
-        str, typer.Option(help="New XMP sidecars: photo.jpg.xmp, or Adobe's photo.xmp; one that is there is used.")
+        str, typer.Option(help="How to name new XMP sidecars: photo.jpg.xmp, or photo.xmp as Adobe does.")
     ] = "photo.jpg.xmp",
-    shard: Annotated[int, typer.Option(min=1, help="Samples of a shard, in Parquet and WebDataset.")] = 10_000,
+    shard: Annotated[
+        int, typer.Option(min=1, help="How many samples a shard of Parquet or WebDataset holds.")
+    ] = 10_000,
     job: Annotated[
         str | None,
-        typer.Option(show_default=False, help="Folder of the journal. [default: beside the first output]"),
+        typer.Option(show_default=False, help="The folder of the journal. [default: next to the first output]"),
     ] = None,
-    new: Annotated[bool, typer.Option("--new", help="Begin again, without what the journal has.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Start the job again and ignore the journal.")] = False,
     retry_failed: Annotated[
         str | None,
         typer.Option(
             metavar="[=CLASS]",
             show_default=False,
-            help="Try again what failed, or only such a class: --retry-failed=network,timed-out.",
+            help="Try failed photos again, or only some classes: --retry-failed=network,timed-out.",
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, show_default=False, help="Begin at most so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, show_default=False, help="Stop after this many photos.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and find names that meet; write nothing.")
+        bool, typer.Option("--dry-run", help="Count the photos and find outputs with the same name; write nothing.")
     ] = False,
     sample: Annotated[
-        int | None, typer.Option(min=1, show_default=False, help="With --html: only so many photos, by chance.")
+        int | None, typer.Option(min=1, show_default=False, help="With --html: caption this many random photos.")
     ] = None,
     page: Annotated[
         Path | None,
-        typer.Option("--html", show_default=False, help="With --sample: a page of them, before anything is written."),
+        typer.Option(
+            "--html", show_default=False, help="With --sample: the page to show them on. Nothing else is written."
+        ),
     ] = None,
     min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Results below wait in review.html for a person; see `bulk apply`.")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Hold back results with a lower confidence for review in review.html; see `picscribe bulk apply`.",
+        ),
     ] = 0,
-    watch: Annotated[bool, typer.Option("--watch", help="Then go on with what comes to the folders.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep running, and caption photos as they arrive in the folders.")
+    ] = False,
     server: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
             show_default=False,
-            help="Have a running `picscribe serve` compute: http://host:8000. PICSCRIBE_API_KEY holds its key.",
+            help="Let a running `picscribe serve` compute, such as http://host:8000. PICSCRIBE_API_KEY holds its key.",
         ),
     ] = None,
     ray: Annotated[
@@ -168,11 +194,16 @@ def run(
         typer.Option(
             metavar="[=ADDRESS]",
             show_default=False,
-            help="Compute on Ray: on this machine, or --ray=auto, --ray=HOST:PORT for a cluster that runs.",
+            help="Compute on Ray: on this machine, or with --ray=auto or --ray=HOST:PORT on a running cluster.",
         ),
     ] = None,
     actors: Annotated[
-        int | None, typer.Option(min=1, show_default=False, help="With --ray. [default: one a GPU, or one a CPU]")
+        int | None,
+        typer.Option(
+            min=1,
+            show_default=False,
+            help="With --ray: how many actors. [default: one for each GPU, or else for each CPU]",
+        ),
     ] = None,
     beams: Beams = None,
     max_words: MaxWords = None,
@@ -188,34 +219,38 @@ def run(
     require: Require = None,
     ban: Ban = None,
     frames: Annotated[
-        int | None, typer.Option(min=1, show_default=False, help="Of a video. [default: what the model takes]")
+        int | None,
+        typer.Option(
+            min=1, show_default=False, help="How many frames of a video to use. [default: as many as the model takes]"
+        ),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
             min=1,
             show_default=False,
-            help="Processes that decode; with --server, photos in flight. [default: one a core; 32]",
+            help="How many processes open photos, or with --server photos in flight. [default: one for each core; 32]",
         ),
     ] = None,
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="A file may take so long to decode.")] = 60,
-    max_memory: Annotated[int, typer.Option(min=64, help="MiB that a file may take to decode.")] = 2048,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels that a photo may have.")] = 89_478_485,
-    max_bytes: Annotated[int, typer.Option(min=1, help="Bytes that a photo's file may have.")] = 268_435_456,
+    max_seconds: Annotated[float, typer.Option(min=0.1, help="The most seconds to decode one file.")] = 60,
+    max_memory: Annotated[int, typer.Option(min=64, help="The most memory to decode one file, in MiB.")] = 2048,
+    max_pixels: Annotated[int, typer.Option(min=1, help="The most pixels of a photo.")] = 89_478_485,
+    max_bytes: Annotated[int, typer.Option(min=1, help="The most bytes of a photo's file.")] = 268_435_456,
     device: Device = "cpu",
     batch_size: Annotated[
-        int | None, typer.Option(min=1, show_default=False, help="Photos computed at a time. [default: 16 on a CPU]")
+        int | None, typer.Option(min=1, show_default=False, help="Photos in a batch. [default: 16 on a CPU]")
     ] = None,
     dtype: Dtype = "float32",
     quantize: Quantize = None,
     compile: Compile = False,
     resize: Resize = None,
 ) -> None:
-    """Caption everything in INPUT, or ask, classify or score, and write it to every OUTPUT.
+    """Caption every photo and video in INPUT, or ask, classify or score, and write the results to each OUTPUT.
 
-    The same command goes on from where it was stopped or killed, and takes in what has come since. Also:
-    `picscribe bulk status JOB` tells how a job stands, `picscribe bulk apply JOB edits.json` writes a person's edits.
-    Exit code 0: all is done; 1: something failed, or is left to do; 2: the command cannot be used as it is.
+    If the run stops, the same command continues it, and captions photos that were added meanwhile. `picscribe bulk
+    status JOB` shows the progress of a job. `picscribe bulk apply JOB edits.json` writes edited texts.
+
+    Exit code 0: everything is done; 1: something failed or is left to do; 2: the command cannot be used.
     """
     from picscribe.bulk.engine import Limits
     from picscribe.bulk.inputs.selection import Selection
@@ -306,12 +341,12 @@ def _say(counts: dict[str, int]) -> None:
             write_line(f"{name:10} {count:>10,}")
 
 
-@bulk.command()
+@bulk.command(epilog=epilog("bulk status"))
 def status(
-    job: Annotated[str, typer.Argument(help="A job's folder, an output, or a folder of photos with sidecars.")],
-    failures: Annotated[bool, typer.Option("--failures", help="List what failed, with its class and reason.")] = False,
+    job: Annotated[str, typer.Argument(help="The job's folder, one of its outputs, or the folder of its photos.")],
+    failures: Annotated[bool, typer.Option("--failures", help="List failed photos, with class and reason.")] = False,
 ) -> None:
-    """Tell how a job stands: what it is, what is done, what failed, how far each output is."""
+    """Show the progress of a job: its task, how much is done, what failed, and how far each output is written."""
     import json
 
     from picscribe.bulk.status import status_of
@@ -329,12 +364,12 @@ def status(
             write_line("\t".join((path, output or "-", kind, " ".join(reason.split()))))
 
 
-@bulk.command()
+@bulk.command(epilog=epilog("bulk apply"))
 def apply(
-    job: Annotated[str, typer.Argument(help="A job's folder, or its output.")],
-    edits: Annotated[Path, typer.Argument(help="edits.json, as the page review.html saves it.")],
+    job: Annotated[str, typer.Argument(help="The job's folder, or one of its outputs.")],
+    edits: Annotated[Path, typer.Argument(help="The file edits.json that the page review.html saves.")],
 ) -> None:
-    """Write the edited texts of a job's review page to its outputs."""
+    """Write the texts that you edited on a job's page review.html to its outputs."""
     from picscribe.bulk.running import Run, options_of
     from picscribe.bulk.status import find_job
 

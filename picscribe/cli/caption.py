@@ -103,8 +103,9 @@ def caption(
 ) -> None:
     """Write a caption for each photo, in the order given.
 
-    One photo: its caption. Several: path, tab, caption; with several models path, tab, model, tab, caption. A photo
-    that cannot be read is reported on standard error, the others go on, and the exit code is 1.
+    Prints the caption of one photo; for several, path, tab, caption; with several models, path, tab, model, tab,
+    caption. If a photo cannot be read, picscribe reports it on standard error, captions the others, and the exit code
+    is 1.
 
     PICSCRIBE_SERVER=http://host:8000 has a running `picscribe serve` compute it; PICSCRIBE_API_KEY holds its key.
     """

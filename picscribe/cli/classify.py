@@ -68,8 +68,8 @@ def classify(
 ) -> None:
     """Classify each photo: print the label that the model finds most likely.
 
-    One photo: label, tab, probability, a line each for --top-k. Several: the path and a tab before it. What is odd
-    about the labels is said on standard error: duplicates, empty lines, words that the model does not know.
+    Prints label, tab, probability, one line for each label of --top-k; for several photos, the path and a tab first.
+    Warns about duplicate labels, empty lines and words that the model does not know.
 
     PICSCRIBE_SERVER=http://host:8000 has a running `picscribe serve` compute it; PICSCRIBE_API_KEY holds its key.
     """

@@ -54,10 +54,10 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Compare two runs over the same examples: scores, how sure the differences are, and the examples themselves.
+    """Compare two runs over the same examples: scores, whether differences are chance, and single examples.
 
-    The difference is B − A. p is how often one as large comes about by the choice of examples alone, if A and B are
-    equal (paired bootstrap).
+    The difference is B − A. p is the probability of a difference this large if A and B are equally good (paired
+    bootstrap over the examples).
     """
     from picscribe.datasets import read_dataset
     from picscribe.evaluation.comparison import compare as compare_runs

@@ -31,11 +31,11 @@ def convert(
     ] = None,
     quantize: Quantize = None,
 ) -> None:
-    """Write a model in the other file layout, its weights in the type they are stored in.
+    """Convert a model to another file layout. Weights keep the type they are stored in.
 
-    hugging-face is what transformers reads, where the image encoder is CLIP's, and what all of picscribe's own models
-    have; original is model.pt and parameter.yaml, for models with CLIP's image encoder only. With --quantize int8 the
-    linear layers are stored in int8, in a layout like Hugging Face's that only picscribe reads.
+    hugging-face is the layout of picscribe's own models; transformers reads it if the image encoder is CLIP's. original
+    is model.pt and parameter.yaml, for models with CLIP's image encoder only. --quantize int8 stores the linear layers
+    in int8, in a layout like Hugging Face's that only picscribe reads.
     """
     from picscribe.checkpoints import describe, load, save, save_int8, save_original
 

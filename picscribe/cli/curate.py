@@ -12,7 +12,9 @@ from picscribe.errors import InputError
 
 def curate(
     data: Annotated[Path, typer.Argument(help="A file or folder of any form that `picscribe data inspect` knows.")],
-    output: Annotated[Path, typer.Argument(help="The folder for the result. A stopped run goes on there.")],
+    output: Annotated[
+        Path, typer.Argument(help="The folder for the result. If a run was stopped, it continues there.")
+    ],
     images: Images = None,
     data_format: DataFormat = None,
     split: Annotated[str | None, typer.Option(show_default=False, help="Only this split. [default: all]")] = None,
@@ -49,7 +51,7 @@ def curate(
     """Leave out pairs of photo and text that a model should not learn from.
 
     Rules: broken, small, blank, image-duplicate, tag, boilerplate, length, offensive, language, text-duplicate, score.
-    The folder gets what stays as a data set of its own, dropped.jsonl, report.json, and dropped.html to look through.
+    The output folder is a data set of the remaining pairs. dropped.html, dropped.jsonl and report.json show the rest.
     """
     from picscribe.curation import Rules
     from picscribe.curation import curate as run

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from picscribe.cli.output.examples import epilog
 from picscribe.cli.output.terminal import write_line
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ def _group() -> None:
     """Look at data sets."""
 
 
-@data.command()
+@data.command(epilog=epilog("data inspect"))
 def inspect(
     path: Annotated[Path, typer.Argument(show_default=False, help="An annotation file, a tar, a table, or a folder.")],
     images: Annotated[
         Path | None, typer.Option(show_default=False, help="The folder of the images. [default: the usual places]")
     ] = None,
     format: Annotated[
-        str | None, typer.Option(show_default=False, help="The format to read it in, instead of recognising it.")
+        str | None, typer.Option(show_default=False, help="The format of the data set, if it is not recognised.")
     ] = None,
     split: Annotated[str | None, typer.Option(show_default=False, help="The split to look at: train, val …")] = None,
     contact_sheet: Annotated[
@@ -40,7 +41,7 @@ def inspect(
     rows: Annotated[int, typer.Option(min=0, help="How many odd rows to show.")] = 20,
     json_object: Annotated[bool, typer.Option("--json", help="Print one JSON object, with all odd rows.")] = False,
 ) -> None:
-    """Say what a data set is, count it, and show odd rows. Exits with 1 if a row is odd or a photo does not open."""
+    """Show what is in a data set, and odd rows. The exit code is 1 if a row is odd or a photo does not open."""
     from picscribe.datasets import missing_files, read_dataset
     from picscribe.datasets.inspection import inspect_dataset
     from picscribe.errors import ConfigurationError, InputError
@@ -73,12 +74,12 @@ def inspect(
         raise typer.Exit(1)
 
 
-@data.command()
+@data.command(epilog=epilog("data frequencies"))
 def frequencies(
     path: Annotated[Path, typer.Argument(show_default=False, help="A data set with captions.")],
     output: Annotated[Path, typer.Argument(show_default=False, help="The JSON file to write.")],
     format: Annotated[
-        str | None, typer.Option(show_default=False, help="The format to read it in, instead of recognising it.")
+        str | None, typer.Option(show_default=False, help="The format of the data set, if it is not recognised.")
     ] = None,
     split: Annotated[str | None, typer.Option(show_default=False, help="The split: train, train+restval …")] = None,
 ) -> None:

@@ -28,7 +28,7 @@ def evaluate(
         str | None,
         typer.Option(
             show_default=False,
-            help="How to score answers and labels, if not as usual: vqa-accuracy, textvqa-accuracy, exact-match, "
+            help="How to score answers and labels, if not the usual way: vqa-accuracy, textvqa-accuracy, exact-match, "
             "classes, scene-text.",
         ),
     ] = None,
@@ -58,16 +58,17 @@ def evaluate(
         Path | None,
         typer.Option(
             show_default=False,
-            help="The folder for predictions.json, items.json, report.json and report.html. A stopped evaluation "
-            "goes on there.",
+            help="The folder for predictions.json, items.json, report.json and report.html. If an evaluation "
+            "was stopped, it continues there.",
         ),
     ] = None,
 ) -> None:
     """Caption every photo of a split, or answer its questions, and score the result.
 
-    Captions: CIDEr (1.0 is 100 points), BLEU, ROUGE-L, the share that names a thing its references agree on, and what
-    tells a model that does not look at its photos. Questions: VQA accuracy, or exact match. Classes: equal and in. Each
-    with a 95 % confidence interval; and how often confident answers are right.
+    Scores of captions: CIDEr (1.0 is 100 points), BLEU, ROUGE-L, the share that names a thing on which the references
+    agree, and figures that reveal a model that ignores its photos. Scores of answers: VQA accuracy or exact match.
+    Scores of classes: equal and in. Each has a 95 % confidence interval. The report also says how often confident
+    answers are right.
     """
     from picscribe.datasets import load_examples
     from picscribe.evaluation.page import calibration_rows

@@ -27,6 +27,7 @@ from picscribe.cli.evaluate import evaluate
 from picscribe.cli.explain import explain
 from picscribe.cli.info import info
 from picscribe.cli.models import models
+from picscribe.cli.output.examples import epilog
 from picscribe.cli.output.terminal import report, reported_output, write_line
 from picscribe.cli.score import score
 from picscribe.cli.score_answers import score_answers
@@ -68,7 +69,7 @@ COMMANDS = (
     score_captions, score_answers, curate, serve,
 )  # fmt: skip
 for command in COMMANDS:
-    app.command()(command)
+    app.command(epilog=epilog(command.__name__.replace("_", "-")))(command)
 app.add_typer(data, name="data")
 app.add_typer(bulk, name="bulk")
 

@@ -61,10 +61,11 @@ def score(
     compile: Compile = False,
     resize: Resize = None,
 ) -> None:
-    """Score texts: confidence (the geometric mean of the tokens' probabilities), log-likelihood and text, by tabs.
+    """Score how well texts fit a photo: print confidence, log-likelihood and text, separated by tabs.
 
-    Of one photo the best text comes first. With --pairs JSON Lines in the file's order, whose images are beside it; a
-    pair that cannot be used is reported, and the exit code is 1.
+    The confidence is the geometric mean of the tokens' probabilities. The best text of a photo comes first. With
+    --pairs prints JSON Lines in the order of the file; paths of images are relative to it. If a pair cannot be used,
+    picscribe reports it, and the exit code is 1.
 
     PICSCRIBE_SERVER=http://host:8000 has a running `picscribe serve` compute it; PICSCRIBE_API_KEY holds its key.
     """

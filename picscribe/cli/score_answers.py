@@ -23,14 +23,16 @@ def score_answers(
         str | None,
         typer.Option(
             show_default=False,
-            help="vqa-accuracy, textvqa-accuracy, exact-match, classes, scene-text; if not as usual for the data set.",
+            help="vqa-accuracy, textvqa-accuracy, exact-match, classes, scene-text; if not the usual one for "
+            "the data set.",
         ),
     ] = None,
     split: Annotated[
         str | None, typer.Option(show_default=False, help="The split. Needed if there are several.")
     ] = None,
     data_format: Annotated[
-        str | None, typer.Option("--format", show_default=False, help="The form of the data set, if not as recognised.")
+        str | None,
+        typer.Option("--format", show_default=False, help="The format of the data set, if it is not recognised."),
     ] = None,
     samples: Annotated[
         int, typer.Option(min=1, help="How many resamples the confidence intervals are computed from.")

@@ -19,13 +19,15 @@ def score_captions(
         str | None, typer.Option(show_default=False, help="The split. Needed if there are several.")
     ] = None,
     data_format: Annotated[
-        str | None, typer.Option("--format", show_default=False, help="The form of the data set, if not as recognised.")
+        str | None,
+        typer.Option("--format", show_default=False, help="The format of the data set, if it is not recognised."),
     ] = None,
     document_frequencies: Annotated[
         Path | None,
         typer.Option(
             show_default=False,
-            help="CIDEr with a corpus's document frequencies, from `picscribe data frequencies`; else the references'.",
+            help="CIDEr with a corpus's document frequencies, from `picscribe data frequencies`; otherwise "
+            "those of the references.",
         ),
     ] = None,
     meteor: Annotated[bool, typer.Option("--meteor", help="METEOR as well; needs Java and the extra `java`.")] = False,
@@ -36,11 +38,11 @@ def score_captions(
     seed: Annotated[int, typer.Option(min=0, help="The seed of the resamples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: scores and intervals.")] = False,
 ) -> None:
-    """Score captions: CIDEr (1.0 is 100 points), BLEU, ROUGE-L, named things, and what tells a broken model.
+    """Score captions: CIDEr (1.0 is 100 points), BLEU, ROUGE-L, named things, and figures that reveal a broken model.
 
     Named things is the share of photos whose caption names a thing that three fifths of the references name.
 
-    The photos are not needed. Every image of the split needs a caption, and every caption references.
+    The photos are not needed. Every image of the split needs a caption, and every caption needs references.
     """
     from picscribe.datasets import read_dataset
     from picscribe.evaluation.results import read_predictions

@@ -25,55 +25,73 @@ def serve(
     ] = None,
     alias: Annotated[
         list[str] | None,
-        typer.Option(metavar="ALIAS=NAME", show_default=False, help="Another name of a model, as gpt-4o-mini=nano."),
+        typer.Option(
+            metavar="ALIAS=NAME",
+            show_default=False,
+            help="Serve a model under another name too, such as gpt-4o-mini=nano.",
+        ),
     ] = None,
-    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 for other machines too.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any that is free.")] = 8000,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that compute, of each model.")] = 1,
-    decoders: Annotated[int, typer.Option(min=1, help="Processes that open images.")] = 2,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 chooses a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="How many processes compute, for each model.")] = 1,
+    decoders: Annotated[int, typer.Option(min=1, help="How many processes open images.")] = 2,
     threads: Annotated[
-        int, typer.Option(min=0, show_default="a share of the cores", help="Threads of each worker.")
+        int, typer.Option(min=0, show_default="a share of the cores", help="How many threads each worker uses.")
     ] = 0,
     batch_size: Annotated[
-        int, typer.Option(min=0, show_default="what the device holds", help="Images computed at a time at most.")
+        int, typer.Option(min=0, show_default="what the device holds", help="The most images in a batch.")
     ] = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
     quantize: Quantize = None,
     key_file: Annotated[
         Path | None,
-        typer.Option(show_default=False, help="Hashes of API keys, one a line. PICSCRIBE_API_KEY may hold a key too."),
+        typer.Option(
+            show_default=False,
+            help="A file with hashes of API keys, one per line. PICSCRIBE_API_KEY can hold a key too.",
+        ),
     ] = None,
     new_key: Annotated[
-        bool, typer.Option("--new-key", help="Print a new API key and its line for --key-file, and exit.")
+        bool, typer.Option("--new-key", help="Print a new API key and its line for --key-file, then exit.")
     ] = False,
     open_to_all: Annotated[bool, typer.Option("--open", help="Serve other machines without an API key.")] = False,
     allowed_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", show_default=False, help="A Host header to answer. [default: loopback's, or all]"),
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="A host name to answer to; may be repeated. [default: loopback names, or all with --host]",
+        ),
     ] = None,
     origin: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", show_default=False, help="A site whose pages may call the service from a browser."),
+        typer.Option(
+            metavar="URL",
+            show_default=False,
+            help="A site whose pages may call the service from a browser; may be repeated.",
+        ),
     ] = None,
     fetch_from: Annotated[
         list[str] | None,
         typer.Option(
             metavar="HOST",
             show_default=False,
-            help="Fetch images by URL from this host; .example.org for all below it, * for all. [default: none]",
+            help="Fetch images by URL from this host; .example.org allows all hosts below it, * every host. "
+            "[default: none]",
         ),
     ] = None,
-    queue: Annotated[int, typer.Option(min=1, help="Images that may wait; what is more is refused at once.")] = 256,
-    deadline: Annotated[float, typer.Option(min=0.1, help="Seconds within which a request is answered.")] = 30.0,
-    max_megabytes: Annotated[int, typer.Option(min=1, help="Size of a request at most.")] = 32,
-    max_images: Annotated[int, typer.Option(min=1, help="Images of a request at most.")] = 32,
-    cache_megabytes: Annotated[int, typer.Option(min=0, help="Memory for images that may come again.")] = 256,
+    queue: Annotated[int, typer.Option(min=1, help="How many images may wait; more are refused at once.")] = 256,
+    deadline: Annotated[float, typer.Option(min=0.1, help="The most seconds to answer a request.")] = 30.0,
+    max_megabytes: Annotated[int, typer.Option(min=1, help="The largest size of a request.")] = 32,
+    max_images: Annotated[int, typer.Option(min=1, help="The most images in a request.")] = 32,
+    cache_megabytes: Annotated[
+        int, typer.Option(min=0, help="Memory to remember images in, for when they are sent again.")
+    ] = 256,
 ) -> None:
-    """Serve captions over HTTP, to the clients of OpenAI, Ollama and others too; the page is at /, the routes at /docs.
+    """Serve captions over HTTP, also to clients of OpenAI, Ollama and others; the page is at /, the routes at /docs.
 
-    Stops on Ctrl-C or SIGTERM once what was accepted is answered. SIGHUP loads the models again. docs/serving.md has
-    more.
+    Ctrl-C or SIGTERM stops the server after it has answered all accepted requests. SIGHUP loads the models again.
+    docs/serving.md says more.
     """
     try:
         from picscribe.serving import settings

@@ -46,15 +46,15 @@ def train(
     output: Annotated[
         Path | None, typer.Option(show_default=False, help="The run's folder. [default: runs/NAME]")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the --output folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the --output folder.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show settings, data, steps, memory and a batch, and train nothing.")
     ] = False,
 ) -> None:
     """Train a model from a recipe, or fine-tune one on your own photos.
 
-    The run's folder holds the best checkpoint, a history, curves, samples, and a state that --resume goes on from;
-    on SIGTERM and Ctrl-C the state is saved. Several processes: torchrun --nproc-per-node 2 -m picscribe train RECIPE
+    The run's folder has the best checkpoint, a history, curves and samples. SIGTERM and Ctrl-C save the state, and
+    --resume continues from it. For several processes use torchrun --nproc-per-node 2 -m picscribe train RECIPE
     """
     from picscribe.training import load_recipe, train
     from picscribe.training.preview import preview

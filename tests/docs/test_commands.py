@@ -45,9 +45,10 @@ NOT_RUN = {
     r"python3 -m venv |\.venv/bin/|source ": "sets up an environment, which CI does with the README's commands",
     r"pip install |apt-get install ": "needs a package index",
     r"curl ": "needs the server; the tutorial about serving runs it",
-    r"picscribe serve": "runs until it is stopped; the tutorial about serving runs it",
+    r"picscribe serve(?!.*--new-key)": "runs until it is stopped; the tutorial about serving runs it",
     r"PICSCRIBE_SERVER=": "needs the server; tests/serving runs such commands with one",
     r"picscribe .*--server": "needs the server; tests/bulk runs such jobs with one",
+    r"picscribe bulk apply ": "needs texts that a person edited; tests/bulk runs it",
     r"picscribe .*--ray": "needs a cluster; tests/bulk runs Ray on this machine",
     r"picscribe .*--device cuda": "needs a GPU",
     r"torchrun ": "needs COCO; tests/training runs several processes",
@@ -95,8 +96,7 @@ def blocks() -> list[Any]:
         place = document.relative_to(ROOT).as_posix()
         found += [block_of(commands_of(block), f"{place}-{number}") for number, block in enumerate(shown, 1)]
     for name, command in walk(get_command(app), "picscribe"):
-        examples = commands_of(command.epilog.partition("\n")[2]) if command.epilog else []
-        found += [block_of([example], f"{name} --help-{number}") for number, example in enumerate(examples, 1)]
+        found.append(block_of(commands_of(command.epilog.partition("Examples:\n")[2]), f"{name} --help"))
     return found
 
 

@@ -31,7 +31,8 @@ Quantize: TypeAlias = Annotated[
 Precision: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="exact, or fast: float32 or bfloat16, whichever is faster here, measured once; --dtype stays out then."
+        help="exact, or fast: float32 or bfloat16, whichever is faster on this machine (measured once; "
+        "without --dtype)."
     ),
 ]
 Compile: TypeAlias = Annotated[
