@@ -72,22 +72,34 @@ export class Editor {
     URL.revokeObjectURL(video.src);
     video.removeAttribute("src");
     this.root.dataset.picture = "loading";
+    picture.alt = "The photo that the text below describes";
+    const isShown = await this.#drawOne(id);
+    if (id !== this.id) return;
+    this.root.dataset.picture = isShown ? "shown" : "missing";
+    if (!isShown) picture.alt = "There is no picture of this file";
+    const file = isShown && isVideo(this.record) && (await this.store.get("files", id));
+    if (file && id === this.id) this.#offerVideo(file);
+  }
+
+  /** Show the first blob of a photo that this browser can draw; false where there is none. */
+  async #drawOne(id) {
     try {
-      const shown = await this.pictures.viewable(id);
-      if (id !== this.id) return;
-      if (!shown) throw new Error();
-      this.#url = URL.createObjectURL(shown);
-      picture.src = this.#url;
-      picture.alt = "The photo that the text below describes";
-      await picture.decode();
-      if (id === this.id) this.root.dataset.picture = "shown";
-      const file = isVideo(this.record) && (await this.store.get("files", id));
-      if (file && id === this.id) this.#offerVideo(file);
+      for await (const blob of this.pictures.viewable(id)) {
+        if (id !== this.id) return false;
+        URL.revokeObjectURL(this.#url);
+        this.#url = URL.createObjectURL(blob);
+        this.parts.picture.src = this.#url;
+        try {
+          await this.parts.picture.decode();
+          return true;
+        } catch {
+          // the next one may do
+        }
+      }
     } catch {
-      if (id !== this.id) return;
-      this.root.dataset.picture = "missing";
-      picture.alt = "There is no picture of this file";
+      // the service makes no picture of it either; its caption says what is wrong
     }
+    return false;
   }
 
   #offerVideo(file) {

@@ -3,7 +3,7 @@ import { announce, show } from "./announcements.js";
 import { find } from "./dom.js";
 
 const MEDIA = /\.(jpe?g|jfif|png|gif|webp|avif|hei[cf]|tiff?|bmp|mp4|mov|m4v|webm|mkv|avi)$/i;
-const CHUNK = 25;
+const CHUNK = 25; // photos taken at a time: between them the page answers the person
 
 const isMedia = (file) => /^(image|video)\//.test(file.type) || MEDIA.test(file.name);
 const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
@@ -20,7 +20,7 @@ export class Intake {
   async take(entries) {
     const media = entries.filter(({ file }) => isMedia(file));
     const others = entries.length - media.length;
-    const { added, known } = this.photos.add(media);
+    const { added, known } = await this.#add(media);
     const said = [];
     if (added.length) said.push(`${count(added.length, "photo")} added`);
     if (known) said.push(`${count(known, "was here already", "were here already")}`);
@@ -28,10 +28,7 @@ export class Intake {
     if (!entries.length) said.push("There was no file in it");
     if (known || others || !added.length) show(`${said.join("; ")}.`);
     else announce(`${said.join("; ")}.`);
-    if (!added.length) return;
-    this.onAdded(added.map(({ record }) => record.id));
-    for (let at = 0; at < added.length; at += CHUNK) {
-      const part = added.slice(at, at + CHUNK);
+    for (const part of chunks(added)) {
       try {
         await this.store.add(part.map(({ record }) => record), part.map(({ file }) => file));
       } catch {
@@ -39,6 +36,19 @@ export class Intake {
         return;
       }
     }
+  }
+
+  async #add(media) {
+    const added = [];
+    let known = 0;
+    for (const part of chunks(media)) {
+      const found = this.photos.add(part);
+      if (found.added.length) this.onAdded(found.added.map(({ record }) => record.id));
+      added.push(...found.added);
+      known += found.known;
+      await pause();
+    }
+    return { added, known };
   }
 
   #watchDrops() {
@@ -146,6 +156,11 @@ export class Intake {
     }, { once: true });
   }
 }
+
+const chunks = (all) => Array.from({ length: Math.ceil(all.length / CHUNK) }, (_, place) => all.slice(place * CHUNK, (place + 1) * CHUNK));
+
+/** Let the browser draw, and handle what a person does meanwhile; nobody waits for a page that is hidden. */
+const pause = () => (document.hidden ? null : new Promise((resolve) => setTimeout(resolve)));
 
 const stamp = () => new Date().toISOString().slice(0, 19).replaceAll(":", "-");
 

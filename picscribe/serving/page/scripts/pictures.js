@@ -25,7 +25,6 @@ export class Pictures {
   }
 
   forget(id) {
-    URL.revokeObjectURL(this.#urls.get(id));
     this.#urls.delete(id);
     this.#previews.delete(id);
   }
@@ -38,7 +37,7 @@ export class Pictures {
     try {
       if (!this.#urls.has(next.id) && this.photos.get(next.id)) {
         const made = (await this.store.get("thumbnails", next.id)) ?? (await this.#make(next.id));
-        if (made) this.#urls.set(next.id, URL.createObjectURL(made));
+        if (made) this.#urls.set(next.id, await dataUrl(made));
       }
       if (this.#urls.has(next.id)) next.shown(this.#urls.get(next.id));
     } catch {
@@ -56,12 +55,7 @@ export class Pictures {
     if (!isVideo(this.photos.get(id))) bitmap = await drawn(file, THUMBNAIL);
     bitmap ??= await drawn(await this.preview(id), THUMBNAIL);
     if (!bitmap) return null;
-    const canvas = document.createElement("canvas");
-    canvas.width = bitmap.width;
-    canvas.height = bitmap.height;
-    canvas.getContext("2d").drawImage(bitmap, 0, 0);
-    bitmap.close();
-    const made = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.8));
+    const made = await asJpeg(bitmap, 0.8);
     if (made) await this.store.put("thumbnails", id, made);
     return made;
   }
@@ -86,25 +80,41 @@ export class Pictures {
     return made;
   }
 
-  /** A blob that an `img` can show. */
-  async viewable(id) {
+  /** Blobs that an `img` may be able to show, the best first: the file itself, then what the service makes of it. */
+  async *viewable(id) {
     const file = await this.store.get("files", id);
-    if (!file) return null;
-    if (!isVideo(this.photos.get(id)) && (await drawn(file, 16))) return file;
-    return this.preview(id);
+    if (!file) return;
+    if (!isVideo(this.photos.get(id))) yield file;
+    yield this.preview(id);
   }
 
   /** A smaller JPEG of a photo that is too large for the service; null where this browser cannot draw it. */
   async shrunk(file, side = 2048) {
     const bitmap = await drawn(file, side);
-    if (!bitmap) return null;
-    const canvas = document.createElement("canvas");
-    canvas.width = bitmap.width;
-    canvas.height = bitmap.height;
-    canvas.getContext("2d").drawImage(bitmap, 0, 0);
-    bitmap.close();
-    return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
+    return bitmap && asJpeg(bitmap, 0.92);
   }
+}
+
+const canvas = document.createElement("canvas"); // one for all: what is drawn is copied before the next is
+let context = null;
+
+function asJpeg(bitmap, quality) {
+  canvas.width = bitmap.width;
+  canvas.height = bitmap.height;
+  context ??= canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", quality));
+}
+
+/** A blob as a `data:` URL, which unlike one of `createObjectURL` is made without a wait for the browser's process. */
+function dataUrl(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
 }
 
 async function drawn(blob, width) {

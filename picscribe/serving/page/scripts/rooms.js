@@ -161,7 +161,7 @@ export class Comparison extends Room {
     const answers = await Promise.all(
       models.map((model) =>
         service.caption(file, name, {
-          model, frames: this.models.frames(record, model), signal, onProgress: () => {}, captions: 1,
+          model, frames: this.models.frames(record, model), signal, captions: 1,
         })),
     );
     photos.change(id, { comparison: answers.map(({ model, caption, confidence }) => ({ model, text: caption, confidence })) });

@@ -47,7 +47,7 @@ export class Service extends EventTarget {
   }
 
   /** POST a form whose upload's share is told to `onProgress`. */
-  upload(path, body, { signal, onProgress }) {
+  upload(path, body, { signal, onProgress = () => {} }) {
     return new Promise((resolve, reject) => {
       const sending = new XMLHttpRequest();
       const abort = () => sending.abort();
@@ -117,7 +117,7 @@ export class Service extends EventTarget {
       body: formOf(file, name, { model, frames, labels: labels.join("\n"), top_k: Math.min(10, labels.length) }),
       signal,
     });
-  metadata = (file, name, { signal }) => this.json("/v1/metadata", { body: formOf(file, name), signal });
+  metadata = (file, name, { signal }) => this.upload("/v1/metadata", formOf(file, name), { signal });
 
   async preview(file, name, { side = 1600, signal } = {}) {
     return (await this.request("/v1/preview", { body: formOf(file, name, { side }), signal })).blob();
