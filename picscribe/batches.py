@@ -147,7 +147,7 @@ def _held(image: object) -> object:
 
 @functools.cache
 def _kept_readers() -> ThreadPoolExecutor:
-    """READERS threads that serve whoever reads ahead, one batch after the other; started when they are first needed."""
+    """READERS threads that serve all reading ahead, batch by batch; started when they are first needed."""
     return ThreadPoolExecutor(READERS, thread_name_prefix="picscribe-shared-reading")
 
 
@@ -161,7 +161,7 @@ def read_ahead(
 ) -> Generator[Result | PicscribeError, None, None]:
     """`read(source)` of each source in order, or the PicscribeError that it raised, read by threads.
 
-    `sources` are drawn by the caller's thread. At most `ahead` results wait to be taken beside those that are being
+    `sources` are drawn by the caller's thread. At most `ahead` results wait to be taken, besides those that are being
     read, so that endless sources need bounded memory. Whatever else `read` raises is raised here. Nothing is read any
     more when the iterator has ended, however it ends. `workers` threads are started for it alone, where given; by
     default it shares READERS threads with all others. `read` must not read ahead itself.

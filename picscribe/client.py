@@ -50,7 +50,7 @@ OPTIONS = (
 UNUSABLE = ("invalid_image", "invalid_input", "request_too_large", "decoding_timed_out", "decoder_died")
 """Codes of errors that are of the photo or text that was sent."""
 SENT = "the image sent"
-"""What the service calls a photo, in whose place errors have the photo's own name."""
+"""What the service calls a photo; errors replace it by the photo's own name."""
 
 Found = TypeVar("Found", covariant=True)
 
@@ -302,7 +302,7 @@ class Client:
         """An answer of whatever kind; a request that breaks off is sent again, `tries` times in all."""
         seconds, problem = FIRST_WAIT, ""
         for attempt in range(self.tries, 0, -1):
-            # The service closes connections that stand idle: one that was used before may fail once more.
+            # The service closes idle connections: one that was used before may fail once more.
             for _ in range(1 if getattr(self._own, "connection", None) is None else 2):
                 try:
                     return self._once(*request)

@@ -222,7 +222,7 @@ class Inference:
             groups.setdefault(item.settings, []).append(number)
         results: dict[int, TaskResult] = {}
         for numbers in groups.values():
-            # In the order of the images, so that lines about one image stand together.
+            # In the order of the images, so that lines about one image are together.
             numbers.sort(key=lambda number: rows[number])
             lines = [
                 (rows[number], line)

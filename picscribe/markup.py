@@ -1,4 +1,4 @@
-"""HTML and SVG pages that stand alone; text from anywhere is escaped unless it was built here."""
+"""Self-contained HTML and SVG pages; text from anywhere is escaped unless it was built here."""
 
 import base64
 import html
@@ -146,7 +146,7 @@ def section(title: str, *content: str) -> Markup:
 
 
 def warnings(texts: Sequence[str]) -> list[Markup]:
-    """A paragraph that stands out for each."""
+    """A highlighted paragraph for each."""
     return [element("p", element("strong", "Warning: "), shorten(text), class_="note") for text in texts]
 
 

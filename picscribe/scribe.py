@@ -45,7 +45,7 @@ PRECISIONS = ("exact", "fast")
 Raise: TypeAlias = Literal["raise"]
 Return: TypeAlias = Literal["return"]
 Given: TypeAlias = Image | PicscribeError
-"""An image, or the error that stands for one that could not be got."""
+"""An image, or the error of one that could not be obtained."""
 
 Result = TypeVar("Result")
 Encoder: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
@@ -295,8 +295,8 @@ class Scribe:
     ) -> Iterator[Caption] | Iterator[Caption | PicscribeError]:
         """Caption images one after the other, however many, as `run` does tasks.
 
-        An error among the images stands for one that could not be got. Arguments and errors are those of `caption`;
-        options are checked at once, images as their turn comes.
+        An error among the images takes the place of one that could not be obtained. Arguments and errors are those of
+        `caption`; options are checked at once, images as their turn comes.
         """
         _check_errors(errors)
         chosen = GenerationOptions.choose(options, fields)

@@ -42,7 +42,7 @@ class CaptionTask(Task[Caption]):
 
 @dataclass(frozen=True, eq=False)
 class AskTask(Task[Answers]):
-    """Answer each question about the image; the error of a question that cannot be asked stands in its place."""
+    """Answer each question about the image; the error of a question that cannot be asked takes its place."""
 
     questions: Sequence[str] = ()
     options: GenerationOptions = field(default_factory=GenerationOptions)
@@ -63,7 +63,7 @@ class ClassifyTask(Task[Classification]):
 
 @dataclass(frozen=True, eq=False)
 class ScoreTask(Task[Scores]):
-    """Score each text for the image; the error of a text that cannot be scored stands in its place."""
+    """Score each text for the image; the error of a text that cannot be scored takes its place."""
 
     texts: Sequence[str] = ()
     prompt: str | None = None

@@ -43,7 +43,7 @@ def require_own_content(path: Path, error: type[PicscribeError] = InputError) ->
 def split_lines(text: str) -> list[str]:
     """The lines of a text, split at line feeds alone, without a carriage return before one.
 
-    `str.splitlines` splits at eight further characters, such as U+2028, which stand within captions.
+    `str.splitlines` splits at eight further characters, such as U+2028, which occur in captions.
     """
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     return lines[:-1] if not lines[-1] else lines

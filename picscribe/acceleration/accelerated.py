@@ -27,7 +27,7 @@ from picscribe.model.efficientnet_lite import Convolution, EfficientNetLite
 class Accelerated:
     """Computes with a network's fast form until the network itself is handed out.
 
-    Whoever has a network may change it in ways that nobody is told about: its `.data`, its modules, hooks. So once it
+    Code that has a network may change it without notice: its `.data`, its modules, hooks. So once it
     has been handed out it also computes, and the fast form goes; nothing is ever answered with old weights.
 
     Weights are in memory once. Those that are mapped from a file go back to it after they are packed. Others live in

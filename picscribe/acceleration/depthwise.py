@@ -106,7 +106,7 @@ def _gradient_of_filters(gradient: Tensor, x: Tensor, weight: Tensor, stride: in
 
 
 def _starts(size: int) -> list[int]:
-    """Where windows stand that cover so many weights."""
+    """The positions of windows that cover so many weights."""
     return sorted({*range(0, max(1, size - WINDOW), WINDOW - 1), max(0, size - WINDOW)})
 
 

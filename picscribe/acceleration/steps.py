@@ -45,7 +45,7 @@ class FixedStep:
         return self.logits
 
     def compute(self) -> Tensor:
-        """The step on what stands in `source`, `token` and `position`: logits (B, P, V)."""
+        """The step on the contents of `source`, `token` and `position`: logits (B, P, V)."""
         assert self.model is not None
         if self.reorders:
             self.cache.reorder(self.source)

@@ -22,7 +22,7 @@ Known: TypeAlias = Callable[[bytes, bytes], Mapping[str, Any] | None]
 """The result of equal bytes and equal questions, if there is one."""
 
 AHEAD = 2
-"""Batches that are decoded, or being decoded, beside the one that is computed."""
+"""How many batches are decoded, or being decoded, while one is computed."""
 
 PATIENCE = 0.5
 """Seconds between two looks at whether the run is to stop, where nothing comes meanwhile."""

@@ -44,7 +44,7 @@ class Entry:
     source: an absolute path or an address.
     name: what it is called within its input, with "/" between folders; outputs are named after it.
     path: how the user named it, for people and for outputs that list paths.
-    part: where it lies in its source: {"offset", "size"} in a tar, {"group", "row", "column"} in a table.
+    part: its place in its source: {"offset", "size"} in a tar, {"group", "row", "column"} in a table.
     asked: questions or texts of its own, of a list's column.
     fields: further columns of its row, kept for the outputs.
     number: its place in the journal, from 1 on; 0 before it is there.

@@ -362,7 +362,7 @@ class Journal:
         found = self._all("SELECT outcome, kind FROM unwritten WHERE output = ?", (output,))
         return [number for number, kind in found if kind in kinds]
 
-    # What can be told of it
+    # Reports
 
     def counts(self) -> dict[str, int]:
         """How many entries are in each state."""

@@ -1,4 +1,4 @@
-"""What files of outputs are called: after the photo, beside it or in a tree of the same shape."""
+"""Names of output files: after the photo, next to it or in a tree of the same shape."""
 
 import hashlib
 import os
@@ -19,9 +19,9 @@ UNSAFE = re.compile(r'[<>:"|?*\\\0-\x1f]')
 
 
 def path_for(entry: Entry, suffix: str, folder: str | None, full: bool) -> str:
-    """The path of a sidecar with `suffix`: beside the photo, or where `folder` is given at the same place in it.
+    """The path of a sidecar with `suffix`: next to the photo, or at the same place below `folder` if that is given.
 
-    Raises ConfigurationError for a photo that lies nowhere that a file could lie beside.
+    Raises ConfigurationError for a photo that no file can be put next to.
     """
     name = entry.name if full else entry.name.removesuffix(entry.suffix)
     if folder is not None:

@@ -16,7 +16,7 @@ from picscribe.bulk.sinks.xmp_sidecars import XmpSidecars
 from picscribe.errors import ConfigurationError
 
 BESIDE = ("txt", "caption", "json", "xmp")
-"""Kinds that lie beside each photo, or in a tree of the same shape."""
+"""Kinds that are written next to each photo, or in a tree of the same shape."""
 FILES = {"jsonl": ".jsonl", "csv": ".csv", "coco": ".json", "metadata": ".jsonl", "sqlite": ".sqlite"}
 """Kinds of one file, and the suffix that tells them where no kind is named."""
 SHARDS = ("parquet", "webdataset")
@@ -27,7 +27,7 @@ INSIDE = "inside"
 
 @dataclass(frozen=True)
 class Output:
-    """One `--to`: a kind, and the file or folder that it is in; None for beside the photos."""
+    """One `--to`: a kind, and its file or folder; None means next to the photos."""
 
     kind: str
     where: str | None = None

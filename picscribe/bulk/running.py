@@ -122,7 +122,7 @@ class Summary:
     """What a run did, and how the job stands.
 
     settled: entries that got a result or failed in this run; skipped: that were left in this run. counts: all entries
-    of the job by state. failures: by class, all of the job. interrupted: whether it was told to stop.
+    of the job by state. failures: by class, all of the job. interrupted: whether it was asked to stop.
     """
 
     folder: Path
@@ -144,7 +144,7 @@ class Run:
     """One run of a job; `Run(...).go()` once."""
 
     def __init__(self, options: Options, load: Callable[[bool], Computing], listener: Listener | None = None) -> None:
-        """`load` makes what computes, when the plan's inputs and outputs have been found to be possible; it is told
+        """`load` makes what computes, once the plan's inputs and outputs have been checked; it is called with
         whether an output copies photos."""
         self.options, self.load, self.listener = options, load, listener or Silence()
         self.stopping = False
@@ -323,7 +323,7 @@ class Run:
                 self.journal.place(sink.name, sink.position())
 
     def _watch(self, computing: Computing) -> None:
-        """Take in what comes to the folders, until the run is told to stop."""
+        """Take in files that arrive in the folders, until the run is asked to stop."""
         folders = watched(self.options.inputs)
         for entries in arrivals(folders, self._selection, lambda: self.stopping):
             with self.journal.transaction():
@@ -369,7 +369,7 @@ class Run:
         return new
 
     def _open_sinks(self, stack: contextlib.ExitStack, claimed: bool) -> None:
-        """Have every output stand at the last row that the journal has."""
+        """Bring every output up to the last row of the journal."""
         known = self.journal.positions()
         for sink in self.sinks:
             position = known.get(sink.name)
@@ -486,7 +486,7 @@ class Run:
         self.listener.note(text)
 
     def _list_failures(self, folder: Path) -> None:
-        """Write every failure, by name, beside the journal."""
+        """Write every failure, by name, next to the journal."""
         path = folder / FAILURES
         try:
             with path.open("wb") as stream:

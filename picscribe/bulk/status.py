@@ -44,7 +44,7 @@ def find_job(said: str) -> Path:
 
 
 def status_of(said: str) -> Status:
-    """How the job stands that `find_job` finds."""
+    """The progress of the job that `find_job` finds."""
     folder = find_job(said)
     journal = Journal(folder / journals.FILE, read_only=True)
     try:

@@ -60,7 +60,7 @@ class Work:
         return GenerationOptions(**self.options)
 
     def identity(self) -> dict[str, Any]:
-        """What a result depends on beside the model, for the journal; only what is not the default of its kind."""
+        """What a result depends on besides the model, for the journal; only values that are not the default."""
         said: dict[str, Any] = {"task": self.kind}
         if self.kind in ("caption", "ask"):
             said |= {name: value for name, value in asdict(self.generation).items()}

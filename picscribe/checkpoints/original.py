@@ -1,4 +1,4 @@
-"""The original code's checkpoints, model.pt beside parameter.yaml, read and written."""
+"""Reads and writes the original code's checkpoints: model.pt with parameter.yaml."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,7 @@ KEYS = (
 
 
 def find_original_weights(folder: Path) -> Path | None:
-    """A folder's model.pt, beside parameter.yaml or in `snapshot` below it as the original code downloads it."""
+    """A folder's model.pt, next to parameter.yaml or in `snapshot` below it as the original code downloads it."""
     for file in (folder / WEIGHTS, folder / "snapshot" / WEIGHTS):
         if file.is_file():
             return file
@@ -154,7 +154,7 @@ def load_original_model(
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, by which a few lines can stand for more than a memory holds."""
+    """YAML without aliases, with which a few lines can expand to more than memory holds."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

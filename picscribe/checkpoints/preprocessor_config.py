@@ -104,7 +104,7 @@ def write_preprocessing(preprocessing: Preprocessing, frames: int) -> dict[str, 
     """The content of preprocessor_config.json; a video model (`frames` over 0) names transformers' video processor.
 
     transformers knows no aspect-keeping resize: it reads the centre crop of the same size, as in the released VQA
-    checkpoints, and picscribe the key `picscribe_longer_edge` beside it.
+    checkpoints, and picscribe reads the key `picscribe_longer_edge` as well.
     """
     square = {"height": preprocessing.size, "width": preprocessing.size}
     content: dict[str, Any] = {

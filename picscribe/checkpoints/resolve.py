@@ -54,7 +54,7 @@ def known_names() -> list[str]:
 
 
 def find_hub_name(name: str | Path) -> str | None:
-    """The hub name (`owner/name`) that `name` stands for; None for the bundled model and for a folder's path."""
+    """The hub name (`owner/name`) that `name` means; None for the bundled model and for a folder's path."""
     text = str(name)
     if isinstance(name, Path) or not text or text in BUNDLED or os.path.exists(text):
         return None

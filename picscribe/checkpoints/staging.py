@@ -17,10 +17,10 @@ KEPT = "README.md"
 
 @contextlib.contextmanager
 def staged_folder(folder: Path, replaceable: Collection[str]) -> Iterator[Path]:
-    """Yield an empty folder beside `folder`; when the block ends without an error, it takes that folder's place.
+    """Yield an empty folder next to `folder`; when the block ends without an error, it takes that folder's place.
 
     An earlier checkpoint is replaced by two renames; its README.md is kept. A kill between the two leaves no `folder`,
-    but beside it both checkpoints whole: the earlier one as `.NAME.….old`, the new one as `.NAME.….part`. Raises
+    but next to it both checkpoints complete: the earlier one as `.NAME.….old`, the new one as `.NAME.….part`. Raises
     CheckpointError where `folder` is a file, or holds anything but README.md and files of the names in `replaceable`:
     nobody's other files are removed.
     """

@@ -32,7 +32,7 @@ def without_wrappers(tensors: Mapping[str, Tensor], source: object) -> dict[str,
     """The tensors by the names that they have in the network itself.
 
     DataParallel puts `module.` before a name, and torch.compile `_orig_mod.` before or within it. Raises
-    CheckpointError where a name stands with and without it.
+    CheckpointError if a name is there both with and without it.
     """
     bare: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -57,7 +57,7 @@ def find_weights(folder: Path) -> list[Path]:
 
 
 def _read_index(index: Path) -> dict[str, Path]:
-    """Name of each tensor → the shard that holds it, a plain file beside the index."""
+    """Name of each tensor → the shard that holds it, a plain file next to the index."""
     weight_map = read_configuration(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index}: `weight_map` must be an object of tensor names and shard files")

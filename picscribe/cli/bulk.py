@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 RUN = "run"
 ALL = "all"
 ALONE = {"--retry-failed": ALL, "--ray": "local"}
-"""Options that may stand without a value, and what they mean then."""
+"""Options that may be given without a value, and what they mean then."""
 
 
 class BulkGroup(TyperGroup):

@@ -188,7 +188,7 @@ def caption(
 
 
 def _subtitle(photo: "Photo", result: "Caption | PicscribeError") -> "list[tuple[tuple[float, float], str]]":
-    """When it is to be shown and what; nothing, but for a report, where it failed."""
+    """The time and the text to show; nothing if it failed, which is reported."""
     if isinstance(result, PicscribeError):
         report(result)
         return []
@@ -205,7 +205,7 @@ def _stream(scribe: "Scribe | RemoteScribe", photo: "Photo", prompt: str | None,
 
 
 def _labels(photo: "Photo", model: str, several: bool, several_models: bool) -> list[str]:
-    """What stands before a caption: the photo, the stretch of a video, the model, as far as there are several."""
+    """The columns before a caption: the photo, the part of a video, the model, if there are several."""
     times = [f"{clock(photo.times[0])} to {clock(photo.times[1])}"] if photo.times else []
     return [photo.path] * (several or several_models) + times + [model] * several_models
 

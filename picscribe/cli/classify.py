@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LABELS = "labels: "
 """How a service begins what is odd about labels."""
 NOTES = 5
-"""Of what is odd about labels, so much is told one by one."""
+"""How many oddities of labels are listed one by one."""
 
 
 def classify(

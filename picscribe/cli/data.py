@@ -122,7 +122,7 @@ def _write(path: Path, found: "Inspection", opened: "OpenedSample", rows: int) -
 
 
 def _write_opened(opened: "OpenedSample", sources: int) -> None:
-    """What the opened photos are, and how many of all they stand for: problems are those of the sample."""
+    """What the opened photos are, and how many photos they represent; problems are those of the sample."""
     kinds = {**opened.formats, **({"cannot be opened": len(opened.unopenable)} if opened.unopenable else {})}
     line = f"opened {sum(kinds.values()):,} of {sources:,}: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items())
     if opened.sizes:

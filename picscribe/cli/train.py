@@ -67,7 +67,7 @@ def train(
         if recipe is not None and "=" not in recipe:
             _require_no_setting(recipe)
             raise ConfigurationError(f"give a recipe ({recipe}) or --data ({data[0]}), not both")
-        # What stands where a recipe would is the first override.
+        # The argument in the place of the recipe is the first override.
         overrides = [*([recipe] if recipe else []), *(overrides or [])]
         named = any(override.startswith("data.train=") for override in overrides)
         sources: dict[str, list[dict[str, str]]] = {} if named else _sources(data)

@@ -1,8 +1,8 @@
 """Curating a data set: every example is looked at once, by several processes; what stays is decided in one order.
 
-The folder: `metadata.jsonl` (what stays: photos that are files, by name) or `kept-00000.tar` (photos that lie in other
-files), `dropped.jsonl`, `report.json`, `dropped.html`; `work` until all is done. Killed at any moment, the same command
-goes on; the result does not depend on where it was stopped nor on the number of processes.
+The folder: `metadata.jsonl` (the remaining photos, if they are files, by name) or `kept-00000.tar` (photos that lie in
+other files), `dropped.jsonl`, `report.json`, `dropped.html`; `work` until all is done. Killed at any moment, the same
+command goes on; the result does not depend on where it was stopped nor on the number of processes.
 """
 
 import hashlib
@@ -133,7 +133,7 @@ def _plan(examples: Sequence[Example], rules: Rules) -> dict[str, Any]:
 
 
 def _version(library: str) -> str:
-    """Of a library; "" where it is not there, which whoever needs it says."""
+    """The version of a library; "" if it is missing, which the code that needs it reports."""
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
@@ -148,7 +148,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _require_own_folder(dataset: Dataset, output: Path) -> None:
-    """Raise ConfigurationError where the result would stand among the data, or overwrite somebody else's files."""
+    """Raise ConfigurationError if the result would be among the data, or overwrite other files."""
     place, data = output.resolve(), dataset.path.resolve()
     if data.is_dir() and place.is_relative_to(data):
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Writes what stays: a table beside photos that are files, tars with photos that lie in other files."""
+"""Writes the remaining pairs: a table if the photos are files, tars if they are inside other files."""
 
 import contextlib
 import io
@@ -30,8 +30,8 @@ class Keeper(Protocol):
 
 @contextlib.contextmanager
 def keeper_of(dataset: Dataset, root: Path | None, output: Path) -> Iterator[Keeper]:
-    """The keeper of photos that are files below `root`, or where that is None lie in other files; what it writes is
-    whole, or not there, when the block ends.
+    """The keeper for photos that are files below `root`, or inside other files if that is None; what it writes is
+    complete or absent when the block ends.
     """
     if root is not None:
         with whole_file(output / "metadata.jsonl") as stream:
@@ -47,7 +47,7 @@ def keeper_of(dataset: Dataset, root: Path | None, output: Path) -> Iterator[Kee
 
 
 def folder_of(examples: Sequence[Example]) -> Path | None:
-    """The folder below which all photos are files; None where some lie in other files.
+    """The folder below which all photos are files; None if some are inside other files.
 
     Raises InputError for a file name that no list of photos can hold.
     """
@@ -91,7 +91,7 @@ class Table:
 
 
 class Tars:
-    """WebDataset tars, the bytes of each photo as they were, its texts in a .json beside it."""
+    """WebDataset tars, with the unchanged bytes of each photo, and its texts in a .json."""
 
     def __init__(self, output: Path, task: str) -> None:
         self.root, self._task = output, task

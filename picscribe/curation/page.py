@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def dropped_page(
     result: Mapping[str, Any], shown: Mapping[str, Sequence[tuple[Example, "Dropped"]]], rules: TextRules
 ) -> str:
-    """HTML that stands alone: the counts, and a table of pairs for each rule."""
+    """A self-contained HTML page: the counts, and a table of pairs for each rule."""
     counts = [(rule, f"{count:,}") for rule, count in result["dropped"].items()]
     kept = (
         f"{result['kept']:,} of {result['pairs']:,} pairs stay, "

@@ -184,7 +184,7 @@ UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff"
 """Characters of scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, Chinese and Japanese."""
 
 MARKS = "".join(chr(c) for c in range(0x900, 0xE00) if unicodedata.category(chr(c)).startswith("M"))
-"""Vowel signs of the scripts of India, which stand within words."""
+"""Vowel signs of the scripts of India, which occur inside words."""
 
 WORD = re.compile(rf"[{UNSPACED}]|(?:[^\W_{UNSPACED}]|[{MARKS}])+")
 ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed]")
@@ -238,7 +238,7 @@ def _plurals(word: str) -> Iterator[str]:
 
 
 def _unspaced_words(rules: Rules) -> tuple[str, ...]:
-    """Words looked for within others, since nothing stands between words, or particles are written on to them:
+    """Words looked for inside others, since nothing separates words, or particles are written on to them:
     of Chinese, Japanese, Korean and Thai; two characters at least, three of kana, which are part of many a word.
     """
     from glin_profanity.data.dictionary import dictionary

@@ -22,7 +22,7 @@ def hash_examples(examples: Sequence[Example]) -> str:
 
 
 def _place(packed: PackedImage) -> tuple[object, ...]:
-    """Where an image lies in a larger file, and that file's name and size."""
+    """The place of an image in a larger file, and that file's name and size."""
     path = getattr(packed, "path", None)
     place = tuple(getattr(packed, name, None) for name in ("name", "start", "length"))
     return (path.name, _size(path), *place) if isinstance(path, Path) else place

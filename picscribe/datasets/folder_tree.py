@@ -12,7 +12,7 @@ from picscribe.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from picscribe.text_files import decode
 
 LONGEST_TEXT = 1 << 20
-"""Bytes of a text file beside a photo, or of a text in a tar: more is no caption."""
+"""The most bytes of a text file next to a photo, or of a text in a tar: a longer text is not a caption."""
 
 LOOKS = 2000
 """Files looked at to know a folder's form: a folder of millions must not be walked for that."""

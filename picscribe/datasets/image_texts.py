@@ -18,7 +18,7 @@ class ImageText:
 
 
 def read_image_texts(file: Path, name: str) -> list[ImageText]:
-    """Every line of a file, in order, its text under `name`; a relative `image` is beside the file.
+    """Every line of a file, in order, its text under `name`; a relative `image` is relative to the file.
 
     A missing `id` (or `question_id`) is the line's number. Raises InputError, naming the line, for what is not such a
     file, holds an id twice or no line at all.

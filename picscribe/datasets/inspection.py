@@ -13,7 +13,7 @@ FREQUENT = 5
 
 SHARED_AT_LEAST = 10
 SHARED_SHARE = 0.01
-"""A caption of at least so many photos and so large a part of them all is odd: most often it stands for "none"."""
+"""A caption of at least so many photos and so large a part of them all is odd: most often it means "none"."""
 
 
 @dataclass(frozen=True)

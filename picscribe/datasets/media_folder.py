@@ -45,8 +45,8 @@ def find_folder(
     """The folder that the file names of an annotation file are relative to.
 
     `given`, or a folder of one of the `usual` names in it where that one holds one of the first `names`. Without it,
-    the first place that holds one, of: beside the file, in images/ beside it, one folder up, in images/ there, and in
-    each of those a folder of one of the `usual` names. Where none holds them it is images/ beside the file: captions
+    the first place that holds one, of: next to the file, in images/ next to it, one folder up, in images/ there, and in
+    each of those a folder of one of the `usual` names. If none holds them, it is images/ next to the file: captions
     can be scored without photos, and who needs them finds them missing.
     Raises InputError where `given` is no folder.
     """

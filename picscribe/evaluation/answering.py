@@ -1,4 +1,4 @@
-"""Ask a model about examples, batch by batch: which stand together, and what it says of each."""
+"""Asks a model about examples, batch by batch: which share a batch, and what the model says about each."""
 
 import contextlib
 from collections.abc import Generator, Sequence

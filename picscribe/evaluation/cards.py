@@ -30,7 +30,7 @@ def card_list(
     open_picture: "Callable[[AnyShown], Image | None]",
     said: Callable[[AnyShown], Sequence[Markup]],
 ) -> Markup:
-    """A list of the examples; `said` gives what stands between an example's picture and its references."""
+    """A list of the examples; `said` gives what is shown between an example's picture and its references."""
     return element("ul", *(_card(each, open_picture(each), said(each)) for each in examples), class_="cards")
 
 

@@ -61,9 +61,9 @@ class Change:
 class Comparison:
     """All that differs between A and B over the same examples.
 
-    metric: the one that examples are told apart by. first_better, second_better: how many examples score higher in A,
-    in B. better, worse: those where B is furthest above, below A. settings: what the two reports were not made alike in
-    (name, A's, B's).
+    metric: the one that decides which example is better. first_better, second_better: how many examples score higher in
+    A, in B. better, worse: those where B is furthest above, below A. settings: what the two reports were not made alike
+    in (name, A's, B's).
     """
 
     first: str

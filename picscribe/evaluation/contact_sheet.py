@@ -117,7 +117,7 @@ def _has_glyph(character: str) -> bool:
 
 
 def _drawable(text: str) -> str:
-    """The text on one line in letters that the font has: é may become e, what is like nothing else a question mark."""
+    """The text on one line in letters that the font has: é may become e, a letter unlike any other a question mark."""
     return "".join(map(_drawn_as, " ".join(text.split())))
 
 

@@ -24,7 +24,7 @@ def run_in_processes(processes: int, work: Callable[..., None], *arguments: Any)
 
     `work` and its arguments must be picklable; `rank()` tells the processes apart, and the cores are shared out.
     Raises the first PicscribeError of one, and a PicscribeError where one dies; KeyboardInterrupt and SystemExit where
-    this process is told to stop, by when the others have.
+    this process is asked to stop, by when the others have.
     """
     import torch
     from torch.distributed.elastic.multiprocessing.api import SignalException

@@ -61,7 +61,7 @@ class Report:
 
 
 def write_run(folder: Path, report: Report, items: Sequence[Item]) -> None:
-    """Write predictions.json, items.json and, last, report.json: where it stands the others do too."""
+    """Write predictions.json, items.json and, last, report.json: if that exists, the others do too."""
     predictions = {item.id: item.prediction for item in items}
     write_whole(folder / PREDICTIONS, results_text(predictions, report.data["task"]))
     write_whole(folder / ITEMS, _lines([asdict(item) for item in items]))

@@ -114,7 +114,7 @@ class TransformersScoring:
 
 @dataclass(frozen=True)
 class BeamSettings:
-    """What every beam search is told: how many beams, of which so many are returned, how long, and by which rules."""
+    """Settings of every beam search: how many beams, how many of them are returned, how long, and by which rules."""
 
     beams: int
     num_captions: int

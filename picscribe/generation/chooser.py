@@ -6,7 +6,7 @@ from typing import Protocol
 from torch import Tensor
 
 NO_TOKEN = -1
-"""Fills a history before its prompt begins, where prompts of different lengths stand side by side."""
+"""Fills a history before its prompt begins, when prompts of different lengths share a batch."""
 
 ALL = 0
 """As a number of candidates: the whole vocabulary, unsorted."""
@@ -16,7 +16,7 @@ ALL = 0
 class Candidates:
     """The C likeliest next tokens of each of K beams of N texts, best first: `token` and `log_prob`, both (N, K, C).
 
-    Where every token was asked for (`ALL`) they stand in the vocabulary's order, which costs no sorting.
+    If every token was asked for (`ALL`), they are in the vocabulary's order, which costs no sorting.
     """
 
     token: Tensor

@@ -290,7 +290,7 @@ def _check_prompts(model: Git, prefix: ImagePrefix, prompts: Prompts, max_new_to
 
 
 def _collect(results: list[list[Hypothesis]], chooser: Chooser, alive: Tensor, finished: Tensor, texts: int) -> None:
-    """Write the hypotheses of the finished images where their prompts stand in the whole batch."""
+    """Write the hypotheses of the finished images to the places of their prompts in the whole batch."""
     hypotheses = chooser.hypotheses()
     for row, (image, is_finished) in enumerate(zip(alive.tolist(), finished.tolist(), strict=True)):
         if is_finished:

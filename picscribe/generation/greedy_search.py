@@ -63,8 +63,8 @@ class Sampling(GreedySearch):
     """Chooser of N texts with K samples each: tokens are drawn by their probability.
 
     A seed gives every image the same draws, one a sample and step, so that what an image gets depends on nothing that
-    stands in the batch beside it; `own_draws` gives each text its own. A draw is a place from 0 to 1 among the
-    candidates' probabilities, one heaped on the other (inverse transform sampling): likeliest first where only the
+    is in the same batch; `own_draws` gives each text its own. A draw is a place from 0 to 1 among the
+    candidates' probabilities, cumulated (inverse transform sampling): likeliest first where only the
     likeliest may be drawn.
     """
 

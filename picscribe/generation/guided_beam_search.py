@@ -143,7 +143,7 @@ class RequiredWordsSearch(BeamSearch):
         return total.masked_fill(barred | (total < NEVER / 2), -torch.inf)
 
     def _best(self, total: Tensor, token: Tensor) -> Tensor:
-        """The best of those that hold most of the phrases, then of those that hold less, then each one's second …"""
+        """The best hypothesis with most of the phrases, then the best with fewer, then the second of each …"""
         held = self._after(self.progress[:, :, None].expand(-1, -1, token.shape[2], -1), token).sum(-1).flatten(1)
         total = total.flatten(1)
         order = total.sort(dim=1, descending=True, stable=True).indices

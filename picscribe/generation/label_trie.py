@@ -1,4 +1,4 @@
-"""Labels as a trie of tokens, so that common beginnings stand once, and the filter that writes nothing but labels."""
+"""Labels as a trie of tokens, so that common beginnings occur once, and the filter that allows only labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -53,12 +53,12 @@ class GenerationOptions:
     banned_words: words or phrases that a caption must not hold, in any of the first 256 ways to spell them in pieces of
         the vocabulary; a longer word that begins with such a spelling ("dog" and then "##gy") is banned with it.
     required_words: words or phrases that a caption must hold, as the tokenizer spells them; with several beams only.
-    repetition_penalty: logits of tokens that stand already are divided by it (multiplied where negative); 1 for none.
+    repetition_penalty: logits of tokens already in the text are divided by it (multiplied if negative); 1 for none.
     temperature: 0 searches; above, tokens are drawn, and `num_captions` counts samples. Below 1 likely words become
         likelier still; at least 0.00001. Beams, their groups, penalty and scoring do not go with it.
     top_k, top_p: draw from so many of the likeliest tokens (0 for all), and from the likeliest that together have so
         much of the probability (1 for all).
-    seed: of what is drawn. The same for every image, so that a caption does not depend on what is captioned beside it.
+    seed: of what is drawn. The same for every image, so that a caption does not depend on the rest of its batch.
     own_draws: each text of a batch gets draws of its own instead, by its place in it: what learns from samples must not
         draw all of them by the same few numbers.
     beam_groups, diversity_penalty: beams in so many groups, each of which is kept from the words of those before it.

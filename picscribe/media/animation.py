@@ -123,7 +123,7 @@ def _frames_in(image: Image.Image) -> int:
 
 @contextmanager
 def _keeping_place(image: Image.Image) -> Iterator[None]:
-    """The image stands at the same frame afterwards."""
+    """The image is at the same frame afterwards."""
     place = image.tell()
     try:
         yield

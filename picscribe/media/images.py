@@ -89,7 +89,7 @@ def open_image(source: ImageSource, limits: ImageLimits = ImageLimits(), *, at_l
 
     An array is (height, width), or with a last axis of 1, 3 or 4 channels. The result is a new image, turned upright by
     its EXIF orientation (unreadable EXIF data counts as none); transparent parts are laid over white; of an animation
-    it is the first frame (of a Pillow image, the current one). The format is told from the content, never from the
+    it is the first frame (of a Pillow image, the current one). The format is recognised by the content, never by the
     suffix. Changes no global state; safe to call from several threads.
 
     at_least: a JPEG file may come out at a half, a quarter or an eighth of its size, which is faster, as long as its

@@ -37,7 +37,7 @@ Then photos and even pure noise come out as if decoded whole, to two levels of 2
 frequency, to 0.3 levels on average and 16 at most."""
 
 BICUBIC_REACH = 3
-"""Pixels beside a position that bicubic enlarging may look at, with one to spare."""
+"""Pixels on each side of a position that bicubic enlarging may read, with one to spare."""
 
 ROUNDING = 0.01
 """How far beyond black and white pixels may be that were computed in other ways, such as in half precision."""
@@ -237,7 +237,7 @@ def stacked(pixels: Sequence[Tensor]) -> Tensor:
 
 
 def resized(preprocessing: Preprocessing, resize: str) -> Preprocessing:
-    """The same but for how an image comes to its size: a key of RESIZES.
+    """The same with another way of resizing: a key of RESIZES.
 
     With "keep-aspect" the longer edge is at most 4/3 of the size: 640 of 480, 560 of 420, as in the original code.
     Raises ConfigurationError for a name that is not known.

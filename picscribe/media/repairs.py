@@ -17,7 +17,7 @@ from PIL import Image
 PNG = b"\x89PNG\r\n\x1a\n"
 ANY = range(1 << 31)
 PNG_PIXELS = {
-    # Chunks that a PNG's pixels may depend on beside its critical ones → how long they can be
+    # Chunks that a PNG's pixels may depend on besides its critical ones → how long they can be
     b"tRNS": range(1, 257),
     b"eXIf": ANY,
     b"acTL": range(8, 9),
@@ -179,7 +179,7 @@ def _with_end(content: bytes) -> bytes | None:
 
 
 def _digest(content: bytes) -> bytes:
-    """What stands for the picture, however large."""
+    """A placeholder for the picture, however large."""
     with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
         return hashlib.blake2b(image.tobytes()).digest()
 

@@ -165,7 +165,7 @@ class VideoFile:
 
     def _from(self, time: float) -> Iterator[tuple[float, Any]]:
         """Frames with their times, from one at or before `time` on."""
-        # Without its index, which stands at its end, an AVI file is sought wrongly.
+        # Without the index at its end, seeking in an AVI file goes wrong.
         lost = self.form == "avi" and len(getattr(self.stream, "index_entries", ())) < 2
         if time > NEAR and not lost and self._seek(time):
             frames = self._decoded()
@@ -254,7 +254,7 @@ def _turned(image: Image.Image, frame: Any) -> Image.Image:
 
 
 def _is_cover(stream: Any) -> bool:
-    """Whether a stream is a still beside sound."""
+    """Whether a stream is a still picture that comes with sound."""
     disposition = getattr(stream, "disposition", 0)
     return "attached_pic" in str(disposition)
 

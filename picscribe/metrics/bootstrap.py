@@ -1,6 +1,6 @@
 """How sure a score is: bootstrap intervals, and the paired test between two predictions for one data set.
 
-The examples are drawn anew, as many as there are, with replacement, and the metric is computed of each sample (Efron
+The examples are resampled, as many as there are, with replacement, and the metric is computed of each sample (Efron
 and Tibshirani, An Introduction to the Bootstrap, 1993). This tells how the score would differ on other images of the
 same kind. It does not tell how another training run would differ.
 """
@@ -61,8 +61,8 @@ def compare_paired(first: Metric, second: Metric, resampling: Resampling) -> Pai
 
     Both are computed of the same draws (paired bootstrap: Koehn, EMNLP 2004). The two-sided p-value is twice the share
     of samples in which the difference is 0 or of the other sign, with 1 added above and below so that it is never 0;
-    so it is below 0.05 where the 95 % interval leaves 0 out, and only there but for that 1. Raises InputError where the
-    metrics do not hold the same examples in the same order or have no statistic.
+    so it is below 0.05 where the 95 % interval leaves 0 out, and only there, apart from that 1. Raises InputError where
+    the metrics do not hold the same examples in the same order or have no statistic.
     """
     samples = _resample({"first": first, "second": second}, resampling)
     differences = samples[0] - samples[1]

@@ -92,7 +92,7 @@ class NumberedCaptions:
 
 
 def _count_ngrams(words: Ints, lengths: Ints, vocabulary: int) -> Iterator[NgramCounts]:
-    """The n-grams of captions that lie end to end in `words`; each length from the numbers of the one before it."""
+    """The n-grams of captions that follow each other in `words`; each length from the numbers of the one before it."""
     captions = np.repeat(np.arange(len(lengths)), lengths)
     left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words))
     start, number = np.arange(len(words)), np.zeros(len(words), np.int64)

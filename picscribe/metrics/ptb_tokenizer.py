@@ -3,8 +3,8 @@
 What it reproduces is `PTBTokenizer -preserveLines -lowerCase` followed by pycocoevalcap's list of tokens to leave
 out. The rules (ptb_rules.py) come from comparing answers and from what is generally known of that tokenizer's token
 classes. As there, the longest match wins and of equally long ones the first rule; what a rule looks at beyond its token
-counts towards its length. One thing differs on purpose: each caption stands alone, where Stanford's looks on into the
-next line, so that there a caption's last word may depend on the caption that follows it.
+counts towards its length. One thing differs on purpose: each caption is tokenised separately, whereas Stanford's looks
+on into the next line, so that there a caption's last word may depend on the caption that follows it.
 
 People write mostly words of letters, commas and full stops. What such a piece between two spaces becomes does not
 depend on its neighbours, so it is looked up (`_words_alone`); a caption with any other piece takes the rules.

@@ -49,10 +49,10 @@ PADDING_POSITION = torch.iinfo(torch.int32).max
 
 
 def visible_text(query_text: Tensor, query_position: Tensor, key_text: Tensor, key_position: Tensor) -> Tensor:
-    """Which text token sees which: those of its own text that stand no later than itself.
+    """Which text token sees which: those of its own text up to and including itself.
 
-    `*_text` (B or 1, T) says to which of an image's texts a token belongs, `*_position` (B, T) where it stands in it.
-    One rule gives the causal mask of a caption, the block-diagonal one of captions packed over one image, and the
+    `*_text` (B or 1, T) says to which of an image's texts a token belongs, `*_position` (B, T) its position in that
+    text. One rule gives the causal mask of a caption, the block-diagonal one of captions packed over one image, and the
     masks of prompts and beams. Returns (B, 1, queries, keys), True where seen.
     """
     same_text = query_text[:, :, None] == key_text[:, None, :]

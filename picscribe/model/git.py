@@ -99,9 +99,9 @@ class TextDecoder(nn.Module):
     ) -> Tensor:
         """Hidden states of whole texts, `tokens` (B, P, T), over the image prefix: (B, P, T, D).
 
-        `position` (B, P, T) is where each token stands in its text (`PADDING_POSITION` for padding); by default 0, 1, …
-        `text` (B, P, T) says which text a token belongs to; by default a row of T is a text, but texts of different
-        lengths may stand one after the other in a row.
+        `position` (B, P, T) is the position of each token in its text (`PADDING_POSITION` for padding); by default 0,
+        1, … `text` (B, P, T) says which text a token belongs to; by default a row of T is a text, but texts of
+        different lengths may follow each other in a row.
         """
         batch, texts, length = tokens.shape
         device = tokens.device
@@ -166,8 +166,8 @@ class Git(nn.Module):
     def visual_features(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, height, width) or frames (B, F, 3, height, width) → features before the projection (B, I, D).
 
-        Frames go through the image encoder alone, take a temporal embedding each, and stand one after the other.
-        Raises InputError for a video on an image model, or for more frames than temporal embeddings.
+        Each frame goes through the image encoder separately and gets its temporal embedding; then they are
+        concatenated. Raises InputError for a video on an image model, or for more frames than temporal embeddings.
         """
         if pixels.dim() not in (4, 5) or pixels.shape[-3] != 3:
             raise InputError(

@@ -90,7 +90,7 @@ class Failed(ServingError):
 
 
 class NotSupported(ServingError):
-    """A function that this server has not got."""
+    """A function that this server does not have."""
 
     status, code = 501, "not_supported"
 

@@ -21,15 +21,15 @@ from picscribe.serving.settings import Settings
 log = logging.getLogger("picscribe.serving")
 
 IDLE = 30
-"""Seconds that a connection may stand without a request."""
+"""Seconds that a connection may be idle."""
 BACKLOG = 2048
 
 
 def serve(settings: Settings, *, started: Callable[[str], None] | None = None) -> None:
-    """Serve until the process is told to stop (SIGINT, SIGTERM); then what was accepted is answered first.
+    """Serve until the process is asked to stop (SIGINT, SIGTERM); accepted requests are answered first.
 
-    SIGHUP loads all models again, without losing a request. `started` is told the address once requests are taken.
-    Raises CheckpointError and the like where a model cannot be loaded.
+    SIGHUP loads all models again, without losing a request. `started` is called with the address once requests are
+    taken. Raises CheckpointError and the like where a model cannot be loaded.
     """
     asyncio.run(_serve(settings, started))
 

@@ -113,7 +113,7 @@ class Settings:
     key_hashes: SHA-256 of each API key in hex; with any, every route but the health checks needs a key.
     allowed_hosts: values of the Host header that are answered; empty, those of loopback where `host` is loopback, and
     all elsewhere. origins: sites whose pages may call the service from a browser.
-    session_secret: signs the cookies of those who gave their key in a browser; made anew with each start.
+    session_secret: signs the cookies of those who gave their key in a browser; made at each start.
     open: whether other machines are served without a key. grace: seconds to answer what was accepted when stopping.
     """
 

@@ -47,7 +47,7 @@ class Labels:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, labels: Iterable[str], source: str = "labels") -> "Labels":
-        """Labels as the tokenizer sees them: lower case, no accents; of those that are then the same, the first stays.
+        """Labels as the tokenizer sees them: lower case, no accents; if several are then the same, the first stays.
 
         Left out, with a note: empty labels, those without a word that the vocabulary knows, and those with a special
         token such as [SEP]. `source` says in notes and errors where they come from.

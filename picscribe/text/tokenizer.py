@@ -156,7 +156,7 @@ class Tokenizer:
     def words(self, ids: Iterable[int]) -> list[str]:
         """Ids → words and punctuation marks: special tokens left out, word pieces joined.
 
-        A piece that comes first stands for itself, without its mark. Raises InputError as `decode`.
+        A piece that comes first is written without its mark. Raises InputError as `decode`.
         """
         words = list[str]()
         for index in ids:
@@ -294,7 +294,7 @@ def _joins(words: Sequence[str]) -> tuple[list[bool], int]:
     for place, word in enumerate(words):
         if not is_mark(word):
             continue
-        # Of an apostrophe among the last two it is not known whether it closes a quotation or stands within a word.
+        # If one of the last two is an apostrophe, it may close a quotation or be inside a word.
         may_open = word == "'" and word not in quoted and _is_loose(words, place)
         may_open = may_open and not _is_followed(words, place, len(words) - 2)
         before, after = _leans(words, place, quoted)
@@ -343,7 +343,7 @@ def _leans_as_quotation(words: Sequence[str], place: int, quoted: set[str]) -> t
 
 
 def _is_loose(words: Sequence[str], place: int) -> bool:
-    """Whether this is an apostrophe that stands within no word."""
+    """Whether this is an apostrophe that is not inside a word."""
     if words[place] not in ("'", "’"):
         return False
     before, after = (words[place - 1] if place else "", words[place + 1] if place + 1 < len(words) else "")

@@ -12,7 +12,8 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTINUATION = "##"
 LONGEST_WORD = 100  # BERT's WordPiece takes longer words for [UNK], so their pieces would never be used
 
-# Lower case only, as the tokenizer lowers what it reads; punctuation stands alone, so only letters and digits continue.
+# Lower case only, as the tokenizer lowers its input; punctuation is a separate token, so only letters and digits
+# continue.
 ASCII_PIECES = (
     *string.punctuation,
     *string.digits,
@@ -71,7 +72,7 @@ def split_into_pieces(word: str, vocabulary: set[str]) -> list[str] | None:
 def learn_pieces(counts: Counter[str], vocabulary: Iterable[str], room: int, min_frequency: int) -> list[str]:
     """At most `room` new pieces: again and again the pair of neighbouring pieces seen most often becomes one.
 
-    Words are split as the tokenizer will split them, longest piece first, and anew after every piece. Pairs seen fewer
+    Words are split as the tokenizer will split them, longest piece first, and again after every piece. Pairs seen fewer
     than `min_frequency` times are left alone.
     """
     known = set(vocabulary)
@@ -92,7 +93,7 @@ def learn_pieces(counts: Counter[str], vocabulary: Iterable[str], room: int, min
     learned: list[str] = []
     while heap and len(learned) < room:
         negative, pair = heapq.heappop(heap)
-        if -negative != frequency[pair]:  # has changed since; the newer count stands in the heap as well
+        if -negative != frequency[pair]:  # has changed since; the newer count is in the heap as well
             continue
         if frequency[pair] < min_frequency:
             break

@@ -298,7 +298,7 @@ class Recipe:
 
     start: a name that `picscribe models` lists, a folder, or "imagenet" for a new model of `network`. objective:
     "words", the next word of people's captions and answers, or "cider" ("scst" is the same), sampled captions by their
-    CIDEr, and beside them as they were answered the questions about the same photos. trackers: "tensorboard", "wandb",
+    CIDEr, together with questions about the same photos as people answered them. trackers: "tensorboard", "wandb",
     "trackio".
     """
 

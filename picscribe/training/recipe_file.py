@@ -71,7 +71,7 @@ def _value(kind: Any, value: object, name: str) -> object:
 
 
 class _Loader(yaml.SafeLoader):
-    """As YAML is read safely, but for a key that is given twice, of which the first would be lost without a word."""
+    """Reads YAML safely, and refuses a key that is given twice, because the first value would be lost silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]

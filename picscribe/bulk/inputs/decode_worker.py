@@ -35,7 +35,7 @@ class Settings:
     """How a worker reads: as the checkpoint wants its pixels, and within limits.
 
     preprocessing: the fields of `Preprocessing`. most: frames that the network takes, 0 for photos. frames: of a video.
-    seconds: wall-clock time of one file. memory: bytes beyond what the process needs to stand there at all.
+    seconds: wall-clock time of one file. memory: bytes beyond what the idle process needs.
     """
 
     preprocessing: dict[str, Any]

@@ -36,11 +36,11 @@ SEEN = frozenset((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
 
 @dataclass(frozen=True)
 class Selection:
-    """Which of what lies in folders, and which columns of lists.
+    """Which files of folders, and which columns of lists.
 
     include, exclude: patterns such as `*.jpg` or `thumbs/*`, of names and of paths within a folder. path_column: that
     names the photos. column: of questions or texts. root: what paths of lists are relative to, instead of the list's
-    folder. outputs: absolute paths that the job writes itself, which are no inputs. note: is told what is left out.
+    folder. outputs: absolute paths that the job writes itself, which are no inputs. note: called with what is left out.
     """
 
     include: tuple[str, ...] = ()
@@ -402,7 +402,7 @@ def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tar(source: str, given: str, selection: Selection) -> Iterator[Entry]:
-    """The photos of a tar; members beside one that share its name up to the first dot belong to it."""
+    """The photos of a tar; members with the same name up to the first dot belong to one photo."""
     key, members = "", list[tuple[str, int, int]]()
     try:
         with _opened(source) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:

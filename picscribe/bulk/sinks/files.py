@@ -36,7 +36,7 @@ def signature(path: str) -> tuple[int, ...] | None:
 
 
 def partial_of(path: str) -> str:
-    """Where a file is written before it is whole: beside it, hidden, never longer than a name may be."""
+    """Where a file is written until it is complete: next to it, hidden, with a name that is not too long."""
     folder, name = os.path.split(path)
     return os.path.join(folder, f"{MARK}{hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()}.partial")
 

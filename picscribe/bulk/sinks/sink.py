@@ -21,7 +21,7 @@ class Context:
 
     existing: what to do where there is a text already. separator: between it and ours. model: what was loaded, for the
     marks of XMP, known once it is; options: of the job, in a few words. older: the journals of jobs before this one,
-    newest first. warn: is told what a person should know. most: bytes of a photo. shard: samples of a shard.
+    newest first. warn: called with what a person should know. most: bytes of a photo. shard: samples of a shard.
     """
 
     journal: Journal

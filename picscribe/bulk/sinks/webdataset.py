@@ -1,4 +1,4 @@
-"""WebDataset shards: tars of the photos with what was found of them, each with its statistics beside it."""
+"""WebDataset shards: tars of the photos with their results, each with a file of statistics."""
 
 import contextlib
 import io
@@ -26,9 +26,10 @@ END = bytes(1024)
 class WebDatasetShards:
     """A folder of 00000.tar, 00001.tar … with 00000_stats.json …, numbered without gaps.
 
-    A sample is the photo, `.txt` and `.json`, and what was beside it in a tar of the input, under a key of digits that
-    is unique over all shards; the photo's own path is in the `.json`. A shard grows under a hidden name, of which the
-    journal knows the committed bytes; when it is full that is noted first, then it is renamed, its statistics last.
+    A sample is the photo, `.txt` and `.json`, and the other members of its sample in the input tar, under a key of
+    digits that is unique over all shards; the photo's own path is in the `.json`. A shard grows under a hidden name, of
+    which the journal knows the committed bytes; when it is full that is noted first, then it is renamed, its statistics
+    last.
     """
 
     copies = True

@@ -2,7 +2,7 @@
 
 Written are dc:description, tiff:ImageDescription and Iptc4xmpCore:AltTextAccessibility (XMP specification part 1,
 ISO 16684-1; IPTC Photo Metadata Standard 2021.1), each an rdf:Alt with x-default, within x:xmpmeta, and a mark of our
-own that says by which model, so that a machine's words can be told from a person's.
+own that says by which model, so that a machine's words can be distinguished from a person's.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ EMPTY = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 @dataclass(frozen=True)
 class Mark:
-    """What our mark says beside the digests of the texts: model, version and options."""
+    """What our mark says besides the digests of the texts: model, version and options."""
 
     model: str
     options: str
@@ -101,7 +101,7 @@ class Packet:
             raise InputError("its elements are within each other too deeply") from None
 
     def says_the_same(self, other: "Packet") -> bool:
-        """Whether two packets differ in nothing but what stands around their x:xmpmeta."""
+        """Whether two packets differ only in what is around their x:xmpmeta."""
         one, two = (_serialised(packet._document.documentElement) for packet in (self, other))
         return one == two
 
@@ -241,7 +241,7 @@ def _text_of(element: Element) -> str:
 
 
 def _prefix_of(element: Any, namespace: str) -> str | None:
-    """The prefix that stands for a namespace at an element; None where none does."""
+    """The prefix of a namespace at an element; None if it has none."""
     hidden = set()
     while element is not None and element.nodeType == element.ELEMENT_NODE:
         for name, value in element.attributes.items():

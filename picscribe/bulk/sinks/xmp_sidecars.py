@@ -1,4 +1,4 @@
-"""XMP sidecars beside photos, or in a tree of the same shape: new ones, and others' with our texts added."""
+"""XMP sidecars next to photos, or in a tree of the same shape: new ones, and existing ones with our texts added."""
 
 import os
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class XmpSidecars(Sidecars):
             raise ConfigurationError("scores of texts are not a description: write them to jsonl or csv")
 
     def path_of(self, entry: Entry) -> str:
-        """The sidecar that is there, else the one that is to be."""
+        """The existing sidecar, or the one to be written."""
         wanted, other = (path_for(entry, self.suffix, self.folder, full) for full in (self.full, not self.full))
         if self.full and self.context.journal.has_stem(entry.stem, entry.number):
             return wanted

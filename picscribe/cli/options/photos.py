@@ -82,7 +82,7 @@ def find_photos(arguments: Sequence[str], as_video: bool = False, *, sent: bool 
 
     With `as_video` a folder is one video. `sent` photos go to a service, which may read what cannot be read here.
 
-    What can be told to hold no photo (an empty folder, an empty name, a closed standard input) is a Photo with an
+    Anything that cannot hold a photo (an empty folder, an empty name, a closed standard input) is a Photo with an
     InputError. Raises typer.BadParameter for more than one `-`.
     """
     if arguments.count(STANDARD_INPUT) > 1:

@@ -27,7 +27,7 @@ SPELLINGS = (*TEXT_SUFFIXES, *map(str.upper, TEXT_SUFFIXES))
 
 
 def fits(path: Path) -> bool:
-    """Whether it is a folder in which a photo or video has a text file of its name beside it."""
+    """Whether it is a folder in which a photo or video has a text file of the same name."""
     files = first_files(path) if path.is_dir() else []
     names = {composed(file.as_posix()) for file in files}
     return any((has_image_suffix(file) or has_video_suffix(file)) and _texts_of(file, names) for file in files)
@@ -38,7 +38,7 @@ def read(path: Path, images: Path | None) -> Dataset:
 
     An id is the photo's path within the folder; a split is the folder's name that holds it, such as train/. A photo
     without captions and a text without a photo are oddities. Where the photos are in another folder, `images`, the
-    text files lie the same way in `path`. Where no photo has a text and a video has, it is the same with videos.
+    text files have the same layout in `path`. If videos have texts and photos have none, the same holds for videos.
     """
     files = [file.relative_to(images or path) for file in files_below(images or path)]
     texts = [file.relative_to(path) for file in files_below(path) if file.suffix.lower() in TEXT_SUFFIXES]

@@ -37,7 +37,7 @@ def fits(path: Path) -> bool:
 def read(path: Path, images: Path | None) -> Dataset:
     """Every photo below each class's folder, by name. A class's name is its folder's, or the one that a table gives it.
 
-    The table is beside the folders: labels.json, {"n01440764": "tench", …}, or classes.txt, lines such as
+    The table is next to the folders: labels.json, {"n01440764": "tench", …}, or classes.txt, lines such as
     "n01440764 tench". An id is the photo's path; a split is the folder above the classes. Files that are not photos
     are left out.
     """

@@ -77,7 +77,7 @@ def read(path: Path, images: Path | None) -> Dataset:
 
 
 def _not_named(named: set[Path], medium: Medium) -> tuple[str, ...]:
-    """What to say of the photos, or videos, that no row names, though they lie beside some that are named."""
+    """What to say about photos or videos that no row names, although others in the same folder are named."""
     belongs = has_video_suffix if medium == "videos" else has_image_suffix
     others = [
         path

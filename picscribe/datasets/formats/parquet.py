@@ -33,7 +33,7 @@ BATCH = 16
 class TableCell:
     """One photo of a Parquet table: row `row` of a row group; `column` is the way to it, with dots between structs.
 
-    A file that it names is in `images`, or else beside the table.
+    A file that it names is in `images`, or otherwise next to the table.
     """
 
     path: Path
@@ -113,7 +113,7 @@ def read(path: Path, images: Path | None) -> Dataset:
 
     The image is a column of bytes, of {bytes, path} or of paths, which are relative to `images` or the table's folder:
     see `image_of`. Further columns are known by the names that `columns` lists. Numbers of labels get the names that
-    Hugging Face's metadata or labels.json beside the table has. An id is the column question_id, image_id or id, else
+    Hugging Face's metadata or labels.json next to the table has. An id is the column question_id, image_id or id, else
     the table's name and the row: train-00000-of-00001/17. A split is the column `split`, else a word in the name of
     table or folder. Raises MissingPackageError without pyarrow.
     """

@@ -45,7 +45,7 @@ def fits_table(path: Path) -> bool:
 def read_tokens(path: Path, images: Path | None) -> Dataset:
     """Flickr8k.token.txt and results_20130124.token (https://shannon.cs.illinois.edu/DenotationGraph/).
 
-    A photo's id is its file name, its captions keep their order. The splits are those of the lists that lie beside the
+    A photo's id is its file name, its captions keep their order. The splits are those of the lists next to the
     file (`LISTS`); a photo in none has the split "". The photos are looked for as `find_folder` says.
     """
     return _read(path, images, TOKENS.name, enumerate(_lines(path), 1), _token_line)
@@ -133,7 +133,7 @@ def _bar_line(line: str, columns: int) -> Line:
 
 
 def _splits(path: Path, rows: Rows) -> dict[str, str]:
-    """The split of each photo that the lists beside the file name."""
+    """The split of each photo that is named by the lists next to the file."""
     splits: dict[str, str] = {}
     for split, ending in LISTS.items():
         for file in sorted(path.parent.glob(f"[!.]*{ending}")):
@@ -161,7 +161,7 @@ def _first_line(path: Path) -> str:
 
 
 def _delimiter(header: str) -> str:
-    """What stands between the columns, "" where the line is no header of photos and captions."""
+    """The separator of the columns; "" if the line is not a header of photos and captions."""
     for sign in ",|":
         names = [name.strip().strip('"').lower() for name in header.split(sign)]
         if 2 <= len(names) <= 3 and names[0] in IMAGE_COLUMNS and names[-1] in CAPTION_COLUMNS:

@@ -19,7 +19,7 @@ def read_images(path: Path) -> Iterator[tuple[str, FileSlice | InputError]]:
     """Each row that is not blank: where it is, and its image, named by the row's key, or what is wrong with the row.
 
     The index is read where it is there, test.img.lineidx.8b (8-byte little-endian offsets) or test.img.lineidx (offsets
-    as text, one a line) beside test.img.tsv, and checked against the file; else the file is read through in blocks.
+    as text, one per line) next to test.img.tsv, and checked against the file; else the file is read through in blocks.
     Raises InputError where the file cannot be read or the index is another file's.
     """
     require_own_content(path)
@@ -83,7 +83,7 @@ def _scan(path: Path) -> "array[int]":
 
 
 def _index(path: Path, stream: BinaryIO, size: int) -> "array[int] | None":
-    """The offsets that a file beside the TSV gives, None where there is none; each must be where a line starts."""
+    """The offsets from a file next to the TSV, None if there is none; each must be the start of a line."""
     for suffix in (".lineidx.8b", ".lineidx"):
         file = path.with_suffix(suffix)
         if file.is_file():

@@ -78,7 +78,7 @@ def read_questions(path: Path, images: Path | None) -> Dataset:
     """A list of questions: MSRVTT-QA and MSVD-QA (video_id, a number; question; answer; id), and video or video_name.
 
     An example's id is the question's, or its place in the list where it has none. A video that is a number is called
-    video7.mp4, as in MSR-VTT, or vid7.avi, or, where MSVD's youtube_mapping.txt lies beside the file, as that says.
+    video7.mp4, as in MSR-VTT, or vid7.avi, or, if MSVD's youtube_mapping.txt is next to the file, as that says.
     The files are looked for as `read_captions` does. Without answers the examples have no texts.
     """
     entries = _entries(path, read_json(path))

@@ -28,8 +28,8 @@ def fits(path: Path) -> bool:
 def read(path: Path, images: Path | None) -> Dataset:
     """The questions in their order (https://visualqa.org/vqa_v2_teaser.html says of what both files hold).
 
-    The answers come from the file beside it that has the official name (v2_OpenEnded_mscoco_val2014_questions.json
-    goes with v2_mscoco_val2014_annotations.json), else from the one .json file beside it that answers its first
+    The answers come from the file next to it that has the official name (v2_OpenEnded_mscoco_val2014_questions.json
+    goes with v2_mscoco_val2014_annotations.json), otherwise from the one .json file next to it that answers its first
     question, else from that of the official name in v2_Annotations_Val_mscoco/ next to v2_Questions_Val_mscoco/, or
     annotations/ next to questions/. Without answers the examples have no texts, which is an oddity unless it is a test
     split, whose answers are kept back. The split is `data_subtype`,

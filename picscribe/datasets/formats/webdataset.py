@@ -33,12 +33,12 @@ CHUNK = 1 << 20
 
 
 IMAGE_WORDS = ("image", "img", "photo", "picture")
-"""What stands before the ending of the photo where a sample has several pictures: 0001.image.jpg beside a mask."""
+"""What precedes the ending of the photo if a sample has several pictures: 0001.image.jpg and a mask."""
 
 
 @dataclass
 class Sample:
-    """The members of one key by all that stands behind it: images, short texts, and None for what is neither."""
+    """The members of one key by what follows the key: images, short texts, and None for anything else."""
 
     key: str
     members: dict[str, FileSlice | bytes | None] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Sample:
         return plain or named or list(found.values())
 
     def texts(self) -> dict[str, bytes]:
-        """The texts by their last ending; of two, the one whose ending stands alone."""
+        """The texts by their last ending; of two, the one that has only this ending."""
         found = {ending: member for ending, member in self.members.items() if isinstance(member, bytes)}
         by_last = {ending.rpartition(".")[2]: member for ending, member in reversed(list(found.items()))}
         return by_last | {ending: member for ending, member in found.items() if "." not in ending}
@@ -91,7 +91,7 @@ def fits(path: Path) -> bool:
 
 def read(path: Path, images: Path | None) -> Dataset:
     """Every sample of every tar below a folder, by name, with texts from .txt or .caption (each line is a caption),
-    .json (the keys that `columns` lists) or .cls (a label, named by labels.json or classes.txt beside the tar). A key
+    .json (the keys that `columns` lists) or .cls (a label, named by labels.json or classes.txt next to the tar). A key
     ends at a name's first dot, unless there are photos with captions of longer names: see `Sample.parted`. A caption in
     a .json goes before the lines of a .txt that has several.
 

@@ -175,7 +175,7 @@ class DecoderPool:
         return child
 
     async def _watch(self, child: Child) -> None:
-        """Replace a decoder that ends while it has nothing to do; one at work is replaced by whoever waits for it."""
+        """Replace an idle decoder that ends; a busy one is replaced by the code that waits for it."""
         await child.process.wait()
         if child in self._idle:
             self._idle.remove(child)

@@ -18,7 +18,7 @@ OPTIONS = {"max_new_tokens": "max_new_tokens", "num_beams": "beams", "temperatur
 
 
 class InferenceRequest(Plain):
-    """`inputs` is an image in base64, or `{image, question}`; the question may stand beside it too."""
+    """`inputs` is an image in base64, or `{image, question}`; the question may be next to it too."""
 
     inputs: str | dict[str, Any] | None = None
     parameters: dict[str, Any] | None = None

@@ -203,7 +203,7 @@ def sampled(
 async def answer(
     request: Request, service: Service, asked: Asked, photo: Photo, options: dict[str, Any], prefix: str | None = None
 ) -> dict[str, Any]:
-    """What a model says of a photo: the answer to the question, else a caption."""
+    """What a model says about a photo: the answer to the question, or otherwise a caption."""
     name = asked.pool.spec.name
     if asked.question is None:
         found: dict[str, Any] = await service.ask_one(request, name, Question("caption", photo, options, prompt=prefix))

@@ -83,7 +83,7 @@ async def responses(request: Request) -> Response:
 
 
 class _Response:
-    """One response, as it stands at some moment."""
+    """One response at some moment."""
 
     def __init__(self, model: str) -> None:
         self.model, self.created = model, int(time.time())

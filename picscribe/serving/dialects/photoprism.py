@@ -64,7 +64,7 @@ async def caption(request: Request, model: str | None = None) -> Response:
 @router.post(PREFIX + "/labels", openapi_extra=takes(VisionRequest, files=False))
 @router.post(PREFIX + "/labels/{model:path}", openapi_extra=takes(VisionRequest, files=False))
 async def labels(request: Request, model: str | None = None) -> Response:
-    """The likeliest labels of a photo: of those that the request names, else of usual subjects."""
+    """The likeliest labels of a photo, among those in the request or otherwise among usual subjects."""
     service = Service.of(request)
     fields, name, photo = await _asked(service, request, model)
     names = tuple(fields.labels or LABELS)

@@ -24,7 +24,7 @@ from picscribe.serving.settings import ModelSpec, Settings
 from picscribe.serving.tasks import Photo, Question
 
 MARGIN = 0.5
-"""Share of a deadline that what stands before a request may be expected to take: what was measured can get slower."""
+"""The share of a deadline that the queue before a request may take: computing can get slower than measured."""
 LONGEST_RETRY = 60
 
 
@@ -254,7 +254,7 @@ class Engine:
         if (kept := self._decoding.get(key)) is not None and kept.task is task:
             del self._decoding[key]
         if not task.cancelled():
-            task.exception()  # whoever waits has it too; nobody may
+            task.exception()  # the caller has it too, if there is one
 
     async def _decode(self, pool: ModelPool, photo: Photo, key: bytes) -> NDArray[np.uint8]:
         limits, facts = self.settings.limits, pool.facts

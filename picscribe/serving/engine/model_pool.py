@@ -125,7 +125,7 @@ class ModelPool:
         return bool(self.workers)
 
     def wait_for(self, images: int) -> float:
-        """Seconds until so many images that stand before one would be done, by what was measured."""
+        """Seconds until so many images in the queue would be done, as measured."""
         return images / self.rate if self.rate else 0.0
 
     async def stop(self) -> None:

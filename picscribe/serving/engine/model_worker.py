@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _listen(coming: Any, batches: "queue.Queue[tuple[dict[str, Any], bytes] | None]", gone: set[int]) -> None:
-    """Take batches in, and the numbers of those that nobody waits for any more, while others are computed."""
+    """Take in batches, and the numbers of batches that nobody waits for any more, while others are computed."""
     try:
         while True:
             header, content = read_message(coming)

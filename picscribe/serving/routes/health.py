@@ -1,4 +1,4 @@
-"""Routes for whoever runs the service: whether it lives, whether it is ready, its metrics, its state as a page."""
+"""Routes for operators: whether the service runs, whether it is ready, its metrics, its state as a page."""
 
 import html
 import time

@@ -1,4 +1,4 @@
-"""What the text beside a photo is: a question for a model that answers, or an instruction, which captioners ignore."""
+"""What the text with a photo is: a question for a model that answers, or an instruction, which captioners ignore."""
 
 import re
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[\w.+-]+=[^;,]*)*(?P<base64>;
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 MOST_FIELDS = 1000
 BRANCH = re.compile(r"str|int|float|bool|.*[\[(-].*")
-"""Pydantic's names of what a field may be, which stand behind the field's own: `image.str`, `labels.list[str]`."""
+"""Pydantic's names of what a field may be, which follow the field's own name: `image.str`, `labels.list[str]`."""
 SHORTEST = 40
 """Characters of base64 that no image can be as short as."""
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f\x80-\xff]")
@@ -34,7 +34,7 @@ BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f\x80-\xff]")
 
 @dataclass(frozen=True)
 class Payload:
-    """A request's body: `fields` as they came, and the files that came beside them as (name, content)."""
+    """A request's body: `fields` as they came, and the files that came with them as (name, content)."""
 
     fields: dict[str, Any]
     files: tuple[tuple[str, bytes], ...] = ()

@@ -1,4 +1,4 @@
-"""What stands in front of every route: who may ask, from where, how much and for how long; headers, log and counts."""
+"""Checks before every route: who may ask, from where, how much and for how long; headers, log and counts."""
 
 import asyncio
 import contextlib

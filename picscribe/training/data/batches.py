@@ -22,7 +22,7 @@ from picscribe.training.data.mixture import BatchSchedule, DrawnImage
 from picscribe.training.recipe import Recipe
 
 AHEAD = 2
-"""Micro-batches that are read and wait, beside those that are being read; a whole step's where it has more."""
+"""How many read micro-batches may wait, not counting those being read; a whole step's if that is more."""
 
 
 @dataclass(frozen=True)

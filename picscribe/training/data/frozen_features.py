@@ -87,7 +87,7 @@ class FrozenFeatures:
             "augmentation": asdict(self.augmentation),
             "draw": self.draw.__name__,
             "seed": self.seed,
-            # Other words about the same photos share their views, but for those that say whether to mirror.
+            # Other texts about the same photos share their views, except texts that say whether to mirror.
             "images": hash_examples([Example(e.id, e.source, (str(may_mirror(e.texts)),)) for e in self.images]),
         }
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

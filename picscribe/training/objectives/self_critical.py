@@ -26,7 +26,7 @@ from picscribe.training.recipe import Recipe, SelfCriticalSettings
 
 Tokens = tuple[int, ...]
 END = " endofcaption"
-"""A word that stands for the end of a caption in its reward: n-grams of words alone do not see that a caption breaks
+"""A word that marks the end of a caption in its reward: n-grams of words alone do not see that a caption breaks
 off, and a network that is rewarded by them learns to end with "in a"."""
 
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 WIDTH, HEIGHT, MARGIN = 640, 220, 48
 LONGEST = 4
-"""Charts in a column; more of them stand in two, row by row."""
+"""How many charts fit into one column; more are drawn in two, row by row."""
 INK, LINE, GRID = (30, 30, 30), (31, 107, 176), (220, 220, 220)
 
 

@@ -13,7 +13,7 @@ from picscribe.training.run.run_folder import RunFolder
 from picscribe.training.setup.optimiser import count_parameters
 
 SEEN, LITTLE = 2000, 0.01
-"""Images whose texts are searched for unknown words, and the share of those that needs no warning."""
+"""How many images' texts are searched for unknown words, and the share of unknown words that needs no warning."""
 MOST_SECONDS = 60.0
 """Between two lines, where steps are slow."""
 

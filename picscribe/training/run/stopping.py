@@ -1,4 +1,4 @@
-"""Being asked to stop, by whoever manages the machine or sits before it."""
+"""Requests to stop, from the machine's manager or the person in front of it."""
 
 import os
 import signal

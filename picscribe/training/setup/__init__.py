@@ -1,1 +1,1 @@
-"""What a run stands on: processes and device, the start, which weights learn and how fast."""
+"""What a run needs: processes and device, the start, which weights learn and how fast."""
