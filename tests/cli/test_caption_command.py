@@ -200,7 +200,7 @@ def test_a_bad_photo_fails_alone(caption: Any, scribe: Scribe, mixed: Path) -> N
     assert len(errors) == 3
     assert all(line.startswith("picscribe: ") for line in errors)
     assert sum("b.jpg" in line for line in errors) == sum("c.png" in line for line in errors) == 1
-    assert "left out 2 files without an image's suffix" in errors[0]
+    assert "skipped 2 files without an image's suffix" in errors[0]
 
 
 def test_a_bad_photo_has_its_line_in_json(caption: Any, mixed: Path) -> None:
@@ -257,7 +257,7 @@ def test_what_of_a_folder_cannot_be_read_or_is_left_out_is_told(
     assert result.exit_code == 1
     assert result.stdout == f"{folder / 'a.png'}\t{scribe.caption(folder / 'a.png').text}\n"
     assert result.stderr.splitlines() == [
-        f"picscribe: {folder}: left out 1 file without an image's suffix and 1 link to a folder",
+        f"picscribe: {folder}: skipped 1 file without an image's suffix and 1 link to a folder",
         f"picscribe: folder {folder / 'closed'} cannot be read (Permission denied): check its name and permissions",
     ]
 

@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tarfile
 from importlib.metadata import metadata
@@ -247,6 +248,9 @@ def here(prepared: Path, hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def run(command: str) -> None:
     """Run a `picscribe` command in this process, its output redirected where `>` says so."""
     words = [os.path.expanduser(word) for word in shlex.split(command)]
+    if words[0] == "cp":
+        subprocess.run(words, check=True)
+        return
     assert words[0] == "picscribe", f"{command}: list it in NOT_RUN with the reason"
     target = None
     if ">" in words:

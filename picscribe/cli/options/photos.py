@@ -48,7 +48,7 @@ def _photos_in(folder: Path, sent: bool) -> list[Photo]:
         what = f"only {left_out}" if left_out else "no files"
         return [Photo(str(folder), InputError(f"{folder}: {what} in this folder: give one that holds images"))]
     if left_out:
-        report(f"{folder}: left out {left_out}")
+        report(f"{folder}: skipped {left_out}")
     errors = [Photo(str(path), error) for path, error in found.unreadable.items()]
     heic = [image for image in images if image.suffix.lower() in HEIC_SUFFIXES]
     if heic and not sent and (remedy := _heic_remedy()):
