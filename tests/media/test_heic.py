@@ -95,7 +95,7 @@ def test_without_the_package_the_error_names_the_extra(
     readable, together = find_photos([str(tmp_path)])
     assert readable.path.endswith("d.png")
     assert str(together.source) == f'{tmp_path}: 3 HEIC photos need pillow-heif: pip install "picscribe[heic]"'
-    assert "left out 1 video (name them" in capsys.readouterr().err
+    assert "skipped 1 video (name them" in capsys.readouterr().err
 
 
 def test_the_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
