@@ -31,7 +31,8 @@ import picscribe
 from picscribe.acceleration.accelerated import Accelerated
 from picscribe.acceleration.int8 import quantize
 from picscribe.checkpoints.hugging_face import expected_tensors
-from picscribe.checkpoints.weights import build, gather
+from picscribe.checkpoints.tensor_names import empty_model
+from picscribe.checkpoints.weights import fill, gather
 from picscribe.generation import GenerationOptions, generate
 from picscribe.generation.decoding import room_for
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
@@ -75,8 +76,9 @@ def pair(config: GitConfig) -> tuple[Git, Any]:
     with torch.no_grad():  # wide enough that words differ from step to step
         for parameter in (theirs.output.weight, theirs.git.embeddings.word_embeddings.weight):
             parameter.normal_(std=0.2)
-    expected, extras = expected_tensors(config)
-    return build(config, gather(theirs.state_dict(), expected, extras, "transformers"), "transformers"), theirs
+    model = empty_model(config)
+    state = gather(theirs.state_dict(), *expected_tensors(model), "transformers")
+    return fill(model, state, "transformers"), theirs
 
 
 def fast(model: Git) -> Git:

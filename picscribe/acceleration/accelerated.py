@@ -11,7 +11,7 @@
 import copy
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -73,7 +73,10 @@ class Accelerated:
 
     def _pack(self) -> None:
         holders = Counter(id(p) for module in self._network.modules() for p in module.parameters(recurse=False))
-        fast, pages = _with_shared_weights(self._network), MappedPages()
+        encoder, instead = self._network.image_encoder, {}
+        if isinstance(encoder, EfficientNetLite):
+            instead[id(encoder)] = FusedEfficientNetLite(encoder)
+        fast, pages = _with_shared_weights(self._network, instead), MappedPages()
         names = {id(module): name for name, module in fast.named_modules()}
 
         def lay_out(linear: nn.Linear, scale: float, bias_scale: float) -> PackedLinear:
@@ -87,8 +90,6 @@ class Accelerated:
             return packed
 
         fuse(fast, lay_out)
-        if isinstance(fast.image_encoder, EfficientNetLite):
-            fast.image_encoder = FusedEfficientNetLite(fast.image_encoder)  # type: ignore[assignment]
         self.running = fast
 
     def _linear(self, name: str) -> nn.Linear:
@@ -110,7 +111,7 @@ class Accelerated:
             self.accelerate()
 
 
-def _with_shared_weights(network: Git) -> Git:
-    """A copy of the network's modules over the same parameters."""
+def _with_shared_weights(network: Git, instead: Mapping[int, nn.Module]) -> Git:
+    """A copy of the network's modules over the same parameters; `instead` has modules in the place of others, by id."""
     shared = {id(tensor): tensor for tensor in [*network.parameters(), *network.buffers()]}
-    return copy.deepcopy(network, shared)
+    return copy.deepcopy(network, {**shared, **instead})

@@ -111,7 +111,7 @@ class _Findings:
             if self.config is not None and is_int8(self.folder):
                 self.problems += int8_differences(tensors, empty_int8_model(self.config))
             elif self.config is not None:
-                self.problems += differences(tensors, *expected_tensors(self.config))
+                self.problems += differences(tensors, *expected_tensors(empty_model(self.config)))
 
     def _compare_settings(self, alone: Path, other: Path) -> None:
         """Note where the image processors of both files differ: transformers takes the nested one, and so do we."""

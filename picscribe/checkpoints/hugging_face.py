@@ -18,7 +18,7 @@ from picscribe.checkpoints.tensor_names import (
     empty_model,
     stored_tensors,
 )
-from picscribe.checkpoints.weights import build, gather, raise_problems, scatter, without_padding
+from picscribe.checkpoints.weights import fill, gather, raise_problems, scatter, without_padding
 from picscribe.errors import CheckpointError
 from picscribe.model import ClipVitConfig, Git, GitConfig
 from picscribe.text.tokenizer import Tokenizer
@@ -44,11 +44,11 @@ STORED_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 OLD_TEMPORAL, TEMPORAL = "git.img_temperal_embedding.", "git.img_temporal_embedding."
 
 
-def expected_tensors(config: GitConfig) -> tuple[list[StoredTensor], frozenset[str]]:
-    """The tensors that a folder of `config` must hold, and the names that it may hold besides."""
-    if isinstance(config.image_encoder, ClipVitConfig):
-        return stored_tensors(empty_model(config), HUGGING_FACE), HUGGING_FACE_EXTRAS
-    return stored_tensors(empty_model(config), None), frozenset()
+def expected_tensors(model: Git) -> tuple[list[StoredTensor], frozenset[str]]:
+    """The tensors that a folder of this network must hold, and the names that it may hold besides."""
+    if isinstance(model.config.image_encoder, ClipVitConfig):
+        return stored_tensors(model, HUGGING_FACE), HUGGING_FACE_EXTRAS
+    return stored_tensors(model, None), frozenset()
 
 
 def read_folder_tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -66,9 +66,11 @@ def load_model(folder: Path, config: GitConfig, dtype: torch.dtype, words: int |
 
     `words` is the vocabulary's size where the weights' rows may be padded.
     """
-    expected, extras = expected_tensors(config)
+    model = empty_model(config)
+    expected, extras = expected_tensors(model)
     state = gather(read_folder_tensors(folder), expected, extras, folder, dtype)
-    return build(without_padding(state, config, words), state, folder)
+    fitting = without_padding(state, config, words)
+    return fill(model if fitting == config else empty_model(fitting), state, folder)
 
 
 def load_hugging_face(folder: Path, name: str, dtype: torch.dtype) -> Checkpoint:
@@ -106,7 +108,7 @@ def save(
     preprocessor = preprocessor_config.write_preprocessing(checkpoint.preprocessing, model.config.frames)
     decoder = model.config.text_decoder
     generation = {"bos_token_id": decoder.cls_id, "eos_token_id": decoder.sep_id, "pad_token_id": decoder.pad_id}
-    tensors = scatter(model, expected_tensors(model.config)[0], dtype, keep_tied=False)
+    tensors = scatter(model, expected_tensors(model)[0], dtype, keep_tied=False)
     frames = {name: tensor for name, tensor in tensors.items() if name.startswith(TEMPORAL)}
     tensors |= {name.replace(TEMPORAL, OLD_TEMPORAL): tensor.clone() for name, tensor in frames.items()}
     with staged_folder(Path(folder), SAVED_FILES) as stage:

@@ -15,7 +15,7 @@ from picscribe.checkpoints.preprocessor_config import MOST_PIXELS
 from picscribe.checkpoints.staging import staged_folder
 from picscribe.checkpoints.tensor_names import ORIGINAL, ORIGINAL_EXTRAS, empty_model, stored_tensors
 from picscribe.checkpoints.weight_files import read_pickle, without_wrappers
-from picscribe.checkpoints.weights import build, gather, raise_problems, scatter, without_padding
+from picscribe.checkpoints.weights import fill, gather, raise_problems, scatter, without_padding
 from picscribe.errors import CheckpointError, ConfigurationError
 from picscribe.media.preprocessing import Preprocessing
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
@@ -150,7 +150,7 @@ def load_original_model(
         state["image_encoder.position_embedding"] = torch.cat(
             [positions[:1], resize_position_grid(positions[1:], side, side)]
         )
-    return build(config, state, file)
+    return fill(empty_model(config), state, file)
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from picscribe.acceleration.mapped_pages import MappedPages
-from picscribe.checkpoints.tensor_names import StoredTensor, empty_model
+from picscribe.checkpoints.tensor_names import StoredTensor
 from picscribe.errors import CheckpointError
 from picscribe.model import Git, GitConfig
 
@@ -110,16 +110,16 @@ def without_padding(state: dict[str, Tensor], config: GitConfig, words: int | No
     return replace(config, text_decoder=replace(config.text_decoder, vocabulary_size=words))
 
 
-def build(config: GitConfig, state: dict[str, Tensor], source: object) -> Git:
-    """The network of `config` with the weights of `state`, taken over without a copy, in evaluation mode."""
+def fill(model: Git, state: dict[str, Tensor], source: object) -> Git:
+    """An empty network with the weights of `state`, taken over without a copy, in evaluation mode."""
     output, words = "text_decoder.output.weight", "text_decoder.word_embedding.weight"
-    if config.text_decoder.tie_output:
+    tied = model.config.text_decoder.tie_output
+    if tied:
         if output in state and not torch.equal(state[output], state[words]):
             raise CheckpointError(f"{source}: the output weight should be the word embedding, but the file has another")
         state[output] = state[words]
-    model = empty_model(config)
     model.load_state_dict(state, assign=True)
-    if config.text_decoder.tie_output:
+    if tied:
         model.text_decoder.output.weight = model.text_decoder.word_embedding.weight
     return model.eval()
 

@@ -9,7 +9,8 @@ from torch import Tensor
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
 from picscribe.checkpoints.hugging_face import expected_tensors  # noqa: E402
-from picscribe.checkpoints.weights import build, gather  # noqa: E402
+from picscribe.checkpoints.tensor_names import empty_model  # noqa: E402
+from picscribe.checkpoints.weights import fill, gather  # noqa: E402
 from picscribe.generation import GenerationOptions, Hypothesis, generate  # noqa: E402
 from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig  # noqa: E402
 
@@ -58,8 +59,9 @@ def random_pair(
             if "norm" not in name.lower():
                 parameter.normal_(std=output_std if name.startswith("output") else std)
         theirs.output.bias[SEP] += sep_bias
-    expected, extras = expected_tensors(config)
-    return build(config, gather(theirs.state_dict(), expected, extras, "transformers"), "transformers"), theirs
+    model = empty_model(config)
+    state = gather(theirs.state_dict(), *expected_tensors(model), "transformers")
+    return fill(model, state, "transformers"), theirs
 
 
 def theirs_found(
