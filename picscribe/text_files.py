@@ -67,8 +67,8 @@ def read_text(path: Path, most: int | None = None, error: type[PicscribeError] =
     try:
         with path.open("rb") as stream:
             content = stream.read() if most is None else stream.read(most + 1)
-    except OSError as wrong:
-        raise error(f"{path}: cannot be read ({wrong.strerror or wrong})") from wrong
+    except (OSError, ValueError) as wrong:  # the latter for a name that no file can have
+        raise error(f"{path}: cannot be read ({getattr(wrong, 'strerror', None) or wrong})") from wrong
     if most is not None and len(content) > most:
         raise error(f"{path}: has over {most:,} bytes, far more than such a file holds")
     return decode(content, path, error)

@@ -1,13 +1,12 @@
 """What the names in a folder tell: which files are photos, which split a folder or file is; and its short texts."""
 
 import contextlib
-import os
 import re
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePath
 
 from picscribe.errors import InputError
+from picscribe.media.folders import files_below, is_hidden
 from picscribe.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from picscribe.text_files import decode
 
@@ -20,27 +19,6 @@ LOOKS = 2000
 _SPLIT = re.compile(
     r"(?:^|[^a-zA-Z])(train|training|restval|val|valid|validation|dev|test|testing)(?:$|[^a-zA-Z])", re.IGNORECASE
 )
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of the user's: a Mac leaves ._dog.jpg and __MACOSX in what it packs."""
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """Every file of a folder and those below it, in the order of their names; hidden ones are left out.
-
-    Links to folders are not followed. Raises InputError for a folder that is missing or may not be read.
-    """
-
-    def fail(error: OSError) -> None:
-        raise InputError(f"{error.filename or folder}: cannot be listed ({error.strerror or error})") from error
-
-    for parent, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        for name in sorted(names):
-            if not is_hidden(name):
-                yield Path(parent, name)
 
 
 def first_files(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from picscribe.errors import InputError
 from picscribe.text.tokenizer import UNK, Tokenizer, shorten
 from picscribe.text.vocabulary import SPECIAL_TOKENS
+from picscribe.text_files import read_text, split_lines
 
 
 def read_labels(path: str | os.PathLike[str]) -> list[str]:
@@ -15,18 +16,8 @@ def read_labels(path: str | os.PathLike[str]) -> list[str]:
 
     Raises InputError for a file that cannot be read, or that is not UTF-8.
     """
-    try:
-        data = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise InputError(f"labels cannot be read from {path}: {error}") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path} is not UTF-8 in line {line}: save it as UTF-8, a label a line") from None
-    # Not splitlines, which would part lines at marks that a label may hold.
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return lines[:-1] if not lines[-1] else lines
+    text = read_text(Path(path))
+    return split_lines(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 @dataclass(frozen=True)

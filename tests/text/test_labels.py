@@ -106,8 +106,8 @@ def test_read(data: bytes, lines: list[str], tmp_path: Path) -> None:
 def test_unreadable(tmp_path: Path) -> None:
     file = tmp_path / "labels.txt"
     file.write_bytes("dog\ncafé\n".encode("latin-1"))
-    with pytest.raises(InputError, match=r"labels.txt is not UTF-8 in line 2"):
+    with pytest.raises(InputError, match=r"labels.txt: line 2 is not UTF-8 text"):
         read_labels(file)
     for wrong in (tmp_path, tmp_path / "none.txt"):
-        with pytest.raises(InputError, match="labels cannot be read from"):
+        with pytest.raises(InputError, match="cannot be read"):
             read_labels(wrong)

@@ -11,12 +11,15 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from picscribe.bulk.entries import JOB, Entry, is_address, printable
 from picscribe.bulk.inputs.fetching import file_system
 from picscribe.errors import ConfigurationError, InputError, MissingPackageError
 from picscribe.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from picscribe.media.folders import is_hidden, names_in
+from picscribe.text_files import parse_json, require_own_content
 
 PATHS = ("path", "file_name", "filename", "file", "image", "image_path", "photo", "url", "image_url", "video")
 """Columns that a list names its photos in, unless told otherwise, the first that is there."""
@@ -104,7 +107,7 @@ def _folder(given: str, selection: Selection) -> Iterator[Entry]:
             for entry in _table(table, selection, relative, given):
                 found += 1
                 yield entry
-        for name, kind in _listed(os.path.join(root, relative), relative == "", selection.note):
+        for name, kind in _names_in(os.path.join(root, relative), relative == "", selection.note):
             path = f"{relative}/{name}" if relative else name
             if kind == "folder":
                 folders.append(path)
@@ -125,24 +128,12 @@ def _folder(given: str, selection: Selection) -> Iterator[Entry]:
         selection.note(f"{printable(given)}: no photos or videos are in this folder{of_these}")
 
 
-def _listed(folder: str, first: bool, note: Callable[[str], None]) -> Iterator[tuple[str, str]]:
-    """Names in a folder, hidden ones left out, each with what it is: "file", "folder", or "link" to a folder."""
+def _names_in(folder: str, first: bool, note: Callable[[str], None]) -> Iterator[tuple[str, str]]:
+    """`media.folders.names_in` without a job's own files. Raises InputError for the first folder, notes others."""
     try:
-        with os.scandir(folder) as entries:
-            some: list[tuple[str, str]] = []
-            for entry in entries:
-                if _is_hidden(entry.name):
-                    continue
-                try:
-                    folder_like = entry.is_dir()
-                except OSError:  # a loop of links
-                    folder_like = False
-                kind = "link" if folder_like and entry.is_symlink() else "folder" if folder_like else "file"
-                some.append((entry.name, kind))
-                if len(some) == SORTED:
-                    yield from sorted(some)
-                    some = []
-            yield from sorted(some)
+        for name, kind in names_in(folder, at_a_time=SORTED):
+            if not name.endswith(JOB):
+                yield name, kind
     except OSError as error:
         problem = f"folder {printable(folder)} cannot be read ({error.strerror or error})"
         if first:
@@ -152,7 +143,7 @@ def _listed(folder: str, first: bool, note: Callable[[str], None]) -> Iterator[t
 
 def _is_hidden(name: str) -> bool:
     """Whether a file or folder is hidden, or holds a job's journal, and copies of photos that are being written."""
-    return name.startswith(".") or name.endswith(JOB)
+    return is_hidden(name) or name.endswith(JOB)
 
 
 # Single files, lists and archives
@@ -161,6 +152,8 @@ def _is_hidden(name: str) -> bool:
 def _file(given: str, selection: Selection) -> Iterator[Entry]:
     suffix = os.path.splitext(given)[1].lower()
     path = os.path.abspath(given)
+    if suffix in (*LISTS, *TABLES):
+        require_own_content(Path(path))
     if suffix in LISTS:
         yield from _list(path, selection)
     elif suffix in TABLES:
@@ -327,14 +320,16 @@ def _jsonl(source: str, note: Callable[[str], None]) -> Iterator[tuple[int, dict
         for number, line in enumerate(_split(stream, b"\n"), start=1):
             if not line.strip():
                 continue
+            where = f"{printable(source)}: row {number}"
             try:
-                row = json.loads(line.decode("utf-8-sig"))
-                if not isinstance(row, dict):
-                    raise ValueError("it is not an object")
-            except (ValueError, RecursionError) as error:
-                note(f"{printable(source)}: row {number} is not a JSON object ({error})")
+                row = parse_json(line, where)
+            except InputError as error:
+                note(str(error))
                 continue
-            yield number, row
+            if isinstance(row, dict):
+                yield number, row
+            else:
+                note(f"{where}: is not a JSON object")
 
 
 def _csv(source: str, suffix: str, note: Callable[[str], None]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -7,7 +7,6 @@ from picscribe.datasets.columns import captions_of
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
 from picscribe.datasets.folder_tree import (
-    files_below,
     first_files,
     has_image_suffix,
     has_video_suffix,
@@ -20,6 +19,7 @@ from picscribe.datasets.media_folder import composed
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption
 from picscribe.errors import InputError
+from picscribe.media.folders import files_below
 from picscribe.text_files import parse_json, split_lines
 
 TEXT_SUFFIXES = (".txt", ".caption")

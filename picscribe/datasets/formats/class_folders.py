@@ -4,19 +4,13 @@ from pathlib import Path
 
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import (
-    files_below,
-    first_files,
-    has_image_suffix,
-    read_short_text,
-    split_of_name,
-    subfolders,
-)
+from picscribe.datasets.folder_tree import first_files, has_image_suffix, read_short_text, split_of_name, subfolders
 from picscribe.datasets.formats.caption_files import CAPTION_FILES
 from picscribe.datasets.formats.format import Format
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption
 from picscribe.errors import InputError
+from picscribe.media.folders import files_below
 from picscribe.text_files import read_json_object, split_lines
 
 NAMES_JSON = "labels.json"

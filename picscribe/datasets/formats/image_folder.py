@@ -10,7 +10,7 @@ from typing import Any
 from picscribe.datasets.columns import Columns, find_columns
 from picscribe.datasets.dataset import Dataset, Medium
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import has_image_suffix, has_video_suffix, is_hidden, split_of_path, subfolders
+from picscribe.datasets.folder_tree import has_image_suffix, has_video_suffix, split_of_path, subfolders
 from picscribe.datasets.formats.class_folders import class_names
 from picscribe.datasets.formats.format import Format
 from picscribe.datasets.json_files import as_object
@@ -18,6 +18,7 @@ from picscribe.datasets.media_folder import list_folder, stored_path
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import inside, shown
 from picscribe.errors import InputError
+from picscribe.media.folders import is_hidden
 from picscribe.text_files import parse_json, read_text, require_own_content, split_lines
 
 METADATA = ("metadata.jsonl", "metadata.csv")

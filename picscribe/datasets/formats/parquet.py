@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from picscribe.datasets.dataset import Dataset, Task
-from picscribe.datasets.folder_tree import files_below, first_files, split_of_path
+from picscribe.datasets.folder_tree import first_files, split_of_path
 from picscribe.datasets.formats.format import Format
 from picscribe.datasets.formats.tables import (
     Layout,
@@ -20,6 +20,7 @@ from picscribe.datasets.formats.tables import (
 )
 from picscribe.datasets.rows import Rows
 from picscribe.errors import InputError, MissingPackageError
+from picscribe.media.folders import files_below
 from picscribe.text_files import require_own_content
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 from picscribe.datasets.dataset import Dataset, missing_files, require_none
 from picscribe.datasets.examples import Example
-from picscribe.datasets.folder_tree import has_image_suffix, has_video_suffix, is_hidden, subfolders
+from picscribe.datasets.folder_tree import has_image_suffix, has_video_suffix, subfolders
 from picscribe.datasets.formats.annotation_lists import ANNOTATION_LIST
 from picscribe.datasets.formats.arrow_folder import ARROW_FOLDER
 from picscribe.datasets.formats.caption_files import CAPTION_FILES
@@ -26,6 +26,7 @@ from picscribe.datasets.formats.webdataset import WEBDATASET
 from picscribe.datasets.media_folder import list_folder, stored_path
 from picscribe.datasets.values import kind_of, shown
 from picscribe.errors import ConfigurationError, InputError
+from picscribe.media.folders import is_hidden
 from picscribe.text_files import LONGEST_POINTER, find_other_content, read_json, what_instead
 
 ANNOTATION_FILES = (

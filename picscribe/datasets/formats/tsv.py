@@ -8,13 +8,14 @@ from typing import Any, Literal
 from picscribe.datasets.columns import Columns, find_columns
 from picscribe.datasets.dataset import Dataset
 from picscribe.datasets.examples import Example, FileSlice
-from picscribe.datasets.folder_tree import is_hidden, split_of_name
+from picscribe.datasets.folder_tree import split_of_name
 from picscribe.datasets.formats.format import Format
 from picscribe.datasets.formats.tsv_images import read_images
 from picscribe.datasets.json_files import as_object
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import identity, kind_of, shown
 from picscribe.errors import InputError
+from picscribe.media.folders import is_hidden
 from picscribe.text_files import BYTE_ORDER_MARK, decode, parse_json
 
 LONGEST_ROW = 16 << 20

@@ -9,7 +9,7 @@ from typing import Any
 from picscribe.datasets.columns import captions_of, find_columns
 from picscribe.datasets.dataset import Dataset, Task
 from picscribe.datasets.examples import Example, FileSlice
-from picscribe.datasets.folder_tree import LONGEST_TEXT, decode_short, files_below, first_files, split_of_path
+from picscribe.datasets.folder_tree import LONGEST_TEXT, decode_short, first_files, split_of_path
 from picscribe.datasets.formats.class_folders import class_names
 from picscribe.datasets.formats.format import Format
 from picscribe.datasets.json_files import as_object
@@ -17,6 +17,7 @@ from picscribe.datasets.media_folder import composed
 from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import caption, inside
 from picscribe.errors import InputError
+from picscribe.media.folders import files_below
 from picscribe.media.suffixes import IMAGE_SUFFIXES
 from picscribe.text_files import parse_json, require_own_content, split_lines
 

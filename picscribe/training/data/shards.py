@@ -13,9 +13,10 @@ import numpy as np
 from picscribe.datasets import read_dataset
 from picscribe.datasets.dataset import require_splits, splits_named
 from picscribe.datasets.fingerprint import hash_examples
-from picscribe.datasets.folder_tree import files_below, split_of_path
+from picscribe.datasets.folder_tree import split_of_path
 from picscribe.datasets.formats.webdataset import COMPRESSED, require_unpacked
 from picscribe.errors import InputError
+from picscribe.media.folders import files_below
 from picscribe.training.data.annotated_images import AnnotatedImage, group_by_image
 
 WINDOW = 8
