@@ -28,7 +28,7 @@ from picscribe.acceleration.int8 import quantize
 from picscribe.generation import GenerationOptions, generate
 from picscribe.generation.decoding import room_for
 from picscribe.generation.label_trie import LabelTrie
-from picscribe.generation.likelihood import rank_labels, score_labels
+from picscribe.generation.likelihood import compute_label_likelihoods, rank_labels
 from picscribe.model import Git
 
 LENGTHS = (0.25, 0.4, 0.25, 0.1)
@@ -105,7 +105,7 @@ def main() -> None:
         f"picscribe {picscribe.__version__}; {arguments.size}{' int8' * arguments.int8}, output std {arguments.std}, "
         f"{arguments.images} images, {len(trie)} labels of {words} nodes; {arguments.runs} rounds"
     )
-    tasks: dict[str, Callable[[], None]] = {"all": partial(classify, model, pixels, trie, score_labels)}
+    tasks: dict[str, Callable[[], None]] = {"all": partial(classify, model, pixels, trie, compute_label_likelihoods)}
     for tolerance in arguments.tolerance:
         task = partial(rank_labels, top_k=5, tolerance=tolerance)
         tasks[f"top 5, {tolerance:g} open"] = partial(classify, model, pixels, trie, task)

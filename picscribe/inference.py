@@ -16,7 +16,7 @@ from picscribe.generation.decoding import decode, room_for
 from picscribe.generation.explanation import Method, explain
 from picscribe.generation.greedy_search import GreedySearch
 from picscribe.generation.label_trie import LabelTrie, continue_labels
-from picscribe.generation.likelihood import rank_labels, score_texts
+from picscribe.generation.likelihood import compute_log_probabilities, rank_labels
 from picscribe.generation.options import whole_number
 from picscribe.media.preprocessing import pixels_of
 from picscribe.model import Git, ImagePrefix
@@ -50,7 +50,7 @@ class Prepared:
     task: Task[object]
     pixels: torch.Tensor
     lines: tuple[Ids | PicscribeError, ...]
-    settings: "Writing | Scoring | Choosing"
+    settings: "Writing | Likelihoods | Choosing"
     room: int
     notes: tuple[str, ...]
 
@@ -63,7 +63,7 @@ class Writing:
 
 
 @dataclass(frozen=True)
-class Scoring:
+class Likelihoods:
     """Lines are texts, [SEP] last, which go on from `prompt`."""
 
     prompt: Ids
@@ -108,7 +108,7 @@ class Inference:
         """
         if isinstance(image, PicscribeError):
             raise image
-        settings: Writing | Scoring | Choosing
+        settings: Writing | Likelihoods | Choosing
         notes: tuple[str, ...] = ()
         if isinstance(task, CaptionTask | ExplainTask | AskTask):
             settings = Writing(task.options)
@@ -121,7 +121,7 @@ class Inference:
             room = room_for(texts, longest, task.options.lines, task.options.max_new_tokens)
         elif isinstance(task, ScoreTask):
             prompt = self.prompt(task.prompt)
-            settings = Scoring(prompt.ids)
+            settings = Likelihoods(prompt.ids)
             read, room = self._read(task.texts, "texts", lambda text: self._text(text, len(prompt.ids))), 0
             notes = prompt.notes
         elif isinstance(task, ClassifyTask):
@@ -265,8 +265,8 @@ class Inference:
         try:
             if isinstance(settings, Writing):
                 return self._write(prefix, lines, settings.options)
-            if isinstance(settings, Scoring):
-                return self._score(prefix, lines, settings.prompt)
+            if isinstance(settings, Likelihoods):
+                return self._likelihoods(prefix, lines, settings.prompt)
             assert isinstance(settings, Choosing)
             return self._choose(prefix, lines, settings)
         except PicscribeError as error:
@@ -308,12 +308,14 @@ class Inference:
         hypotheses = (of_prompt for of_image in found.values() for of_prompt in of_image)
         return [self._caption_of(of_prompt, prompt) for of_prompt, (_, prompt) in zip(hypotheses, lines, strict=True)]
 
-    def _score(self, prefix: ImagePrefix, lines: "list[tuple[int, Ids]]", prompt: Ids) -> list[TextScore]:
+    def _likelihoods(self, prefix: ImagePrefix, lines: "list[tuple[int, Ids]]", prompt: Ids) -> list[TextScore]:
         texts: dict[int, list[Ids]] = {}
         for row, text in lines:
             texts.setdefault(row, []).append(text)
-        scored = score_texts(self.model, _select(prefix, list(texts)), [prompt] * len(texts), list(texts.values()))
-        log_probs = (of_text for of_image in scored for of_text in of_image)
+        found = compute_log_probabilities(
+            self.model, _select(prefix, list(texts)), [prompt] * len(texts), list(texts.values())
+        )
+        log_probs = (of_text for of_image in found for of_text in of_image)
         return [_text_score(text, of_text) for (_, text), of_text in zip(lines, log_probs, strict=True)]
 
     def _choose(self, prefix: ImagePrefix, lines: "list[tuple[int, Ids]]", settings: Choosing) -> list[Classification]:

@@ -59,7 +59,7 @@ def check_prompts(model: Git, prefix: ImagePrefix, prompts: Sequence[Sequence[in
 
 
 @torch.inference_mode()
-def score_texts(
+def compute_log_probabilities(
     model: Git,
     prefix: ImagePrefix,
     prompts: Sequence[Sequence[int]],
@@ -127,7 +127,7 @@ def decode_prompts(
 def _score_together(
     model: Git, prefix: ImagePrefix, prompts: Sequence[Sequence[int]], texts: Sequence[Sequence[Sequence[int]]]
 ) -> list[list[tuple[float, ...]]]:
-    """`score_texts` of as many texts as fit side by side; an image may have fewer than others."""
+    """`compute_log_probabilities` of as many texts as fit side by side; an image may have fewer than others."""
     most = max(len(of_image) for of_image in texts)
     longest = max(len(text) for of_image in texts for text in of_image)
     padded = [
@@ -302,7 +302,9 @@ def _walks(
 
 
 @torch.inference_mode()
-def score_labels(model: Git, prefix: ImagePrefix, prompts: Sequence[Sequence[int]], trie: LabelTrie) -> Tensor:
+def compute_label_likelihoods(
+    model: Git, prefix: ImagePrefix, prompts: Sequence[Sequence[int]], trie: LabelTrie
+) -> Tensor:
     """Log-likelihood of every label, [SEP] included, for every image: (B, L). `prompts`: one an image, [CLS] first.
 
     Raises InputError for a label longer than the model's positions or of words that the model lacks.
@@ -332,7 +334,7 @@ def rank_labels(
     No label is likelier than its beginning, so a beginning less likely than the k-th best label is left there. What
     is left may hold at most the share `tolerance` of the labels' summed probability: 1 ranks alone, 0 leaves nothing,
     0.001 gives probabilities to three digits. On a trained model a few beginnings hold nearly all of it.
-    Raises as `score_labels`, and ConfigurationError for a `top_k` below 1 or a `tolerance` outside 0 to 1.
+    Raises as `compute_label_likelihoods`, and ConfigurationError for a `top_k` below 1 or a `tolerance` outside 0 to 1.
     """
     _check(model, prefix, prompts, trie)
     if top_k < 1:

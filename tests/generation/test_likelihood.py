@@ -12,7 +12,7 @@ from picscribe.acceleration.int8 import quantize
 from picscribe.errors import ConfigurationError, InputError
 from picscribe.generation import likelihood
 from picscribe.generation.label_trie import LabelTrie
-from picscribe.generation.likelihood import rank_labels, score_labels, score_texts
+from picscribe.generation.likelihood import compute_label_likelihoods, compute_log_probabilities, rank_labels
 from picscribe.model import Git
 
 CLS, SEP, WORDS = 1, 2, 23
@@ -69,7 +69,7 @@ def test_texts_as_one_by_one(
     texts = [
         [random_tokens(draw, 1, 6) + [SEP] * draw.randint(0, 1) for _ in range(draw.randint(0, 5))] for _ in prompts
     ]
-    found = score_texts(model, model.encode(pixels), prompts, texts)
+    found = compute_log_probabilities(model, model.encode(pixels), prompts, texts)
     for image, prompt, of_image, scores in zip(pixels, prompts, texts, found, strict=True):
         assert [len(score) for score in scores] == [len(text) for text in of_image]
         for text, score in zip(of_image, scores, strict=True):
@@ -88,7 +88,7 @@ def test_labels_as_one_by_one(
     labels = random_labels(draw, draw.choice([1, 2, 10, 40]))
     trie, expected = LabelTrie.of(labels, SEP), oracle(model, pixels, prompts, labels)
     prefix = model.encode(pixels, draw.choice([0, 3, 50]))
-    assert torch.allclose(score_labels(model, prefix, prompts, trie), expected, atol=1e-4)
+    assert torch.allclose(compute_label_likelihoods(model, prefix, prompts, trie), expected, atol=1e-4)
     for top_k, tolerance in ((1, 1.0), (5, 1.0), (5, 0.2), (3, 0.001), (100, 1.0), (2, 0.0)):
         ranking = rank_labels(model, prefix, prompts, trie, top_k, tolerance)
         best = expected.topk(min(top_k, len(labels))).values
@@ -113,7 +113,9 @@ def test_packed_model(seed: int, tiny_model: MakeModel, random_pixels: MakePixel
     model = Accelerated(model).accelerate().running
     with torch.inference_mode():
         prefix = model.encode(pixels)
-    assert torch.allclose(score_labels(model, prefix, prompts, LabelTrie.of(labels, SEP)), expected, atol=1e-4)
+    assert torch.allclose(
+        compute_label_likelihoods(model, prefix, prompts, LabelTrie.of(labels, SEP)), expected, atol=1e-4
+    )
 
 
 def test_int8_and_bfloat16_models(tiny_model: MakeModel, random_pixels: MakePixels) -> None:
@@ -124,8 +126,8 @@ def test_int8_and_bfloat16_models(tiny_model: MakeModel, random_pixels: MakePixe
     for model, inputs in ((quantize(tiny_model(3)), pixels), (tiny_model(3).bfloat16(), pixels.bfloat16())):
         with torch.inference_mode():
             prefix = model.encode(inputs)
-        scores = score_labels(model, prefix, prompts, trie)
-        texts = score_texts(model, prefix, prompts, [[[*label, SEP] for label in labels]] * len(prompts))
+        scores = compute_label_likelihoods(model, prefix, prompts, trie)
+        texts = compute_log_probabilities(model, prefix, prompts, [[[*label, SEP] for label in labels]] * len(prompts))
         summed = torch.tensor([[sum(text) for text in of_image] for of_image in texts])
         for found in (scores, summed):
             assert found.dtype == torch.float32
@@ -146,7 +148,7 @@ def test_what_labels_share_is_computed_once(
     prompts = [[CLS]] * 3
     with torch.inference_mode():
         prefix = model.encode(random_pixels(0, 3))
-    score_labels(model, prefix, prompts, trie)
+    compute_label_likelihoods(model, prefix, prompts, trie)
     words = len({tuple(label[:end]) for label in labels for end in range(len(label) + 1)})
     assert sum(rows) == 3 * words
     rows.clear()
@@ -162,7 +164,7 @@ def test_logits_are_bounded(tiny_model: MakeModel, random_pixels: MakePixels, mo
     monkeypatch.setattr(likelihood, "LOGITS", 4 * WORDS)
     with torch.inference_mode():
         prefix = model.encode(random_pixels(0, 2))
-    score_texts(model, prefix, [[CLS]] * 2, [[[3, 4, 5, 6, SEP]] * 5] * 2)
+    compute_log_probabilities(model, prefix, [[CLS]] * 2, [[[3, 4, 5, 6, SEP]] * 5] * 2)
     assert max(rows) == 4
 
 
@@ -180,7 +182,7 @@ def test_wrong_texts(
 ) -> None:
     model = tiny_model(0)
     with pytest.raises(InputError, match=message):
-        score_texts(model, model.encode(random_pixels(0, 2)), [[CLS]] * 2, texts)
+        compute_log_probabilities(model, model.encode(random_pixels(0, 2)), [[CLS]] * 2, texts)
 
 
 def test_wrong_labels_and_options(tiny_model: MakeModel, random_pixels: MakePixels) -> None:
@@ -192,12 +194,12 @@ def test_wrong_labels_and_options(tiny_model: MakeModel, random_pixels: MakePixe
         (LabelTrie.of([[3], [4] * 38], SEP), "label 1 is 39 tokens with .SEP., after a prompt of 2"),
     ):
         with pytest.raises(InputError, match=message):
-            score_labels(model, prefix, prompts, wrong)
+            compute_label_likelihoods(model, prefix, prompts, wrong)
         with pytest.raises(InputError, match=message):
             rank_labels(model, prefix, prompts, wrong)
     for none in ([], [[CLS]], [[CLS], []], [[CLS], [WORDS]]):
         with pytest.raises(InputError, match="prompt"):
-            score_labels(model, prefix, none, trie)
+            compute_label_likelihoods(model, prefix, none, trie)
     for options in ({"top_k": 0}, {"tolerance": -0.1}, {"tolerance": 1.1}, {"tolerance": float("nan")}):
         with pytest.raises(ConfigurationError, match=next(iter(options))):
             rank_labels(model, prefix, prompts, trie, **options)
@@ -206,5 +208,5 @@ def test_wrong_labels_and_options(tiny_model: MakeModel, random_pixels: MakePixe
 def test_longest_label_that_fits(tiny_model: MakeModel, random_pixels: MakePixels) -> None:
     model, pixels = tiny_model(0), random_pixels(0, 1)
     labels = [[4] * 37, [4] * 36]
-    found = score_labels(model, model.encode(pixels), [[CLS, 3]], LabelTrie.of(labels, SEP))
+    found = compute_label_likelihoods(model, model.encode(pixels), [[CLS, 3]], LabelTrie.of(labels, SEP))
     assert torch.allclose(found, oracle(model, pixels, [[CLS, 3]], labels), atol=1e-4, rtol=1e-5)
