@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 BATCH = 16
 """Images computed at a time on a CPU, unless told otherwise."""
 
-PRECISIONS = ("exact", "fast")
+PRECISIONS = ("exact", "fast", "auto")
+"""What `load` takes; "auto" is another name of "fast"."""
 
 Raise: TypeAlias = Literal["raise"]
 Return: TypeAlias = Literal["return"]
@@ -69,6 +70,13 @@ class AnswerArguments(SearchArguments, total=False):
     """What `answers` takes besides images and questions."""
 
     batch_size: int | None
+
+
+class Loading(TypedDict):
+    """The arguments of `load` that a precision stands for."""
+
+    dtype: str
+    quantize: str | None
 
 
 class ClassifyArguments(TypedDict, total=False):
@@ -112,6 +120,15 @@ class Scribe:
             return str(self._precision)
         if self._checkpoint.is_int8:
             return "int8"
+        return self._dtype
+
+    @property
+    def loading(self) -> Loading:
+        """What makes `load` compute as this does, whatever precision it was asked for."""
+        return {"dtype": self._dtype, "quantize": "int8" if self._checkpoint.is_int8 else None}
+
+    @property
+    def _dtype(self) -> str:
         return str(next(self._checkpoint.model.parameters()).dtype).removeprefix("torch.")
 
     @property
@@ -622,8 +639,8 @@ def load(
     dtype, quantize, compile: what changes numbers for speed, see `picscribe.checkpoints.load`: "bfloat16" or "float16"
     weights; "int8" weights in linear layers, with a warning that results then depend a little on their batch;
     torch.compile.
-    precision: "exact", or "fast", what of float32 and bfloat16 is faster on this machine: measured once, for a second,
-    and remembered; `Scribe.precision` says what was chosen.
+    precision: "exact" computes in `dtype`. "fast", or "auto", is whichever of float32 and bfloat16 is faster on this
+    machine: measured once, for a second, and remembered. `Scribe.precision` says what was chosen and why.
     resize: "center-crop", "keep-aspect" or "square" instead of what the checkpoint says; see `resized`.
     Hub downloads go through huggingface_hub: HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are honoured. VQA and TextVQA
     checkpoints, loaded by their registered names, keep the photo's aspect as the original code does.
@@ -634,10 +651,11 @@ def load(
     settings: dict[str, Any] = {"device": device, "dtype": dtype, "quantize": quantize, "compile": compile}
     if precision not in PRECISIONS:
         raise ConfigurationError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
-    if precision == "fast" and (dtype != "float32" or quantize is not None):
-        raise ConfigurationError("precision fast chooses the number type: leave dtype and quantize out")
+    chooses = precision != "exact"
+    if chooses and (dtype != "float32" or quantize is not None):
+        raise ConfigurationError(f"precision {precision} chooses the number type: leave dtype and quantize out")
     checkpoint, chosen = checkpoints.load(where, revision=revision, **settings), None
-    if precision == "fast" and not checkpoint.is_int8:
+    if chooses and not checkpoint.is_int8:
         chosen = find_fast_precision(checkpoint.model.config, device)
         if chosen.dtype != dtype:
             checkpoint = checkpoints.load(where, revision=revision, **{**settings, "dtype": chosen.dtype})

@@ -78,9 +78,10 @@ class Settler:
         self.engine = Engine(load(model, **chosen), work, limits, batch_size, keep)
         self.remembered: OrderedDict[tuple[bytes, bytes], Mapping[str, Any]] = OrderedDict()
 
-    def identity(self) -> tuple[str, str, int]:
-        """Name, fingerprint and batch size."""
-        return self.engine.name, self.engine.fingerprint, self.engine.batch_size
+    def identity(self) -> tuple[str, str, int, str, Mapping[str, Any]]:
+        """Name, fingerprint, batch size, precision, and how to load a model that computes as this one does."""
+        engine = self.engine
+        return engine.name, engine.fingerprint, engine.batch_size, engine.precision, engine.scribe.loading
 
     def settle(self, entries: list[Entry]) -> list[Outcome]:
         """An outcome for each entry, whatever is wrong with it."""
@@ -128,11 +129,17 @@ class Actors:
         count = cluster.actors or gpus or max(1, int(there.get("CPU", 1) // cluster.cpus))
         options: dict[str, Any] = {"num_cpus": cluster.cpus, "num_gpus": 1 if gpus else 0, "max_restarts": 0}
         remote: Any = ray.remote(Settler).options(**options)
-        arguments = (model, dict(loading), work, replace(limits, workers=1), batch_size, keep_content)
-        self._make: Callable[[], Any] = lambda: remote.remote(*arguments)
-        self.seats = [Seat(self._make()) for _ in range(count)]
+        rest = (work, replace(limits, workers=1), batch_size, keep_content)
+        self._loading = dict(loading)
+        self._make: Callable[[], Any] = lambda: remote.remote(model, self._loading, *rest)
+        # One actor chooses the precision, the others compute as it does.
+        chooses = loading.get("precision", "exact") != "exact"
+        self.seats = [Seat(self._make()) for _ in range(1 if chooses else count)]
         try:
-            self.name, self.fingerprint, self.batch_size = ray.get(self.seats[0].actor.identity.remote())
+            found = ray.get(self.seats[0].actor.identity.remote())
+            self.name, self.fingerprint, self.batch_size, self.precision, as_chosen = found
+            self._loading |= {**as_chosen, "precision": "exact"}
+            self.seats += [Seat(self._make()) for _ in range(count - len(self.seats))]
         except ray.exceptions.RayError as error:
             self.close()
             raise PicscribeError(f"the model does not load in Ray: {_last_line(error)}") from error

@@ -52,7 +52,7 @@ class Engine:
         keep_content: bool = False,
     ) -> None:
         self.scribe, self.work, self.name = scribe, work, scribe.name
-        self.fingerprint = scribe.fingerprint()
+        self.fingerprint, self.precision = scribe.fingerprint(), scribe.precision
         self.batch_size = batch_size or scribe.fitting_batch_size(work.generation)
         self.decoders = Decoders(settings_of(scribe, limits), limits.workers, keep_content)
 

@@ -85,6 +85,8 @@ class Computing(Protocol):
 
     name: str
     fingerprint: str
+    precision: str
+    """What it computes in: a type, and after a colon why."""
 
     def run(self, entries: Iterable[Entry], known: Known, stopping: Callable[[], bool]) -> Iterator[list[Outcome]]: ...
 
@@ -295,7 +297,7 @@ class Run:
         computing = self.load(any(sink.copies for sink in self.sinks))
         stack.callback(computing.close)
         self._context.model = computing.name
-        require_same(self.journal, self.options.work, computing.name, computing.fingerprint, folder)
+        require_same(self.journal, self.options.work, computing, folder)
         with self.journal.transaction():
             self.journal.set("settings", settings_of(self.options))
         self._selection = self._selecting(files_of(self._outputs))
@@ -550,9 +552,10 @@ def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
-def require_same(journal: Journal, work: Work, model: str, fingerprint: str, folder: Path) -> None:
+def require_same(journal: Journal, work: Work, computing: Computing, folder: Path) -> None:
     """Note what the job is, or see that it is the same. Raises ConfigurationError that names what differs."""
-    now = json.loads(json.dumps({"model": model, **work.identity(), "weights": fingerprint}))
+    what = {"model": computing.name, "precision": computing.precision.partition(":")[0]}
+    now = json.loads(json.dumps({**what, **work.identity(), "weights": computing.fingerprint}))
     before = journal.get("identity")
     if before is None or not journal.get("planned"):
         with journal.transaction():
@@ -560,6 +563,8 @@ def require_same(journal: Journal, work: Work, model: str, fingerprint: str, fol
         return
     if before["weights"] == now["weights"]:
         now["model"] = before["model"]  # the same model under another name
+    if "precision" not in before:  # a journal of an earlier version, whose weights say it alone
+        del now["precision"]
     differ = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if differ:
         parts = "; ".join(f"{name} was {_short(before.get(name))}, is {_short(now.get(name))}" for name in differ)

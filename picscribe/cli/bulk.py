@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from picscribe.cli.options.loading import Compile, Device, Dtype, Model, Quantize, Resize, Revision
+from picscribe.cli.options.loading import (
+    Compile,
+    Device,
+    Dtype,
+    Model,
+    Precision,
+    Quantize,
+    Resize,
+    Revision,
+    report_precision,
+)
 from picscribe.cli.options.search import (
     Ban,
     BeamGroups,
@@ -241,6 +251,7 @@ def run(
         int | None, typer.Option(min=1, show_default=False, help="Photos in a batch. [default: 16 on a CPU]")
     ] = None,
     dtype: Dtype = "float32",
+    precision: Precision = "exact",
     quantize: Quantize = None,
     compile: Compile = False,
     resize: Resize = None,
@@ -286,7 +297,7 @@ def run(
         raise ConfigurationError("--sample and --html go together: so many photos, on this page")
     loading: dict[str, Any] = {
         "device": device, "revision": revision, "dtype": dtype, "quantize": quantize, "compile": compile,
-        "resize": resize,
+        "resize": resize, "precision": precision,
     }  # fmt: skip
 
     if server is not None:
@@ -304,11 +315,14 @@ def run(
         if ray is not None:
             from picscribe.bulk.cluster import Actors, Cluster
 
-            return Actors(Cluster(ray, actors), model, loading, *given)
-        from picscribe.bulk.engine import Engine
-        from picscribe.scribe import load
+            made: Computing = Actors(Cluster(ray, actors), model, loading, *given)
+        else:
+            from picscribe.bulk.engine import Engine
+            from picscribe.scribe import load
 
-        return Engine(load(model, **loading), *given)
+            made = Engine(load(model, **loading), *given)
+        report_precision(made, precision)
+        return made
 
     with Panel() as panel:
         job_run = Run(options, computing, panel)

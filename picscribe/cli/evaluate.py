@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from picscribe.cli.options.data import DataFormat, Images
-from picscribe.cli.options.loading import Compile, Dtype, Quantize
+from picscribe.cli.options.loading import Compile, Dtype, Precision, Quantize
 from picscribe.cli.output.terminal import Bar, report, show_scores, write_line, write_table
 
 
@@ -42,6 +42,7 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1, help="Photos, or questions about a photo, in a batch.")] = 32,
     device: Annotated[str, typer.Option(help="The device to compute on: cpu, cuda, cuda:1, mps.")] = "cpu",
     dtype: Dtype = "float32",
+    precision: Precision = "exact",
     quantize: Quantize = None,
     compile: Compile = False,
     num_processes: Annotated[
@@ -97,6 +98,7 @@ def evaluate(
         dtype=dtype,
         quantize=quantize,
         compile=compile,
+        precision=precision,
     )
     with contextlib.ExitStack() as stack:
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="picscribe-")))
@@ -109,6 +111,8 @@ def evaluate(
             raise
     for name, error in result.errors.items():
         report(f"{name}: {error}")
+    if precision != "exact":
+        report(f"{model} computed in {result.model['precision']}")
     show_scores(result.scores, result.intervals)
     if result.calibration:
         write_table(calibration_rows(result.calibration))

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from picscribe.cli.options.loading import Device, Dtype, Model, Quantize, Resize, Revision
+from picscribe.cli.options.loading import (
+    Device,
+    Dtype,
+    Model,
+    Precision,
+    Quantize,
+    Resize,
+    Revision,
+    report_precision,
+)
 from picscribe.cli.options.search import Beams, MaxWords, options_of
 from picscribe.cli.options.videos import AsVideo, End, Frames, Start, find_videos
 from picscribe.cli.output.terminal import write_line
@@ -43,6 +52,7 @@ def explain(
     revision: Revision = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    precision: Precision = "exact",
     quantize: Quantize = None,
     resize: Resize = None,
 ) -> None:
@@ -60,7 +70,16 @@ def explain(
     source: Any = found[0].source
     if isinstance(source, InputError):
         raise source
-    scribe = load(model, device=device, revision=revision, dtype=dtype, quantize=quantize, resize=resize)
+    scribe = load(
+        model,
+        device=device,
+        revision=revision,
+        dtype=dtype,
+        quantize=quantize,
+        resize=resize,
+        precision=precision,
+    )
+    report_precision(scribe, precision)
     explanation = scribe.explain(source, prompt=prompt, method=cast("Method", method), options=options)
     write_line(explanation.caption.text)
     for file in output:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from picscribe.cli.options.loading import Device, Dtype, Quantize
+from picscribe.cli.options.loading import Device, Dtype, Precision, Quantize
 from picscribe.cli.output.terminal import report, write_line
 from picscribe.errors import ConfigurationError, MissingPackageError
 
@@ -43,6 +43,7 @@ def serve(
     ] = 0,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    precision: Precision = "exact",
     quantize: Quantize = None,
     key_file: Annotated[
         Path | None,
@@ -107,7 +108,7 @@ def serve(
     hashes = keys.read_hashes(key_file) if key_file is not None else ()
     if key := os.environ.pop(KEY, ""):  # taken out, so that no process that this one starts has it
         hashes += (keys.hash_of(key),)
-    loading = {"device": device, "dtype": dtype, "quantize": quantize}
+    loading = {"device": device, "dtype": dtype, "quantize": quantize, "precision": precision}
     limits = settings.Limits(
         queue_images=queue, deadline=deadline, body_bytes=max_megabytes * MEBIBYTE,
         image_bytes=max_megabytes * MEBIBYTE, images=min(max_images, queue), cache_bytes=cache_megabytes * MEBIBYTE,

@@ -24,7 +24,8 @@ class Evaluation:
 
     model: a name or folder. images: the folder that was named for the photos, for the report. metric: None for the
     usual one of the data set. labels: photos are classified among them, where there are any. batch_size: photos, or
-    questions of one photo, computed at a time. dtype, quantize and compile: as `picscribe.load` takes them.
+    questions of one photo, computed at a time. dtype, quantize, compile and precision: as `picscribe.load`
+    takes them.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Evaluation:
     dtype: str = "float32"
     quantize: str | None = None
     compile: bool = False
+    precision: str = "exact"
 
     def __post_init__(self) -> None:
         if not self.examples:
@@ -82,6 +84,7 @@ class Evaluation:
             dtype=self.dtype,
             quantize=self.quantize,
             compile=self.compile,
+            precision=self.precision,
         )
 
     def identity(self, scribe: Scribe) -> dict[str, Any]:
@@ -93,8 +96,7 @@ class Evaluation:
             "labels": list(self.labels),
             "batch_size": self.batch_size,
             "device": torch.device(self.device).type,
-            "dtype": self.dtype,
-            "quantize": self.quantize,
+            **scribe.loading,
             "compile": self.compile,
             "versions": {name: version for name, version in versions().items() if name != "machine"},
         }

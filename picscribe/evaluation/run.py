@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,10 @@ def run(evaluation: Evaluation, folder: Path, progress: Progress = lambda done: 
     """
     journal = Journal(folder)
     scribe = evaluation.load()
-    parameters = count_parameters(scribe.config)
+    parameters, precision = count_parameters(scribe.config), scribe.precision
     journal.begin(evaluation.identity(scribe))
+    # From here on as it was found: processes of their own do not measure again, and cannot come to differ.
+    evaluation = replace(evaluation, precision="exact", **scribe.loading)
     plan = [[example.id for example in batch] for batch in evaluation.batches()]
     done = journal.batches(plan)
     left = [number for number in range(len(plan)) if number not in done]
@@ -61,7 +63,7 @@ def run(evaluation: Evaluation, folder: Path, progress: Progress = lambda done: 
     done = journal.batches(plan)
     if len(done) < len(plan):
         raise InputError(f"{folder}: {len(plan) - len(done)} batches are gone from its journal; run again to go on")
-    return _finish(evaluation, journal, done, parameters)
+    return _finish(evaluation, journal, done, parameters, precision)
 
 
 def _answer_share(evaluation: Evaluation, folder: Path, left: Sequence[int]) -> None:
@@ -103,7 +105,7 @@ def _watched(journal: Journal, progress: Progress) -> Iterator[None]:
 
 
 def _finish(
-    evaluation: Evaluation, journal: Journal, done: Mapping[int, AnsweredBatch], parameters: int
+    evaluation: Evaluation, journal: Journal, done: Mapping[int, AnsweredBatch], parameters: int, precision: str
 ) -> tuple[Report, list[Item]]:
     """Score all answers and write the files."""
     answers = {answer.id: answer for batch in done.values() for answer in batch.answers}
@@ -125,6 +127,7 @@ def _finish(
             "dtype": evaluation.dtype,
             "quantize": evaluation.quantize,
             "compile": evaluation.compile,
+            "precision": precision,
         },
         data={
             "path": str(dataset.path),

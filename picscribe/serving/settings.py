@@ -22,6 +22,7 @@ class ModelSpec:
     device: str = "cpu"
     dtype: str = "float32"
     quantize: str | None = None
+    precision: str = "exact"
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

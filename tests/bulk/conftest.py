@@ -40,7 +40,7 @@ class Inline:
 
     def __init__(self, scribe: Scribe, work: Work, limits: Limits = DEFAULT, log: Path | None = None) -> None:
         self.scribe, self.work, self.limits, self.log = scribe, work, limits, log
-        self.name, self.fingerprint = "tiny", scribe.fingerprint()
+        self.name, self.fingerprint, self.precision = "tiny", scribe.fingerprint(), scribe.precision
         self.reader = Reader(settings_of(scribe, limits))
         self.calls: list[str] = []
 

@@ -391,3 +391,14 @@ def test_an_encoder_cache_gives_what_the_encoder_gives() -> None:
     assert small.encoded == 8
     weights = torch.ones(1, requires_grad=True)
     assert cached(images * weights).requires_grad  # what is learned through is computed
+
+
+def test_one_worker_chooses_the_precision_for_all(serve: Callable[..., Any], tiny_model: Path, photo: bytes) -> None:
+    spec = ModelSpec("tiny", str(tiny_model), precision="fast")
+    service = serve(models=(spec,), workers=2)
+    first, second = service.service.engine.pool(None).workers
+    assert ": " in first.facts["precision"] and second.facts["precision"] == first.facts["loading"]["dtype"]
+    assert first.facts["loading"] == second.facts["loading"]
+    with service.client() as client:
+        assert client.post("/v1/caption", content=photo).status_code == 200
+    service.stop()

@@ -7,6 +7,7 @@ import typer
 from picscribe.cli.output.terminal import report
 
 if TYPE_CHECKING:
+    from picscribe.bulk.running import Computing
     from picscribe.cli.options.service import RemoteScribe
     from picscribe.scribe import Scribe
 
@@ -31,7 +32,7 @@ Quantize: TypeAlias = Annotated[
 Precision: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="exact, or fast: float32 or bfloat16, whichever is faster on this machine (measured once; "
+        help="exact, or fast (auto): float32 or bfloat16, whichever is faster on this machine (measured once; "
         "without --dtype)."
     ),
 ]
@@ -49,7 +50,7 @@ Resize: TypeAlias = Annotated[
 ]
 
 
-def report_precision(scribe: "Scribe | RemoteScribe", asked: str) -> None:
+def report_precision(model: "Scribe | RemoteScribe | Computing", asked: str) -> None:
     """Say on standard error what a model computes in, where that was chosen for the user."""
-    if asked == "fast" and not hasattr(scribe, "client"):
-        report(f"{scribe.name} computes in {scribe.precision}")
+    if asked != "exact" and not hasattr(model, "client"):
+        report(f"{model.name} computes in {model.precision}")

@@ -259,7 +259,7 @@ def _details(pool: ModelPool) -> dict[str, Any]:
         "family": "git",
         "families": ["git", "clip"],
         "parameter_size": f"{millions:.1f}M",
-        "quantization_level": pool.spec.quantize or pool.spec.dtype,
+        "quantization_level": pool.facts["loading"]["quantize"] or pool.facts["loading"]["dtype"],
     }
 
 

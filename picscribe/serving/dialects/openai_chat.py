@@ -132,7 +132,7 @@ def capabilities(pool: ModelPool) -> list[str]:
     found = ["caption", "classify", "score", "stream"]
     if pool.facts["asks"] is not False:
         found.append("ask")
-    if pool.spec.quantize is None:
+    if pool.facts["loading"]["quantize"] is None:
         found.append("explain")
     if pool.facts["frames"]:
         found.append("video")

@@ -74,7 +74,7 @@ class ModelPool:
         self.spec, self.count, self.patience, self.metrics = spec, workers, patience, metrics
         self._loading = {
             "source": spec.source, "device": spec.device, "dtype": spec.dtype, "quantize": spec.quantize,
-            "threads": threads, "batch": batch_images, "cache": cache_bytes,
+            "precision": spec.precision, "threads": threads, "batch": batch_images, "cache": cache_bytes,
         }  # fmt: skip
         self.queue: deque[Ticket] = deque()
         self.workers: list[Worker] = []
@@ -89,7 +89,9 @@ class ModelPool:
 
     async def start(self) -> None:
         """Start all workers. Raises CheckpointError and the like where the model cannot be loaded."""
-        found = await asyncio.gather(*(self._new() for _ in range(self.count)), return_exceptions=True)
+        chosen = [] if self.spec.precision == "exact" else [await self._choose_precision()]
+        others = (self._new() for _ in range(self.count - len(chosen)))
+        found = [*chosen, *await asyncio.gather(*others, return_exceptions=True)]
         errors = [one for one in found if isinstance(one, BaseException)]
         workers = [one for one in found if isinstance(one, Worker)]
         if errors:
@@ -99,6 +101,13 @@ class ModelPool:
         self.loaded = int(time.time())
         for worker in workers:
             self._engage(worker)
+
+    async def _choose_precision(self) -> Worker:
+        """A worker that chose the precision, which all that are started from now on compute in."""
+        worker = await self._new()
+        log.info("%s computes in %s", self.spec.name, worker.facts["precision"])
+        self._loading |= {**worker.facts["loading"], "precision": "exact"}
+        return worker
 
     def put(self, ticket: Ticket) -> None:
         """Take a ticket whose pixels are there."""

@@ -82,7 +82,11 @@ class ModelWorker:
         if settings["threads"]:
             torch.set_num_threads(settings["threads"])
         self.scribe: Scribe = load(
-            settings["source"], device=settings["device"], dtype=settings["dtype"], quantize=settings["quantize"]
+            settings["source"],
+            device=settings["device"],
+            dtype=settings["dtype"],
+            quantize=settings["quantize"],
+            precision=settings["precision"],
         )
         self.batch = settings["batch"] or self.scribe.fitting_batch_size()
         self.answers, self.gone = answers, set[int]()
@@ -102,6 +106,8 @@ class ModelWorker:
         preprocessing = asdict(scribe.preprocessing)
         return {
             "fingerprint": scribe.fingerprint(),
+            "precision": scribe.precision,
+            "loading": scribe.loading,
             "preprocessing": preprocessing,
             "frames": config.frames,
             "asks": self.asks,
