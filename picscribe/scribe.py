@@ -280,7 +280,7 @@ class Scribe:
             Words of it that the network does not get to read, unknown ones and those beyond 38 tokens, are warned of.
         options: how to search; single options can be given by name instead (`beams=1`), or on top of `options`.
         batch_size: images computed at a time; by default 16, on a GPU as many as its memory holds. Results do not
-            depend on it, but a little with int8 weights: their activations are rounded by the range of the whole batch.
+            depend on it.
         errors: "return" puts the error of an image that cannot be used in its place, so that the others go on.
 
         Raises InputError for an image that cannot be used, ConfigurationError for options that cannot.
@@ -637,8 +637,7 @@ def load(
     A `Path` is a folder always, a string only where it is no known name.
     device: "cpu", "cuda", "cuda:1", "mps", "xpu". revision: of a hub repository.
     dtype, quantize, compile: what changes numbers for speed, see `picscribe.checkpoints.load`: "bfloat16" or "float16"
-    weights; "int8" weights in linear layers, with a warning that results then depend a little on their batch;
-    torch.compile.
+    weights; "int8" weights in linear layers; torch.compile.
     precision: "exact" computes in `dtype`. "fast", or "auto", is whichever of float32 and bfloat16 is faster on this
     machine: measured once, for a second, and remembered. `Scribe.precision` says what was chosen and why.
     resize: "center-crop", "keep-aspect" or "square" instead of what the checkpoint says; see `resized`.
@@ -661,12 +660,6 @@ def load(
             checkpoint = checkpoints.load(where, revision=revision, **{**settings, "dtype": chosen.dtype})
     if resize is not None:
         checkpoint = replace(checkpoint, preprocessing=resized(checkpoint.preprocessing, resize))
-    if checkpoint.is_int8:
-        warnings.warn(
-            "with int8 weights a result depends a little on what is computed in its batch: where it must not, give "
-            "images one at a time (batch_size=1)",
-            stacklevel=2,
-        )
     scribe = Scribe(checkpoint)
     scribe._precision = chosen
     if not compile:  # a compiler lays weights out itself
