@@ -85,8 +85,10 @@ class Computing(Protocol):
 
     name: str
     fingerprint: str
-    precision: str
-    """What it computes in: a type, and after a colon why."""
+
+    @property
+    def precision(self) -> str | None:
+        """What it computes in: a type, and after a colon why; None where nobody says."""
 
     def run(self, entries: Iterable[Entry], known: Known, stopping: Callable[[], bool]) -> Iterator[list[Outcome]]: ...
 
@@ -554,7 +556,9 @@ def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def require_same(journal: Journal, work: Work, computing: Computing, folder: Path) -> None:
     """Note what the job is, or see that it is the same. Raises ConfigurationError that names what differs."""
-    what = {"model": computing.name, "precision": computing.precision.partition(":")[0]}
+    what = {"model": computing.name}
+    if computing.precision is not None:
+        what["precision"] = computing.precision.partition(":")[0]
     now = json.loads(json.dumps({**what, **work.identity(), "weights": computing.fingerprint}))
     before = journal.get("identity")
     if before is None or not journal.get("planned"):
@@ -563,8 +567,8 @@ def require_same(journal: Journal, work: Work, computing: Computing, folder: Pat
         return
     if before["weights"] == now["weights"]:
         now["model"] = before["model"]  # the same model under another name
-    if "precision" not in before:  # a journal of an earlier version, whose weights say it alone
-        del now["precision"]
+    if not {"precision"} <= now.keys() & before.keys():  # then their weights alone say it
+        now["precision"] = before["precision"] = None
     differ = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if differ:
         parts = "; ".join(f"{name} was {_short(before.get(name))}, is {_short(now.get(name))}" for name in differ)

@@ -79,6 +79,7 @@ class Service:
             raise ConfigurationError(
                 f"the service {address} does not serve {model}, only {', '.join(served)}: name one of them with --model"
             )
+        self.precision = None  # the weights' fingerprint covers it
         self.name, self.fingerprint, self.frames = model, served[model].fingerprint, served[model].frames
         self.most = min(limits.max_bytes, self.client.largest())
         self.client.tries = TRIES
