@@ -442,6 +442,26 @@ def test_a_photo_is_cancelled_and_removed_and_both_are_undone(open_page: OpenPag
     expect(page.locator(".row-name")).to_have_text(["astronaut.jpg", "camera.jpg"])
 
 
+def test_a_filter_shows_what_it_names(open_page: OpenPage, photo_files: list[Path]) -> None:
+    page = open_page()
+    add(page, *photo_files[:3])
+    captioned(page)
+    shown = page.locator(".row:not([hidden]) .row-name")
+    page.locator("[data-filter=open]").click()
+    choose(page, "camera.jpg")
+    page.get_by_role("button", name="Accept", exact=True).click()
+    expect(page.locator("[data-filter=done] .number")).to_have_text("1")
+    expect(shown).to_have_text(["astronaut.jpg", "camera.jpg", "cat.jpg"])  # it does not vanish under one's hands
+    page.locator("[data-filter=done]").click()
+    expect(shown).to_have_text(["camera.jpg"])
+    page.locator("[data-filter=open]").click()
+    expect(shown).to_have_text(["astronaut.jpg", "cat.jpg"])
+    expect(page.locator(".row-open:not([tabindex='-1'])")).to_have_count(1)
+    expect(page.locator(".row:not([hidden]) .row-open").first).to_have_attribute("tabindex", "0")
+    page.locator("[data-filter=failed]").click()
+    expect(page.locator("#none")).to_be_visible()
+
+
 def test_maps_lie_over_what_the_model_saw(open_page: OpenPage) -> None:
     parts = open_page().evaluate(
         """async () => {

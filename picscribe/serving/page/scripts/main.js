@@ -304,24 +304,29 @@ async function whenAlone(start) {
     return;
   }
   const elsewhere = find("#elsewhere");
-  const hold = (options) => {
-    let held = false;
-    const run = async () => {
-      held = true;
-      start();
-      await new Promise(() => {});
-    };
-    return navigator.locks.request("picscribe", options, run).catch(() => {
-      if (held) location.reload(); // another tab took over: this one shows so
-      else elsewhere.showModal();
+  /** Start once the lock is held; false where it is not to be had. */
+  const hold = (options) =>
+    new Promise((resolve) => {
+      const run = async (lock) => {
+        resolve(lock !== null);
+        if (!lock) return;
+        start();
+        await new Promise(() => {});
+      };
+      navigator.locks.request("picscribe", options, run).catch((error) => {
+        if (error.name === "AbortError") location.reload(); // another tab took over: this one shows so
+      });
     });
-  };
   elsewhere.addEventListener("cancel", (event) => event.preventDefault());
   find("#take-over").addEventListener("click", () => {
     elsewhere.close();
     hold({ steal: true });
   });
-  await hold({ signal: AbortSignal.timeout(1000) }); // after a reload the last page may hold it for a moment yet
+  for (let tries = 0; tries < 5; tries++) {
+    if (await hold({ ifAvailable: true })) return;
+    await new Promise((resolve) => setTimeout(resolve, 200)); // after a reload the last page may hold it for a moment
+  }
+  elsewhere.showModal();
 }
 
 whenAlone(() => new Page().start());

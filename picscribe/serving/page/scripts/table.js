@@ -18,6 +18,8 @@ export class Table {
   #changed = new Set();
   #frame = 0;
   #building = 0;
+  #stop = null; // the row that Tab reaches
+  #stays = null; // the row that its filter no longer holds, and that does not vanish under the person's hands
   filter = "all";
   selected = null;
 
@@ -34,20 +36,25 @@ export class Table {
 
   /** Ids of the rows that the filter leaves, in order. */
   get visible() {
-    const { holds } = FILTERS[this.filter];
-    return this.photos.all.filter((record) => holds(record) || record.id === this.selected).map((record) => record.id);
+    return this.photos.all.filter((record) => this.#shows(record)).map((record) => record.id);
+  }
+
+  #shows(record) {
+    return FILTERS[this.filter].holds(record) || record.id === this.#stays;
   }
 
   setFilter(name) {
     this.filter = name;
+    this.#stays = null;
     for (const id of this.#rows.keys()) this.#mark(id);
   }
 
   /** Show which photo is open. */
   select(id) {
     const before = this.selected;
-    this.selected = id;
+    this.selected = this.#stays = id;
     for (const one of [before, id]) if (one) this.#update(one);
+    this.#placeStop();
     requestAnimationFrame(() => this.#rows.get(this.selected)?.row.scrollIntoView({ block: "nearest" }));
   }
 
@@ -69,6 +76,7 @@ export class Table {
       const changed = [...this.#changed];
       this.#changed.clear();
       for (const one of changed) this.#update(one);
+      this.#placeStop();
       this.onCounts();
     });
   }
@@ -88,6 +96,7 @@ export class Table {
       this.root.append(...some.map((record) => this.#build(record)));
       if (missing.length) this.#building = requestAnimationFrame(append);
       else this.#order();
+      this.#placeStop();
       this.onCounts();
     };
     append();
@@ -146,13 +155,13 @@ export class Table {
     const live = this.photos.live(id);
     const state = stateOf(record);
     const isSelected = id === this.selected;
-    parts.row.hidden = !isSelected && !FILTERS[this.filter].holds(record);
+    parts.row.hidden = !this.#shows(record);
     parts.row.dataset.state = state;
     parts.row.setAttribute("aria-selected", String(isSelected));
     if (isSelected) parts.open.setAttribute("aria-current", "true");
     else parts.open.removeAttribute("aria-current");
     const failed = state === "failed" && record.error ? record.error.message : "";
-    const written = record.decision === "decorative" ? "(decorative: empty alternative text)" : record.text;
+    const written = record.decision === "decorative" ? "(decorative: no text)" : record.text;
     setText(parts.text, failed || written || live.words || "…");
     const sure = record.suggestion && ["check", "review"].includes(state) ? ` · ${percent(record.suggestion.confidence)}` : "";
     setText(parts.state, (state === "working" && live.stage ? `${live.stage}…` : STATES[state]) + sure);
@@ -161,8 +170,18 @@ export class Table {
     else parts.meter.removeAttribute("value");
     parts.retry.hidden = !["failed", "cancelled"].includes(record.status);
     parts.cancel.hidden = !["waiting", "working"].includes(record.status);
-    const reachable = isSelected || (this.selected === null && this.visible[0] === id);
-    for (const button of [parts.open, parts.retry, parts.cancel, parts.remove]) button.tabIndex = reachable ? 0 : -1;
+  }
+
+  /** Have Tab reach one row: the open photo's, or the first where that one is not shown. */
+  #placeStop() {
+    const open = this.#rows.get(this.selected);
+    const stop = open && !open.row.hidden ? this.selected : (this.visible[0] ?? null);
+    if (stop === this.#stop) return;
+    for (const [id, reach] of [[this.#stop, -1], [stop, 0]]) {
+      const { open, retry, cancel, remove } = this.#rows.get(id) ?? {};
+      for (const button of open ? [open, retry, cancel, remove] : []) button.tabIndex = reach;
+    }
+    this.#stop = stop;
   }
 
   #move(event) {

@@ -65,8 +65,8 @@ export function safePaths(paths, ending = "") {
 const FORMS = {
   csv: { label: "CSV", note: "a table for spreadsheets", make: asCsv, type: "text/csv" },
   json: { label: "JSON", note: "everything, for programs", make: asJson, type: "application/json" },
-  txt: { label: "Text", note: "one line a photo", make: asText, type: "text/plain" },
-  html: { label: "HTML", note: "images with alt", make: asHtml, type: "text/html" },
+  txt: { label: "Text", note: "one line per photo", make: asText, type: "text/plain" },
+  html: { label: "HTML", note: "images with their alt texts", make: asHtml, type: "text/html" },
   xmp: { label: "XMP sidecars", note: "files beside the photos, which photo programs read" },
   photos: { label: "Photos with metadata", note: "copies of your photos with the texts inside" },
 };
