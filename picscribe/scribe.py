@@ -638,8 +638,8 @@ def load(
     device: "cpu", "cuda", "cuda:1", "mps", "xpu". revision: of a hub repository.
     dtype, quantize, compile: what changes numbers for speed, see `picscribe.checkpoints.load`: "bfloat16" or "float16"
     weights; "int8" weights in linear layers; torch.compile.
-    precision: "exact" computes in `dtype`. "fast", or "auto", is whichever of float32 and bfloat16 is faster on this
-    machine: measured once, for a second, and remembered. `Scribe.precision` says what was chosen and why.
+    precision: "exact" computes in `dtype`. "fast", or "auto", is whichever of float32, bfloat16 and int8 is fastest on
+    this machine: measured once, for a second, and remembered. `Scribe.precision` says what was chosen and why.
     resize: "center-crop", "keep-aspect" or "square" instead of what the checkpoint says; see `resized`.
     Hub downloads go through huggingface_hub: HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are honoured. VQA and TextVQA
     checkpoints, loaded by their registered names, keep the photo's aspect as the original code does.
@@ -656,8 +656,9 @@ def load(
     checkpoint, chosen = checkpoints.load(where, revision=revision, **settings), None
     if chooses and not checkpoint.is_int8:
         chosen = find_fast_precision(checkpoint.model.config, device)
-        if chosen.dtype != dtype:
-            checkpoint = checkpoints.load(where, revision=revision, **{**settings, "dtype": chosen.dtype})
+        if (chosen.dtype, chosen.quantize) != (dtype, quantize):
+            settings |= {"dtype": chosen.dtype, "quantize": chosen.quantize}
+            checkpoint = checkpoints.load(where, revision=revision, **settings)
     if resize is not None:
         checkpoint = replace(checkpoint, preprocessing=resized(checkpoint.preprocessing, resize))
     scribe = Scribe(checkpoint)

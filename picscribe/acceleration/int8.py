@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from picscribe.acceleration.arithmetic import multiplies_int8
 from picscribe.acceleration.fused import fuse
 from picscribe.errors import ConfigurationError
 from picscribe.model import Git
@@ -37,6 +38,11 @@ def quantize(network: Git) -> Git:
 def is_int8(network: Git) -> bool:
     """Whether `quantize` was here."""
     return isinstance(network.text_decoder.output, Int8Linear)
+
+
+def has_engine() -> bool:
+    """Whether PyTorch has an int8 engine on this machine."""
+    return any(engine in torch.backends.quantized.supported_engines for engine in ENGINES)
 
 
 def find_engine() -> str:
@@ -92,7 +98,7 @@ class Int8Linear(nn.Module):
         self.register_buffer("scale", scale)
         self.register_buffer("bias", bias)
         # Without VNNI a sum of two products may overflow 16 bits; activations of 7 bits keep it below.
-        steps = 255 if torch.cpu._is_vnni_supported() else 127
+        steps = 255 if multiplies_int8() else 127
         # What is wider than its product comes out of an activation: little is below zero there.
         self.below = steps // (4 if weight.shape[1] > weight.shape[0] else 2)
         """Steps that an activation below zero is rounded to, and those above it."""

@@ -1,4 +1,4 @@
-"""Whether a network is faster in bfloat16 than in float32 on this processor: measured once, then remembered.
+"""Which precision a network is fastest in on this processor: measured once, then remembered.
 
 What was found is kept in `precision.json` in the user's cache folder (XDG_CACHE_HOME/picscribe, ~/.cache/picscribe),
 for each processor, number of threads, PyTorch and sizes of a network. A file that is not there, broken or not writable
@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from picscribe.acceleration.accelerated import Accelerated
-from picscribe.acceleration.arithmetic import multiplies_bfloat16
+from picscribe.acceleration.arithmetic import multiplies_bfloat16, multiplies_int8
+from picscribe.acceleration.int8 import has_engine, quantize
 from picscribe.errors import InputError
 from picscribe.model import ClipVitConfig, Git, GitConfig
 from picscribe.text_files import split_lines
@@ -29,63 +30,83 @@ ROUNDS = 7
 WORTH = 1.1
 """How many times as fast another precision must be to be chosen."""
 MOST_REMEMBERED = 200
+INT8 = "int8"
 
 
 @dataclass(frozen=True)
 class Precision:
-    """What to compute in, and why."""
+    """What to compute in, `dtype` and `quantize` as `checkpoints.load` takes them, and why."""
 
     dtype: str
     reason: str
+    quantize: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.dtype}: {self.reason}"
+        return f"{self.quantize or self.dtype}: {self.reason}"
 
 
 def find_fast_precision(config: GitConfig, device: str = "cpu") -> Precision:
-    """The fastest of float32 and bfloat16 for a network of these sizes on this machine.
+    """The fastest of float32, bfloat16 and int8 for a network of these sizes on this machine.
 
-    int8 is not among them: its results depend on what else is in a batch. Other devices than CPUs are not measured.
+    On a CPU those are measured that it has instructions for; other devices are not measured.
     """
     if not device.startswith("cpu"):
         has_bfloat16 = device.startswith("cuda") and torch.cuda.is_bf16_supported()
         if has_bfloat16:
             return Precision("bfloat16", "this GPU computes in it")
         return Precision("float32", f"on {device} nothing else is known to be faster")
-    if not multiplies_bfloat16():
-        return Precision("float32", "this processor has no bfloat16 arithmetic")
+    others = candidates()
+    if not others:
+        return Precision("float32", "this processor has no bfloat16 or int8 arithmetic")
     key, file = _key(config), _file()
     known = _read(file)
-    if key in known:
-        ratio, origin = known[key], "measured before"
-    else:
-        ratio, origin = round(times_as_fast(config), 2), "measured"
-        _write(file, {**known, key: ratio})
-    dtype = "bfloat16" if ratio >= WORTH else "float32"
-    return Precision(dtype, f"bfloat16 takes 1/{ratio:.2f} of float32's processor time here ({origin})")
+    ratios, origin = known.get(key, {}), "measured before"
+    if not set(others) <= set(ratios):
+        ratios, origin = {name: round(ratio, 2) for name, ratio in times_as_fast(config).items()}, "measured"
+        _write(file, {**known, key: ratios})
+    best = max(others, key=lambda name: ratios[name])
+    said = ", ".join(f"{name} takes 1/{ratios[name]:.2f}" for name in others)
+    reason = f"{said} of float32's processor time here ({origin})"
+    if ratios[best] < WORTH:
+        return Precision("float32", reason)
+    return Precision("float32", reason, INT8) if best == INT8 else Precision(best, reason)
 
 
-def times_as_fast(config: GitConfig) -> float:
-    """Processor time of float32 over that of bfloat16: random weights, one layer of each transformer, two images."""
+def candidates() -> tuple[str, ...]:
+    """What this CPU may be faster in than in float32.
+
+    int8 only where products of 8 bits are summed in 32: with 7 bits, as elsewhere, too much is lost.
+    """
+    return ("bfloat16",) * multiplies_bfloat16() + (INT8,) * (multiplies_int8() and has_engine())
+
+
+def times_as_fast(config: GitConfig) -> dict[str, float]:
+    """Processor time of float32 over each candidate's: random weights, one layer of each transformer, two images."""
     encoder, decoder = config.image_encoder, replace(config.text_decoder, layers=1)
     small = GitConfig(replace(encoder, layers=1) if isinstance(encoder, ClipVitConfig) else encoder, decoder)
+    names = ("float32", *candidates())
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False):  # the caller's random numbers stay
-        networks = {torch.float32: Git(small).eval().requires_grad_(False)}
-        networks[torch.bfloat16] = Git(small).eval().requires_grad_(False).bfloat16()
+        running = {name: _network(small, name) for name in names}
         pixels = torch.randn(2, 3, encoder.image_size, encoder.image_size)
-    running = {dtype: Accelerated(network).accelerate().running for dtype, network in networks.items()}
-    tokens, best = torch.zeros((2, 4, 1), dtype=torch.long), dict.fromkeys(running, float("inf"))
+    tokens, best = torch.zeros((2, 4, 1), dtype=torch.long), dict.fromkeys(names, float("inf"))
     started = time.monotonic()
     with torch.inference_mode():
         for number in range(ROUNDS + 1):
-            for dtype, model in running.items():
+            for name, model in running.items():
                 before = time.process_time()
-                model(pixels.to(dtype), tokens)
+                model(pixels.bfloat16() if name == "bfloat16" else pixels, tokens)
                 if number:  # the first warms up
-                    best[dtype] = min(best[dtype], time.process_time() - before)
+                    best[name] = min(best[name], time.process_time() - before)
             if number and time.monotonic() - started > SECONDS:
                 break
-    return best[torch.float32] / max(best[torch.bfloat16], 1e-9)
+    return {name: best["float32"] / max(best[name], 1e-9) for name in names[1:]}
+
+
+def _network(config: GitConfig, name: str) -> Git:
+    network = Git(config).eval().requires_grad_(False)
+    if name == "bfloat16":
+        network = network.bfloat16()
+    return Accelerated(quantize(network) if name == INT8 else network).accelerate().running
 
 
 def _file() -> Path:
@@ -106,17 +127,21 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _read(file: Path) -> dict[str, float]:
+def _read(file: Path) -> dict[str, dict[str, float]]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(found, dict):
         return {}
-    return {key: float(ratio) for key, ratio in found.items() if isinstance(ratio, int | float) and 0 < ratio < 1e6}
+    return {key: _ratios(one) for key, one in found.items() if isinstance(one, dict)}
 
 
-def _write(file: Path, known: dict[str, float]) -> None:
+def _ratios(found: dict[str, object]) -> dict[str, float]:
+    return {name: float(ratio) for name, ratio in found.items() if isinstance(ratio, int | float) and 0 < ratio < 1e6}
+
+
+def _write(file: Path, known: dict[str, dict[str, float]]) -> None:
     with contextlib.suppress(OSError, InputError):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(dict(list(known.items())[-MOST_REMEMBERED:]), indent=0) + "\n")

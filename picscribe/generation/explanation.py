@@ -36,7 +36,9 @@ def explain(
     if method not in get_args(Method):
         raise ConfigurationError(f"unknown method {method!r}: choose one of {', '.join(get_args(Method))}")
     if method == "gradient" and is_int8(model):
-        raise ConfigurationError("int8 weights have no gradient: load the model without quantize, or use rollout")
+        raise ConfigurationError(
+            "int8 weights have no gradient: load the model without quantize and precision, or use rollout"
+        )
     with torch.inference_mode(False), torch.set_grad_enabled(method == "gradient"):
         weight = model.projection_norm.weight
         pixels = pixels.detach().clone().to(weight.device, weight.dtype)

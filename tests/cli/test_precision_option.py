@@ -11,15 +11,16 @@ import picscribe
 from picscribe.acceleration import precision
 from picscribe.cli.main import app
 
-CHOSEN = "computes in float32: bfloat16 takes 1/0.50 of float32's processor time here (measured)"
+CHOSEN = "computes in float32: bfloat16 takes 1/0.50, int8 takes 1/0.60 of float32's processor time here (measured)"
 
 
 @pytest.fixture(autouse=True)
 def slow_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A processor whose bfloat16 takes twice as long as float32, not known yet."""
+    """A processor whose bfloat16 and int8 take longer than float32, which is not known yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
-    monkeypatch.setattr(precision, "times_as_fast", lambda config: 0.5)
+    monkeypatch.setattr(precision, "multiplies_int8", lambda: True)
+    monkeypatch.setattr(precision, "times_as_fast", lambda config: {"bfloat16": 0.5, "int8": 0.6})
 
 
 @pytest.mark.parametrize("name", ["fast", "auto"])

@@ -32,7 +32,7 @@ Quantize: TypeAlias = Annotated[
 Precision: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="exact, or fast (auto): float32 or bfloat16, whichever is faster on this machine (measured once; "
+        help="exact, or fast (auto): float32, bfloat16 or int8, whichever is fastest on this machine (measured once; "
         "without --dtype)."
     ),
 ]
