@@ -64,7 +64,7 @@ class Writing:
 
 @dataclass(frozen=True)
 class Likelihoods:
-    """Lines are texts, [SEP] last, which go on from `prompt`."""
+    """Lines are texts, [SEP] last, which continue from `prompt`."""
 
     prompt: Ids
 
@@ -135,9 +135,9 @@ class Inference:
         return Prepared(task, self.pixels(image), lines, settings, room, notes)
 
     def prompt(self, text: str | None, options: GenerationOptions | None = None, kind: str = "prompt") -> Prompt:
-        """What generation goes on from; `kind` is what notes and errors call it.
+        """What generation continues from; `kind` is what notes and errors call it.
 
-        Raises InputError for a prompt that cannot be, ConfigurationError for options that cannot go on from it.
+        Raises InputError for a prompt that cannot be, ConfigurationError for options that cannot continue from it.
         """
         read = Prompt.of(self.tokenizer, text, kind)
         if options is not None:
@@ -153,7 +153,7 @@ class Inference:
         return _labels(self.tokenizer, tuple(labels))
 
     def top_k(self, top_k: int) -> int:
-        """How many labels to rank. Raises ConfigurationError for what is no number of them."""
+        """How many labels to rank. Raises ConfigurationError for anything that is not such a number."""
         return whole_number("top_k", top_k, 1)
 
     def _trie(self, labels: Labels) -> LabelTrie:
@@ -401,7 +401,7 @@ class Inference:
         return replace(captions[0], alternatives=captions) if len(captions) > 1 else captions[0]
 
     def _decode_after(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
-        """The words of `tokens`; where they go on within the prompt's last word, without the mark of a word's piece."""
+        """The words of `tokens`; if they continue the prompt's last word, without the mark of a word's piece."""
         before = self.tokenizer.decode(prompt)
         together = self.tokenizer.decode([*prompt, *tokens])
         return together[len(before) :].lstrip() if together.startswith(before) else self.tokenizer.decode(tokens)

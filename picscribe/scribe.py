@@ -2,7 +2,7 @@
 
 Every job comes in three forms, which are one loop underneath: for one image or a list (`caption`), for any number of
 images, one after the other (`captions`), and as a task among others of any kind (`CaptionTask`, `Scribe.run`).
-`errors="return"` puts an error in the place of what cannot be used, so that the rest goes on.
+`errors="return"` puts an error in the place of what cannot be used, so that the rest continues.
 """
 
 import os
@@ -158,7 +158,7 @@ class Scribe:
         """Replace the image encoder with what `wrap` returns for it, such as one that keeps its results.
 
         An encoder takes pixels (B, 3, height, width) or (B, F, 3, height, width), as `pixels` makes them, stacked, and
-        gives visual features (B, I, visual width). `explain` goes on with the network's own.
+        gives visual features (B, I, visual width). `explain` continues with the network's own.
         """
         wrapped = wrap(self._inference.encoder)
         self._inference.encoder = wrapped
@@ -276,12 +276,12 @@ class Scribe:
     ) -> Caption | PicscribeError | list[Caption] | list[Caption | PicscribeError]:
         """Caption an image, or each of a list: path, bytes, stream, PIL image, numpy array or pixels (see `Image`).
 
-        prompt: words that the caption goes on from; `Caption.text` is what comes after them.
+        prompt: words that the caption continues from; `Caption.text` is what comes after them.
             Words of it that the network does not get to read, unknown ones and those beyond 38 tokens, are warned of.
         options: how to search; single options can be given by name instead (`beams=1`), or on top of `options`.
         batch_size: images computed at a time; by default 16, on a GPU as many as its memory holds. Results do not
             depend on it.
-        errors: "return" puts the error of an image that cannot be used in its place, so that the others go on.
+        errors: "return" puts the error of an image that cannot be used in its place, so that the others continue.
 
         Raises InputError for an image that cannot be used, ConfigurationError for options that cannot.
         """

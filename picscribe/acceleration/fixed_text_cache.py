@@ -43,7 +43,7 @@ class FixedTextCache(TextCache):
 
     def _clear(self, start: int) -> None:
         """Zero the slots from `start` on. Memory that nobody wrote, or that an earlier batch did, may hold infinities
-        or NaN, which no mask hides: nothing times infinity is no number."""
+        or NaN, which no mask hides: zero times infinity is not a number."""
         for values in (*self.prefix.keys, *self.prefix.values):
             values[:, :, start:] = 0
 

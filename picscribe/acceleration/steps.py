@@ -65,7 +65,7 @@ class FixedStep:
             self.cache.visible.copy_(before[0])
             self.cache.next_slots.copy_(before[1])
             self.graph = torch.cuda.CUDAGraph()
-            # Other threads may go on with the GPU, such as one that computes the next view of photos.
+            # Other threads may continue with the GPU, such as one that computes the next view of photos.
             with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
                 self.logits = self.compute()
 
@@ -90,7 +90,7 @@ def _shape(model: Git, cache: TextCache, reorders: bool) -> tuple[object, ...]:
 
 
 def fixed_step(model: Git, cache: TextCache, reorders: bool) -> FixedStep:
-    """A step on from `cache`: the model's last one where it has the same shape. `reorders`: texts go on from others."""
+    """A step on `cache`: the model's last one if it has the same shape. `reorders`: texts continue from others."""
     idle = _idle.pop(model, None)
     if idle is None or idle.shape != _shape(model, cache, reorders):
         return FixedStep(model, cache, reorders)

@@ -1,7 +1,7 @@
 """The journal of a job: what there is to do, what was found and what is written, in one SQLite file.
 
 An entry is pending until it has an outcome: a result or a failure. Outcomes are numbered 1, 2, 3 …, and every output
-says up to which number it is safely on the disk, so that after a kill each goes on from there by itself. SQLite's
+says up to which number it is safely on the disk, so that after a kill each continues from there by itself. SQLite's
 rollback journal is used and never WAL, which breaks on network file systems.
 """
 

@@ -27,7 +27,7 @@ class Lease:
             holder = self._holder()
             self._stream.close()
             raise InputError(
-                f"another run works on this job ({holder}): wait for it, or stop it; the same command then goes on"
+                f"another run works on this job ({holder}): wait for it, or stop it; the same command then continues"
                 f" from there ({self._path})"
             ) from error
         self._stream.truncate(0)

@@ -70,7 +70,7 @@ def _kind_of_file(text: str) -> str:
 
 
 def job_folder(outputs: Sequence[Output], inputs: Sequence[str]) -> str:
-    """Where the journal is, unless told otherwise: by the first output, or in the first input where that is beside it.
+    """Where the journal is, unless told otherwise: by the first output, or in the first input if that is next to it.
 
     Raises ConfigurationError where there is no such place.
     """

@@ -45,7 +45,7 @@ class Options:
     inputs: folders, lists, tars, tables, files, addresses. outputs: as `--to` takes them. job: the journal's folder.
     retry: classes of failures that are tried again. new: begin again, without what the journal has. limit: entries that
     are begun at most. min_confidence: results below it wait for a person. shard: samples of a shard. full_xmp: new XMP
-    sidecars are called photo.jpg.xmp, else photo.xmp. watch: go on for as long as files come to the folders.
+    sidecars are called photo.jpg.xmp, else photo.xmp. watch: continue for as long as files come to the folders.
     """
 
     inputs: tuple[str, ...]

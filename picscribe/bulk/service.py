@@ -178,7 +178,7 @@ class _Pass:
             if self.unanswered >= 2 * self.service.at_once:
                 raise ServiceError(
                     f"{self.service.client.called} does not answer any more: {self.unanswered} photos failed in a row;"
-                    " once it is back, the same command with --retry-failed=network goes on"
+                    " once it is back, the same command with --retry-failed=network continues"
                 )
 
     def _draw(self) -> None:

@@ -84,7 +84,7 @@ def _read(folder: Path, name: str, device: torch.device, dtype: str, quantize: s
     if stored or quantize:
         what = f"{folder} holds int8 weights" if stored else f"quantize={quantize!r} was asked for"
         if dtype != "float32":
-            raise ConfigurationError(f"{what}, beside which the rest is float32: leave dtype {dtype} out")
+            raise ConfigurationError(f"{what}, and the rest is float32: leave dtype {dtype} out")
         if device.type != "cpu":
             raise ConfigurationError(f"{what}, which compute on a CPU alone: use device cpu, or dtype bfloat16")
     if stored:

@@ -331,7 +331,7 @@ def run(
             return
         if sample is not None and page is not None:
             write_whole(page, job_run.sample(sample))
-            report(f"{page}: look at it; the same command without --sample goes on, and computes none of them again")
+            report(f"{page}: look at it; the same command without --sample continues, and computes none of them again")
             return
         summary = job_run.go()
     for line in lines_of(summary):

@@ -107,7 +107,7 @@ def evaluate(
                 result, _ = run(evaluation, folder, bar.reach)
         except (KeyboardInterrupt, SystemExit):
             if output:
-                report(f"stopped; the same command goes on in {output}")
+                report(f"stopped; the same command continues in {output}")
             raise
     for name, error in result.errors.items():
         report(f"{name}: {error}")

@@ -104,7 +104,7 @@ def _load_own_recipe(run: Path) -> "Recipe":
     except ConfigurationError as error:
         raise ConfigurationError(
             f"{run / 'recipe.yaml'}: {error} (where another version of picscribe began this run, versions.json says "
-            f"which: go on with that one, or start another run from {run / 'best'})"
+            f"which: continue with that one, or start another run from {run / 'best'})"
         ) from error
 
 

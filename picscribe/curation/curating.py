@@ -2,7 +2,7 @@
 
 The folder: `metadata.jsonl` (the remaining photos, if they are files, by name) or `kept-00000.tar` (photos that lie in
 other files), `dropped.jsonl`, `report.json`, `dropped.html`; `work` until all is done. Killed at any moment, the same
-command goes on; the result does not depend on where it was stopped nor on the number of processes.
+command continues; the result does not depend on where it was stopped nor on the number of processes.
 """
 
 import hashlib
@@ -80,7 +80,7 @@ def curate(
     processes: int = 1,
     progress: Progress = lambda done: None,
 ) -> Result:
-    """Look at every pair, or go on with the curation that was stopped in `output`; the result is written there.
+    """Look at every pair, or continue with the curation that was stopped in `output`; the result is written there.
 
     Raises ConfigurationError where `output` holds another curation or the data set is none of captions or classes,
     InputError where the disk is full, MissingPackageError without the extra `curate`.
@@ -188,7 +188,7 @@ def _inspect_all(examples: Sequence[Example], rules: Rules, work: Path, processe
             for count in pool.map(_inspect_chunk, *zip(*left, strict=True), repeat(rules)) if left else ():
                 progress(done := done + count)
     except BrokenProcessPool as error:
-        raise PicscribeError("a process was killed, perhaps for memory: run the command again to go on") from error
+        raise PicscribeError("a process was killed, perhaps for memory: run the command again to continue") from error
 
 
 def _inspect_chunk(chunk: Sequence[Example], file: Path, rules: Rules) -> int:

@@ -48,7 +48,7 @@ def find_folder(
     the first place that holds one, of: next to the file, in images/ next to it, one folder up, in images/ there, and in
     each of those a folder of one of the `usual` names. If none holds them, it is images/ next to the file: captions
     can be scored without photos, and who needs them finds them missing.
-    Raises InputError where `given` is no folder.
+    Raises InputError if `given` is not a folder.
     """
     samples = list(islice(names, SAMPLES))
     if given is not None:

@@ -36,7 +36,7 @@ def answer_batch(
     scribe: "Scribe", batch: Batch, options: "GenerationOptions", labels: "Labels | None" = None
 ) -> list[Answer]:
     """An answer for each example, one of `labels` where there are any; one that cannot be used has an error and the
-    others go on.
+    others continue.
     """
     if labels is not None:
         photos = [example.image() for example in batch]
@@ -50,7 +50,7 @@ def answer_batch(
 def answer_batches(
     scribe: "Scribe", batches: Sequence[Batch], options: "GenerationOptions"
 ) -> Generator[list[Answer], None, None]:
-    """An answer for each example, batch by batch; one that cannot be used has an error and the others go on.
+    """An answer for each example, batch by batch; one that cannot be used has an error and the others continue.
 
     Photos of the next batch are opened in threads meanwhile. Close what this returns, so that they end.
     """

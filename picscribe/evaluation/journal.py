@@ -1,4 +1,4 @@
-"""What an evaluation has answered so far, a line a batch, so that one that was killed goes on where it stood."""
+"""What an evaluation has answered so far, a line a batch, so that a killed one continues from there."""
 
 import json
 import os
@@ -48,7 +48,7 @@ class Journal:
         self._counted: dict[Path, tuple[int, int]] = {}
 
     def begin(self, identity: Mapping[str, Any]) -> None:
-        """Start an evaluation here, or go on with one. Raises ConfigurationError where that would mix two."""
+        """Start an evaluation here, or continue with one. Raises ConfigurationError where that would mix two."""
         if self._identity.exists():
             self._require_same(identity)
             return
@@ -140,7 +140,7 @@ class JournalWriter:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> InputError:
-        return InputError(f"{self._path}: cannot be written ({error.strerror}); the same command goes on from here")
+        return InputError(f"{self._path}: cannot be written ({error.strerror}); the same command continues from here")
 
 
 def _read_batch(line: bytes, plan: Sequence[Sequence[str]]) -> AnsweredBatch:

@@ -52,7 +52,9 @@ def run_in_processes(processes: int, work: Callable[..., None], *arguments: Any)
         place, failure = error.get_first_failure()
         # An exception's comes with its traceback, that of a signal is a text.
         why = failure.message["message"] if isinstance(failure.message, dict) else failure.message
-        raise PicscribeError(f"process {place} of {processes} died ({why}); run again to go on") from error
+        raise PicscribeError(
+            f"process {place} of {processes} died ({why}); run the command again to continue"
+        ) from error
     except SignalException as error:
         if error.sigval == signal.SIGINT:
             raise KeyboardInterrupt from error
@@ -76,7 +78,7 @@ def _in_process(threads: int, work: Callable[..., None], *arguments: Any) -> Pic
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot stop its processes: they would go on writing, and then wait for it for ever."""
+    """A parent that is killed cannot stop its processes: they would continue writing, and then wait for it for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

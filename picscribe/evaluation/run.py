@@ -39,7 +39,7 @@ Progress = Callable[[int], None]
 
 
 def run(evaluation: Evaluation, folder: Path, progress: Progress = lambda done: None) -> tuple[Report, list[Item]]:
-    """Run an evaluation in `folder`, or go on with the one that was stopped there; nothing is computed twice.
+    """Run an evaluation in `folder`, or continue with the one that was stopped there; nothing is computed twice.
 
     Leaves predictions.json, items.json, report.json and report.html. A photo that cannot be used counts as an empty
     answer and is named in the report. Raises ConfigurationError where `folder` holds another evaluation, InputError
@@ -62,7 +62,9 @@ def run(evaluation: Evaluation, folder: Path, progress: Progress = lambda done: 
             run_in_processes(evaluation.processes, _answer_share, evaluation, folder, left)
     done = journal.batches(plan)
     if len(done) < len(plan):
-        raise InputError(f"{folder}: {len(plan) - len(done)} batches are gone from its journal; run again to go on")
+        raise InputError(
+            f"{folder}: {len(plan) - len(done)} batches are gone from its journal; run the command again to continue"
+        )
     return _finish(evaluation, journal, done, parameters, precision)
 
 

@@ -147,7 +147,7 @@ class BeamSearch:
         self.kept_log_probs = torch.zeros((texts, kept, self.max_new_tokens + 1), device=device)
 
     def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
-        """Which beam each new beam goes on from, and its next token, both (N, K)."""
+        """Which beam each new beam continues from, and its next token, both (N, K)."""
         total = self._allowed(self.total[..., None] + candidates.log_prob, candidates.token)
         place = self._best(total, candidates.token)
         total, token, token_log_prob = (

@@ -52,7 +52,7 @@ class Chooser(Protocol):
         """Tokens (N, K, W) that are candidates however unlikely; NO_TOKEN for none."""
 
     def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
-        """Which line each line goes on from, and its next token, both (N, K)."""
+        """Which line each line continues from, and its next token, both (N, K)."""
 
     def select(self, texts: Tensor) -> None:
         """Go on with some of the texts only, by index (n,)."""

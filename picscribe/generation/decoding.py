@@ -31,7 +31,7 @@ class LexicalConstraints:
     """What options say in words, in a vocabulary's tokens.
 
     never_written: tokens that only `special_tokens` allows. banned: what the banned words are written with. required:
-    the required ones. word_pieces (V,): True for tokens that go on within a word; needed where words are required.
+    the required ones. word_pieces (V,): True for tokens that continue a word; needed where words are required.
     """
 
     never_written: Sequence[int] = ()
@@ -205,7 +205,7 @@ class Step(Protocol):
     """Whether images can leave."""
 
     def __call__(self, source: Tensor | None, token: Tensor, position: Tensor) -> Tensor:
-        """Logits (B, P, V) after `token` at `position`, both (B, P), where text p goes on from text `source[b, p]`."""
+        """Logits (B, P, V) after `token` at `position`, both (B, P), as text p continues text `source[b, p]`."""
 
     def keep(self, images: Tensor) -> None:
         """Go on with some of the images only, by index (n,)."""
@@ -235,7 +235,7 @@ class GrowingStep:
 
 
 def step_for(model: Git, cache: TextCache, reorders: bool) -> Step:
-    """A step on from `cache`: on a GPU of one shape, elsewhere growing. `reorders`: texts go on from one another."""
+    """A step on from `cache`: on a GPU of one shape, elsewhere growing. `reorders`: texts continue from one another."""
     return fixed_step(model, cache, reorders) if cache.visible.device.type == "cuda" else GrowingStep(model, cache)
 
 

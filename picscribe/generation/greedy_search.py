@@ -1,4 +1,4 @@
-"""Searches whose lines go on apart from each other: greedy takes the likeliest token each time, sampling draws one."""
+"""Searches with independent lines: greedy takes the likeliest token each time, sampling draws one."""
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ class GreedySearch:
         self.own = torch.arange(lines, device=device)
 
     def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
-        """The line each line goes on from, its own, and its next token, both (N, K)."""
+        """The line each line continues from, its own, and its next token, both (N, K)."""
         taken = self._take(candidates.log_prob)[..., None]
         token, log_prob = (x.gather(2, taken)[..., 0] for x in (candidates.token, candidates.log_prob))
         token = torch.where(self.ended | self.done[:, None], self.sep_id, token)

@@ -61,7 +61,7 @@ class DiverseBeams:
         return None
 
     def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
-        """Which beam each new beam goes on from, and its next token, both (N, K)."""
+        """Which beam each new beam continues from, and its next token, both (N, K)."""
         sources: list[Tensor] = []
         taken = candidates.token.new_zeros((len(candidates.token), 0))
         for number, group in enumerate(self.groups):
@@ -97,7 +97,7 @@ class RequiredWordsSearch(BeamSearch):
         settings: BeamSettings,
         prompt_length: Tensor,
     ) -> None:
-        """`phrases` are tokens, none empty; `word_pieces` (V,) is True for tokens that go on within a word."""
+        """`phrases` are tokens, none empty; `word_pieces` (V,) is True for tokens that continue a word."""
         super().__init__(settings, prompt_length)
         beams, device = settings.beams, prompt_length.device
         longest = max(map(len, phrases))
@@ -126,7 +126,7 @@ class RequiredWordsSearch(BeamSearch):
         return torch.where(progress == self.lengths, progress, after)
 
     def choose(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
-        """Which beam each new beam goes on from, and its next token, both (N, K)."""
+        """Which beam each new beam continues from, and its next token, both (N, K)."""
         source, token = super().choose(candidates)
         before = self.progress.gather(1, source[..., None].expand(-1, -1, len(self.lengths)))
         self.progress = self._after(before, token)

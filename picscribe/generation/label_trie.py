@@ -123,9 +123,9 @@ def _check_alone(indices: Sequence[int]) -> None:
 
 
 def continue_labels(trie: LabelTrie, repeat_last: bool = False) -> Filter:
-    """Only tokens that go on with some label; where none does, [SEP].
+    """Only tokens that continue with some label; where none does, [SEP].
 
-    As in the original code, a token just produced comes again only where nothing else goes on; with `repeat_last`
+    As in the original code, a token just produced comes again only where nothing else continues; with `repeat_last`
     always, so that a label like "cous cous" can be written. Not for use with filters that forbid a label's tokens.
     """
 
@@ -144,7 +144,7 @@ def continue_labels(trie: LabelTrie, repeat_last: bool = False) -> Filter:
             allowed &= (choices == 1) | (here.token[child] != begun[of, -1])
         of, token = of[allowed], here.token[child[allowed]]
         forbidden = torch.ones((len(node), scores.shape[-1]), dtype=torch.bool, device=scores.device)
-        # Where no label goes on, such as after [SEP].
+        # Where no label continues, such as after [SEP].
         forbidden[:, here.sep_id] = torch.ones_like(node, dtype=torch.bool).index_fill_(0, of, False).logical_not()
         forbidden[of, token] = False
         scores.masked_fill_(forbidden.view_as(scores), -torch.inf)

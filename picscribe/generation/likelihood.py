@@ -25,7 +25,7 @@ LOGITS = 2**22
 """Logits made at a time: 16 MiB, which mostly stay in a cache until they are summed up."""
 
 IMAGES = 8
-"""Images whose best labels are looked for together: of each the ROWS / IMAGES likeliest beginnings go on at a time."""
+"""How many images are searched together; of each the ROWS / IMAGES likeliest beginnings continue at a time."""
 
 
 def following_log_probs(model: Git, hidden: Tensor, row: Tensor, token: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def compute_log_probabilities(
 ) -> list[list[tuple[float, ...]]]:
     """Log-probability of each token of each text, given image, prompt and the tokens before it.
 
-    prompts: one an image, [CLS] first. texts: for each image any number of token lists, which go on from its prompt;
+    prompts: one an image, [CLS] first. texts: for each image any number of token lists, which continue from its prompt;
     end one with [SEP] to count how likely it is that it ends there.
     Raises InputError for a text that is empty, longer than the model's positions, or of words that the model lacks.
     """

@@ -76,7 +76,7 @@ class VideoFile:
             )
 
     def _declared(self) -> float:
-        """Seconds that the file says its picture lasts; 0 where it does not, or counts sound that goes on after it."""
+        """Seconds that the picture lasts, as the file says; 0 if it does not say so, or counts longer sound."""
         if self.stream.duration:
             return float(self.stream.duration * self.stream.time_base)
         if self.container.duration and len(self.container.streams) == 1:

@@ -33,7 +33,7 @@ def calibrate(
     """For each threshold the answers kept, and how right they are.
 
     confidences: 0 to 1, by id. scores: of each answer, 0 to 1, such as `Metric.per_item`; nan, or no entry, where an
-    answer cannot be judged. Raises InputError where there are no answers, or a confidence is no number from 0 to 1.
+    answer cannot be judged. Raises InputError where there are no answers, or a confidence is not a number from 0 to 1.
     """
     if not confidences:
         raise InputError("no confidences: at least one answer is needed")

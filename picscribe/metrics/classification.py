@@ -78,5 +78,5 @@ def _joined(text: str) -> str:
 
 
 def _spaced(text: str) -> str:
-    """Lower case, one space between words, none beside a sign: spaces may differ, but words do not run together."""
+    """Lower case, one space between words, none next to a sign: spaces may differ, but words do not run together."""
     return " ".join(_AROUND_SIGNS.sub(r"\1", text.lower()).split())

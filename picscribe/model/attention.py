@@ -174,7 +174,7 @@ class TextCache:
         return keys[:, :, :end], values[:, :, :end]
 
     def reorder(self, source: Tensor) -> None:
-        """Text p of image b goes on from what text `source[b, p]` has been; there may be more or fewer than before."""
+        """Text p of image b continues the earlier text `source[b, p]`; there may be more or fewer than before."""
         self.visible = self.visible.gather(1, source[..., None].expand(-1, -1, self.slots))
 
     def keep(self, images: Tensor) -> None:

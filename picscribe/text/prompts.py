@@ -8,12 +8,12 @@ from picscribe.text.tokenizer import CLS, PAD, SEP, Tokenizer, shorten
 
 MAX_TOKENS = 40
 MAX_PROMPT = MAX_TOKENS - 2
-"""Tokens of a prompt that generation goes on from, without [CLS]."""
+"""Tokens of a prompt that generation continues from, without [CLS]."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What generation goes on from: `ids`, [CLS] first; `notes` say what of the text is not in it, a sentence each."""
+    """What generation continues from: `ids`, [CLS] first; `notes` say what is left out of the text, a sentence each."""
 
     ids: tuple[int, ...]
     notes: tuple[str, ...] = ()

@@ -99,7 +99,7 @@ class Tokenizer:
 
     @property
     def word_pieces(self) -> tuple[bool, ...]:
-        """Of each id whether it goes on within a word, as "##s" does."""
+        """Of each id whether it continues within a word, as "##s" does."""
         return tuple(word.startswith(CONTINUATION) for word in self.vocabulary)
 
     def encode(self, text: str) -> list[int]:
@@ -216,7 +216,7 @@ def _check_vocabulary(words: Sequence[str]) -> None:
         if not isinstance(word, str):
             raise ConfigurationError(f"vocabulary word {index} must be a str, not {type(word).__name__}")
         if word in seen:
-            raise ConfigurationError(f"vocabulary word {word!r} stands twice, as id {seen[word]} and as id {index}")
+            raise ConfigurationError(f"vocabulary word {word!r} is there twice, as id {seen[word]} and as id {index}")
         seen[word] = index
     missing = [word for word in (PAD, UNK, CLS, SEP) if word not in seen]
     if missing:
@@ -268,7 +268,7 @@ def write_words(words: Sequence[str]) -> str:
 
 
 def write_settled_words(words: Sequence[str]) -> str:
-    """What is written already of a text that goes on after `words`, and stays as it is whatever comes.
+    """What is written already of a text that continues after `words`, and stays as it is whatever comes.
 
     Held back are a mark until the two words after it are known, and an apostrophe that may open a quotation until
     another one closes it.

@@ -1,4 +1,4 @@
-"""The training loop: steps, validations and saved states between them, and how a run goes on."""
+"""The training loop: steps, validations and saved states between them, and how a run continues."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ REPORT_EVERY = 20
 
 
 class Trainer:
-    """State of one run; `run` goes on from wherever it stands."""
+    """State of one run; `run` continues from wherever it stands."""
 
     def __init__(self, recipe: Recipe, output: Path, report: Report) -> None:
         self.recipe, self.folder, self.report = recipe, RunFolder(output), report
@@ -89,7 +89,7 @@ class Trainer:
                     self._learn_from(batches)
             except Stopped:
                 self.save()
-                self._say(f"stopped after step {self.step}; go on with --resume")
+                self._say(f"stopped after step {self.step}; continue with --resume")
         self.accelerator.end_training()
         return self.history
 
@@ -109,7 +109,7 @@ class Trainer:
 
     def train_step(self, batch: TrainingBatch) -> float:
         """One update of the weights; returns the loss a predicted token. Raises PicscribeError where it is not finite,
-        with the state that is left to go on from."""
+        with the state that is left to continue from."""
         try:
             return self.learner.update(batch, self.step, self.total)
         except PicscribeError as error:

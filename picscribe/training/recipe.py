@@ -11,7 +11,7 @@ from picscribe.model import EfficientNetLiteConfig, TextDecoderConfig
 
 TrainedPart = Literal["all", "decoder", "lora"]
 IMAGENET = "imagenet"
-"""The start that is no checkpoint."""
+"""The start that is not a checkpoint."""
 HEAD_WIDTH = 64
 """Numbers of an attention head in a new text decoder."""
 
@@ -284,7 +284,7 @@ class ValidationSettings:
 
 @dataclass(frozen=True)
 class SavingSettings:
-    """States to go on from, saved with each validation, every ten minutes, and every `every_steps` (0: never)."""
+    """States to continue from, saved with each validation, every ten minutes, and every `every_steps` (0: never)."""
 
     every_steps: int = 0
 

@@ -306,7 +306,7 @@ def test_stopped_it_leaves_no_process_behind(
         _, said = process.communicate(timeout=40)
     assert process.returncode == code
     if number != signal.SIGKILL:
-        assert said.strip().splitlines() == [f"picscribe: stopped; the same command goes on in {tmp_path / 'out'}"]
+        assert said.strip().splitlines() == [f"picscribe: stopped; the same command continues in {tmp_path / 'out'}"]
     assert sum(len(file.read_text().splitlines()) for file in journals) < 20_000
 
 

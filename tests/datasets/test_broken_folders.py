@@ -109,11 +109,11 @@ BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
     ),
     # WebDataset
     "tar cut within a member": ({"x.tar": TAR[:4000]}, r"x\.tar: ends inside b\.jpg"),
-    "tar cut between members": ({"x.tar": TAR[:3072]}, r"x\.tar: has no end, so that more may be missing after a\.txt"),
-    "tar without an end": ({"x.tar": TAR[:6144]}, r"x\.tar: has no end, so that more may be missing after b\.txt"),
+    "tar cut between members": ({"x.tar": TAR[:3072]}, r"x\.tar: has no end, so more may be missing after a\.txt"),
+    "tar without an end": ({"x.tar": TAR[:6144]}, r"x\.tar: has no end, so more may be missing after b\.txt"),
     "tar broken in the middle": (
         {"x.tar": TAR[:3072] + b"x" * 512 + TAR[3584:]},
-        r"x\.tar: goes on with something that is not a member after a\.txt",
+        r"x\.tar: continues with something that is not a member after a\.txt",
     ),
     "not a tar": ({"x.tar": b"no tar at all" * 100}, r"x\.tar: is not a tar that can be read"),
     "empty file for a tar": ({"x.tar": b""}, r"x\.tar: is not a tar that can be read"),

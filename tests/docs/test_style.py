@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import re
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,11 @@ TRANSLATED = {
     r"(?<!there )\b(is|are) no (file|folder|photo|number|class|XML|CSV|dictionary|checkpoint)\b": "is not a",
     r"\bthere is none of\b": "there are no",
     r"\bwhere it stood\b": "from there",
+    r"\bgo(es)? on (from|with|in|to)\b": "continues",
+    r"\bof those that\b": "of the … that",
+    r"\bstands? (alone|beside|twice)\b": "is",
+    r"\bbeside (it|them|the|each|a|an|others?)\b": "next to",
+    r"\b(have|has) not got\b": "does not have",
 }
 """Phrases that no English-speaking engineer writes, and what to write instead."""
 
@@ -83,26 +89,34 @@ def help_texts() -> str:
 
 
 def strings_of_the_package() -> str:
-    """Texts of errors and of everything else that the package writes, without docstrings."""
+    """Every string of the package: texts of errors, everything else that it writes, and docstrings."""
     found = []
     for file in sorted((ROOT / "picscribe").rglob("*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         found += [
-            f"{file.relative_to(ROOT)}: {node.value}"
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone
+            f"{file.relative_to(ROOT)}: {' '.join(node.value.split())}"
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
         ]
     return "\n".join(found)
 
 
-@pytest.mark.parametrize("where", ["README", "docs", "help", "messages"])
+def comments_of_the_package() -> str:
+    found = []
+    for file in sorted((ROOT / "picscribe").rglob("*.py")):
+        with tokenize.open(file) as source:
+            tokens = list(tokenize.generate_tokens(source.readline))
+        found += [f"{file.relative_to(ROOT)}: {one.string}" for one in tokens if one.type == tokenize.COMMENT]
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("where", ["README", "docs", "help", "strings", "comments"])
 def test_no_phrase_reads_as_if_translated(where: str) -> None:
     texts = {
         "README": lambda: (ROOT / "README.md").read_text(encoding="utf-8"),
         "docs": lambda: "\n".join(page.read_text(encoding="utf-8") for page in PAGES),
         "help": help_texts,
-        "messages": strings_of_the_package,
+        "strings": strings_of_the_package,
+        "comments": comments_of_the_package,
     }
     text = texts[where]()
     found = [

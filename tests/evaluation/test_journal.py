@@ -115,7 +115,7 @@ def test_a_full_disk_is_named_and_the_batches_before_stay(journal: Journal, monk
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        with pytest.raises(InputError, match=r"0\.jsonl: cannot be written \(No space left.*goes on"):
+        with pytest.raises(InputError, match=r"0\.jsonl: cannot be written \(No space left.*continues"):
             write(journal, 0, SECOND)
     assert journal.batches(PLAN)[0] == FIRST
 

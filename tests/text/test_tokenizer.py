@@ -169,7 +169,7 @@ def test_pickles() -> None:
     [
         ([], r"lacks \[PAD\], \[UNK\], \[CLS\], \[SEP\]"),
         ([word for word in WORDS if word != "[SEP]"], r"lacks \[SEP\]"),
-        ([*WORDS, "dog"], "'dog' stands twice, as id 8 and as id 14"),
+        ([*WORDS, "dog"], "'dog' is there twice, as id 8 and as id 14"),
         ([*WORDS, 5], "word 14 must be a str"),
     ],
 )

@@ -79,7 +79,7 @@ def test_a_signal_saves_and_says_how_to_go_on(sent: signal.Signals, code: int, r
     process.send_signal(sent)
     said, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "go on with --resume" in said
+    assert "continue with --resume" in said
     assert ("Ctrl-C once more" in errors) == (sent == signal.SIGINT)
     assert "Traceback" not in errors
     assert read_state(run)["step"] >= 20

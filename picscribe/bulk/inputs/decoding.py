@@ -1,4 +1,4 @@
-"""Decoding in worker processes that may hang or die: the file at fault is recorded, the others go on."""
+"""Decoding in worker processes that may hang or die: the file at fault is recorded, the others continue."""
 
 import contextlib
 import json

@@ -70,7 +70,7 @@ def find_entries(inputs: Sequence[str], selection: Selection) -> Iterator[Entry]
     """The entries of all inputs, in order, some perhaps twice.
 
     Raises InputError for an input that is not there or is nothing that is known; what is wrong with a part of one is
-    noted, and the rest goes on.
+    noted, and the rest continues.
     """
     for given in inputs:
         if is_address(given):

@@ -91,7 +91,7 @@ class Database:
 
     def _problem(self, error: sqlite3.Error) -> DiskFull | InputError:
         if "disk is full" in str(error):
-            return DiskFull(f"{printable(self.path)}: no room on the disk: make some, and the same command goes on")
+            return DiskFull(f"{printable(self.path)}: no room on the disk: free some, then the same command continues")
         return InputError(f"{printable(self.path)} cannot be written ({error}): name another file")
 
     def position(self) -> Mapping[str, Any]:

@@ -112,7 +112,7 @@ def refusal(path: str, error: OSError) -> Failure | DiskFull:
 
     where = printable(path)
     if is_disk_full(error):
-        return DiskFull(f"{where}: no room on the disk: make some, and the same command goes on from here")
+        return DiskFull(f"{where}: no room on the disk: free some, then the same command continues")
     return Failure("unwritable", f"{where} cannot be written ({error.strerror or error})")
 
 

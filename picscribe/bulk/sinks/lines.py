@@ -74,7 +74,7 @@ class Growing:
             raise InputError(f"{printable(self.path)} cannot be read ({error.strerror or error})") from error
 
     def go_on(self, position: Mapping[str, Any], expected: Callable[[], bytes]) -> None:
-        """Cut the file back to a position. What is cut off and is not `expected`, the next rows, is kept beside the
+        """Cut the file back to a position. What is cut off and is not `expected`, the next rows, is kept next to the
         journal. Raises InputError where the file is not what it was."""
         self._offset, self._last = position["offset"], (position["from"], position["checksum"])
         where = printable(self.path)
@@ -151,7 +151,7 @@ class Growing:
         except OSError as error:
             where = printable(self.path)
             if is_disk_full(error):
-                raise DiskFull(f"{where}: no room on the disk: make some, and the same command goes on") from error
+                raise DiskFull(f"{where}: no room on the disk: free some, then the same command continues") from error
             raise InputError(f"{where} cannot be written ({error.strerror or error})") from error
 
     def close(self) -> None:

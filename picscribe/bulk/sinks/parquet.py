@@ -132,6 +132,6 @@ def _attempt(path: str, act: Any) -> None:
     except OSError as error:
         if is_disk_full(error):
             raise DiskFull(
-                f"{printable(path)}: no room on the disk: make some, and the same command goes on"
+                f"{printable(path)}: no room on the disk: free some, then the same command continues"
             ) from error
         raise InputError(f"{printable(path)} cannot be written ({error.strerror or error})") from error

@@ -59,7 +59,7 @@ class InsidePhotos:
         self._problems: dict[int, Failure] = {}
 
     def claims(self, entry: Entry) -> Sequence[bytes]:
-        """The photo. Raises ConfigurationError for one that is no file of its own."""
+        """The photo. Raises ConfigurationError for one that is not a separate file."""
         if entry.remote or entry.part:
             raise ConfigurationError(
                 f"{printable(entry.path)} is not a file of its own: nothing can be written into it"

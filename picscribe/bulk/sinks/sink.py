@@ -1,4 +1,4 @@
-"""What every output is to the run: something that says how far it is, and goes on from there after a kill."""
+"""What every output is to the run: something that says how far it is, and continues from there after a kill."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Sink(Protocol):
         """Whether there is a text for the entry already, which is left as it is."""
 
     def open(self, position: Mapping[str, Any] | None, rows: Rows) -> None:
-        """Begin (None), or go on from a position, with what a kill left behind it taken away."""
+        """Begin (None), or continue from a position, with what a kill left behind it taken away."""
 
     def prepare(self, rows: Sequence[Row]) -> None:
         """Note in the journal, whose transaction is open, what is about to be written."""
@@ -62,7 +62,7 @@ class Sink(Protocol):
         """Write rows; for those that could not be, by their number, why. Raises DiskFull."""
 
     def position(self) -> Mapping[str, Any]:
-        """How far it is, durably: "upto", the number of its last row, and what it needs to go on from there."""
+        """How far it is, durably: "upto", the number of its last row, and what it needs to continue from there."""
 
     def finish(self) -> None:
         """No more rows come in this run."""

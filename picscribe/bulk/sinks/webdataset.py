@@ -130,7 +130,7 @@ class WebDatasetShards:
         members = {(entry.suffix.lstrip(".") or "bin").lower(): content}
         for ending, (offset, size) in others.items():
             if size > self.context.most:
-                raise EntryError("too-large", f"{printable(entry.path)}: .{ending} beside it is {size} bytes long")
+                raise EntryError("too-large", f"{printable(entry.path)}: .{ending} next to it is {size} bytes long")
             members.setdefault(ending, part_of(entry.source, offset, size, printable(entry.path)))
         record = record_of(row)
         if "json" in members:
@@ -224,7 +224,9 @@ class WebDatasetShards:
             return act()
         except OSError as error:
             if is_disk_full(error):
-                raise DiskFull(f"{printable(self.folder)}: no room on the disk: make some, and go on") from error
+                raise DiskFull(
+                    f"{printable(self.folder)}: no room on the disk: free some space and run the same command again"
+                ) from error
             raise InputError(f"{printable(self.folder)} cannot be written ({error.strerror or error})") from error
 
     def position(self) -> Mapping[str, Any]:

@@ -263,7 +263,7 @@ def _namespace_of(element: Any, prefix: str) -> str | None:
 
 
 def _parse(content: bytes) -> Document:
-    """Raises InputError for what is no XML, and for a document type, by which a stranger could have us read more."""
+    """Raises InputError for text that is not XML, and for a document type, which could make us read other files."""
     if b"\0" in content.rstrip(b"\0") or content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         content = re.sub(rb"^\s*<\?xml[^>]*\?>", b"", _as_utf8(content))  # which names the encoding that it had
     content = content.rstrip(b"\0").strip().removeprefix(b"\xef\xbb\xbf")

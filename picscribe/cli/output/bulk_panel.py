@@ -1,4 +1,4 @@
-"""What a person sees of a bulk run: a panel while it goes on, a summary at its end."""
+"""What a person sees of a bulk run: a panel while it continues, a summary at its end."""
 
 import time
 from collections import deque
@@ -115,7 +115,7 @@ def lines_of(summary: "Summary") -> Iterator[str]:
         page, job = summary.folder / "review.html", summary.folder
         yield f"unsure: look at {page}, then: picscribe bulk apply {job} edits.json"
     if summary.interrupted:
-        yield "stopped: what was in hand is written; the same command goes on from here"
+        yield "stopped: what was in hand is written; the same command continues from here"
 
 
 STATES = {"failed": "failed", "pending": "to do", "skipped": "left as they are", "held": "to be looked at"}

@@ -89,7 +89,7 @@ def _problem(photo: Path, found: list[Path]) -> str:
     if found:
         return f"{photo} has both {found[0].name} and {found[1].name}: keep one"
     names = " or ".join(photo.with_suffix(suffix).name for suffix in TEXT_SUFFIXES)
-    return f"has no captions: no {names} beside it"
+    return f"has no captions: no {names} next to it"
 
 
 CAPTION_FILES = Format(

@@ -27,7 +27,7 @@ SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 """What spreadsheets put between columns where it is not a comma."""
 
 MOST_LINES_OF_ROW = 100
-"""Lines over which a quoted text may go on."""
+"""Lines over which a quoted text may continue."""
 
 LONGEST_LINE = 1 << 20
 """Bytes of a line of metadata: one longer is a file put together wrongly."""
@@ -183,7 +183,7 @@ def _read_csv(file: Path) -> Iterator[Record]:
 def _csv_rows(text: str) -> Iterator[tuple[int, list[str] | InputError]]:
     """The cells of each row that is not blank, and the number of its first line.
 
-    A quote that does not match costs its own line alone: reading goes on behind it, though a quote that is not closed
+    A quote that does not match costs its own line alone: reading continues behind it, though a quote that is not closed
     seems to hold all that follows.
     """
     lines = [line + "\n" for line in split_lines(text)]

@@ -163,10 +163,10 @@ def _unknown(path: Path) -> InputError:
     remedy = ""
     if bare:
         remedy = (
-            f"; put texts beside them, such as {bare[0].stem}.txt beside {bare[0]}, or a metadata.csv with the "
+            f": put texts next to them, such as {bare[0].stem}.txt next to {bare[0]}, or a metadata.csv with the "
             "columns file_name and text, or file_name, question and answer"
         )
-    return InputError(f"{path}: {_describe(path)}; this is not a known form of data set. {known}{remedy}")
+    return InputError(f"{path}: {_describe(path)}; this is not a known form of data set ({known}){remedy}")
 
 
 def _describe(path: Path) -> str:

@@ -61,7 +61,7 @@ def read(path: Path, images: Path | None) -> Dataset:
             texts = answers[name] if answers is not None else ()
             rows.add(Example(name, folder.find(_files(entry, split)), texts, question, split, where))
     if rows.examples and answers is None and not split.startswith("test"):
-        problem = f"there are none: put {_official_name(path)} beside it"
+        problem = f"there are none: put {_official_name(path)} next to it"
         rows.oddities.append(Oddity(f"{path}: answers", problem, split))
     rows.drop_empty_splits()
     return rows.dataset(path, VQA.name, "questions")
@@ -137,4 +137,4 @@ def _texts(given: list[Any]) -> Iterator[str]:
             raise InputError(f"answers[{index}]: {error}") from error
 
 
-VQA = Format("vqa", "VQA v2: a questions JSON, with its annotations JSON beside it", fits, read)
+VQA = Format("vqa", "VQA v2: a questions JSON, with its annotations JSON next to it", fits, read)

@@ -207,10 +207,10 @@ def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
                 content = archive.extractfile(member) if text else None
                 yield member, content.read(LONGEST_TEXT + 1) if content else None
             stream.seek(archive.offset)
-            # Where a tar goes on with something else than a member, tarfile takes it for the end without a word.
+            # Where a tar continues with something else than a member, tarfile takes it for the end without a word.
             if (end := stream.read(BLOCK)) != bytes(BLOCK):
                 problem = (
-                    "goes on with something that is not a member" if end else "has no end, so that more may be missing"
+                    "continues with something that is not a member" if end else "has no end, so more may be missing"
                 )
                 raise InputError(f"{problem} after {name}: download it again")
             # A hole in a download looks like the end, and so does where two tars were put one behind the other.

@@ -54,7 +54,7 @@ async def query(request: Request) -> Response:
 
 
 def _settings(settings: dict[str, Any] | None) -> tuple[float | None, float | None, int | None, int | None]:
-    """temperature, top_p, no seed, and the most tokens. Raises BadRequest for what is no number."""
+    """temperature, top_p, no seed, and the most tokens. Raises BadRequest for anything that is not a number."""
     found: list[Any] = []
     for name, kinds in (("temperature", (int, float)), ("top_p", (int, float)), ("max_tokens", (int,))):
         value = (settings or {}).get(name)

@@ -47,7 +47,7 @@ class ChatRequest(Plain):
     seed: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    prefix: str | None = Field(None, description="Words that the caption goes on from; a field of this server's own.")
+    prefix: str | None = Field(None, description="Words that the caption continues from; a field of this server's own.")
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [

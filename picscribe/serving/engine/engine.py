@@ -67,7 +67,7 @@ class Engine:
         self.pools = {pool.spec.name: pool for pool in pools}
 
     async def load(self, spec: ModelSpec) -> None:
-        """Load a model under its name; one that has the name already goes on until the new one is ready, then finishes.
+        """Load a model under its name; an earlier one of that name works until the new one is ready, then finishes.
 
         No request is lost or refused meanwhile. Raises CheckpointError where it cannot be loaded; the old one stays.
         """

@@ -63,7 +63,7 @@ class Search(Exact):
 class CaptionRequest(Search):
     """Describe images."""
 
-    prefix: str | None = Field(None, description="Words that the caption goes on from.")
+    prefix: str | None = Field(None, description="Words that the caption continues from.")
     length: Literal["short", "normal", "long"] | None = Field(None, description="About how long; `normal` by default.")
     stream: bool = Field(False, description="Send the caption word by word, as server-sent events; one image only.")
     settings: dict[str, Any] | None = Field(
@@ -154,7 +154,7 @@ class WriteRequest(DescriptionRequest, Images):
 
 
 class Token(Plain):
-    """A piece of a text, as the model's vocabulary has it; `##` begins one that goes on within a word."""
+    """A piece of a text, as the model's vocabulary has it; `##` begins one that continues a word."""
 
     token: str
     probability: float

@@ -165,7 +165,7 @@ class Service:
 
 
 def deadline_of(request: Request) -> float | None:
-    """Seconds that the client gives, by its X-Deadline header. Raises BadRequest for what is no number above 0."""
+    """Seconds that the client gives, by its X-Deadline header. Raises BadRequest if it is not a number above 0."""
     given = request.headers.get("x-deadline")
     if given is None:
         return None

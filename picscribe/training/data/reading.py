@@ -164,7 +164,7 @@ def _examples_of(image: AnnotatedImage, asks: bool) -> Iterator[Example]:
 
 
 def _folder_of(examples: Sequence[Example]) -> Path | None:
-    """The folder that all their photos are below; None where a photo is no file of its own, or on another drive."""
+    """The folder that all their photos are below; None if a photo is not a separate file, or is on another drive."""
     places = [os.path.abspath(example.source) for example in examples if isinstance(example.source, Path)]
     with suppress(ValueError):
         return Path(os.path.commonpath(map(os.path.dirname, places))) if len(places) == len(examples) else None

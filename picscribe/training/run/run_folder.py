@@ -1,4 +1,4 @@
-"""A run's folder: recipe, versions, history, the state to go on from, the best checkpoint; never half-written."""
+"""A run's folder: recipe, versions, history, the state to continue from, the best checkpoint; never half-written."""
 
 import csv
 import io
@@ -35,7 +35,7 @@ class RunFolder:
         self._lock = FileLock(path / ".lock", is_singleton=True)
 
     def open(self, recipe: Recipe, resume: bool) -> None:
-        """Start a run here, or go on with one, until `close`. Raises ConfigurationError where that would lose or mix
+        """Start a run here, or continue with one, until `close`. Raises ConfigurationError where that would lose or mix
         runs, and where another process is training here."""
         if resume:
             self.require(recipe, resume)
@@ -132,7 +132,7 @@ class RunFolder:
     def add_samples(self, step: int, examples: Iterable[Example], said: Mapping[str, str]) -> None:
         """samples.jsonl: what is said of the first few images after every validation.
 
-        A run that was killed and goes on may validate once more after the same step: what that said before is dropped.
+        A run that was killed and resumed may validate once more after the same step; the earlier figures are dropped.
         """
         shown = [example for example in examples if example.id in said][:SHOWN]
         rows = [

@@ -1,4 +1,4 @@
-"""The states that a run can go on from: written whole or not at all, the last few kept."""
+"""The states that a run can continue from: written whole or not at all, the last few kept."""
 
 import re
 import time
@@ -37,7 +37,7 @@ class States:
         return sorted(int(match[1]) for file in self.folder.iterdir() if (match := NAME.fullmatch(file.name)))
 
     def describe_kept(self) -> str:
-        """Which state there is to go on from, in words."""
+        """Which state there is to continue from, in words."""
         steps = self.list_steps()
         return f"the state after step {steps[-1]} is kept" if steps else "nothing was saved yet"
 

@@ -194,9 +194,9 @@ def test_any_json_is_read_or_refused(form: str, write: Write, tmp_path: Path) ->
 def test_photos_without_texts_are_told_where_texts_go(write: Write, tmp_path: Path) -> None:
     write("b.jpg")
     write("a.jpg")
-    with pytest.raises(InputError, match=r"such as a\.txt beside a\.jpg, or a metadata\.csv with the columns"):
+    with pytest.raises(InputError, match=r"such as a\.txt next to a\.jpg, or a metadata\.csv with the columns"):
         read_dataset(tmp_path)
     (tmp_path / "videos").mkdir()
     write("videos/c.mp4")
-    with pytest.raises(InputError, match=r"such as c\.txt beside c\.mp4"):
+    with pytest.raises(InputError, match=r"such as c\.txt next to c\.mp4"):
         read_dataset(tmp_path / "videos")

@@ -81,7 +81,7 @@ def test_answers_in_any_other_folder_are_not_taken_but_missed(write: Write, tmp_
     write(f"annotations/{ANSWERS}", answers(420))
     dataset = read_dataset(file, tmp_path)
     assert dataset.examples[0].texts == ()
-    assert str(dataset.oddities[0]) == f"{file}: answers: there are none: put {ANSWERS} beside it"
+    assert str(dataset.oddities[0]) == f"{file}: answers: there are none: put {ANSWERS} next to it"
 
 
 def test_without_answers_there_are_no_texts(write: Write) -> None:

@@ -182,7 +182,7 @@ def test_asked_to_stop_while_a_view_is_computed(stopped: int, recipe: Recipe, tm
     with closing(trainer.folder):
         trainer.run()
     assert 0 < trainer.step < 6 if stopped else trainer.step == 0
-    assert said[-1] == f"stopped after step {trainer.step}; go on with --resume"
+    assert said[-1] == f"stopped after step {trainer.step}; continue with --resume"
     assert len(list((tmp_path / "stopped" / "features").iterdir())) == stopped
     train(recipe, tmp_path / "stopped", resume=True, report=silent)
     one, other = (weights(tmp_path / run) for run in ("whole", "stopped"))
