@@ -24,7 +24,7 @@ from picscribe.results import Caption, Classification, Explanation, RankedLabel,
 from picscribe.tasks import Answers, AskTask, CaptionTask, ClassifyTask, ExplainTask, Scores, ScoreTask, Task
 from picscribe.text.labels import Labels
 from picscribe.text.prompts import Prompt, unknown_note
-from picscribe.text.tokenizer import Tokenizer, shorten, write_settled_words
+from picscribe.text.tokenizer import Tokenizer, quote, write_settled_words
 from picscribe.text.vocabulary import CONTINUATION
 
 QUESTIONS = 16
@@ -190,7 +190,7 @@ class Inference:
             )
         if self.tokenizer.unk_id not in ids:
             return Prompt((*ids, self.tokenizer.sep_id))
-        note = unknown_note(self.tokenizer, f"the text {shorten(text)}", text, ids)
+        note = unknown_note(self.tokenizer, f"the text {quote(text)}", text, ids)
         if all(index == self.tokenizer.unk_id for index in ids):
             raise InputError(note)  # its score would be that of any other word that is not known
         return Prompt((*ids, self.tokenizer.sep_id), (note,))

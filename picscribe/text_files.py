@@ -49,7 +49,7 @@ def split_lines(text: str) -> list[str]:
     return lines[:-1] if not lines[-1] else lines
 
 
-def decode(content: bytes, name: object, error: type[PicscribeError] = InputError) -> str:
+def decode_text(content: bytes, name: object, error: type[PicscribeError] = InputError) -> str:
     """UTF-8 text without its byte order mark. Raises `error` that names it where it is something else."""
     if problem := what_instead(content[:LONGEST_POINTER]):
         raise error(f"{name}: {problem}")
@@ -71,12 +71,12 @@ def read_text(path: Path, most: int | None = None, error: type[PicscribeError] =
         raise error(f"{path}: cannot be read ({getattr(wrong, 'strerror', None) or wrong})") from wrong
     if most is not None and len(content) > most:
         raise error(f"{path}: has over {most:,} bytes, far more than such a file holds")
-    return decode(content, path, error)
+    return decode_text(content, path, error)
 
 
 def parse_json(content: str | bytes, name: object, error: type[PicscribeError] = InputError) -> Any:
     """The value that JSON text holds; a byte order mark does no harm. Raises `error` that names the text."""
-    text = decode(content, name, error) if isinstance(content, bytes) else content.removeprefix("\ufeff")
+    text = decode_text(content, name, error) if isinstance(content, bytes) else content.removeprefix("\ufeff")
     try:
         return json.loads(text)
     except RecursionError:

@@ -11,7 +11,7 @@ from torch import Tensor
 from picscribe.checkpoints import preprocessor_config
 from picscribe.checkpoints.checkpoint import padding_rows, vocabulary_problems
 from picscribe.checkpoints.hugging_face import STORED_DTYPES, expected_tensors, read_folder_tensors
-from picscribe.checkpoints.int8_weights import WEIGHTS, empty_int8_model, int8_differences, is_int8
+from picscribe.checkpoints.int8_weights import WEIGHTS, empty_int8_model, holds_int8, int8_differences
 from picscribe.checkpoints.loading import find_layout, preprocessing_as_released
 from picscribe.checkpoints.model_config import read_model_config
 from picscribe.checkpoints.original import (
@@ -108,7 +108,7 @@ class _Findings:
         tensors = self.attempt(self._read_tensors)
         if tensors is not None:
             self.stored_as = tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}))
-            if self.config is not None and is_int8(self.folder):
+            if self.config is not None and holds_int8(self.folder):
                 self.problems += int8_differences(tensors, empty_int8_model(self.config))
             elif self.config is not None:
                 self.problems += differences(tensors, *expected_tensors(empty_model(self.config)))
@@ -125,7 +125,7 @@ class _Findings:
                 )
 
     def _read_tensors(self) -> dict[str, Tensor]:
-        return read_safetensors(self.folder / WEIGHTS) if is_int8(self.folder) else read_folder_tensors(self.folder)
+        return read_safetensors(self.folder / WEIGHTS) if holds_int8(self.folder) else read_folder_tensors(self.folder)
 
     def read_original(self) -> None:
         file = find_original_weights(self.folder)

@@ -21,7 +21,7 @@ WEIGHTS = "int8.safetensors"
 """Another name than usual: transformers would take the usual one, and fill in what it misses at random."""
 
 
-def is_int8(folder: Path) -> bool:
+def holds_int8(folder: Path) -> bool:
     """Whether a folder holds what `save_int8` wrote."""
     return (folder / WEIGHTS).is_file()
 

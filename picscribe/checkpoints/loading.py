@@ -14,7 +14,7 @@ from picscribe.acceleration.int8 import quantize as quantize_network
 from picscribe.checkpoints import model_config
 from picscribe.checkpoints.checkpoint import Checkpoint
 from picscribe.checkpoints.hugging_face import load_hugging_face
-from picscribe.checkpoints.int8_weights import is_int8, load_int8
+from picscribe.checkpoints.int8_weights import holds_int8, load_int8
 from picscribe.checkpoints.registry import find_released
 from picscribe.checkpoints.resolve import find_hub_name, resolve
 from picscribe.errors import CheckpointError, ConfigurationError
@@ -80,7 +80,7 @@ def _name_of(name_or_folder: str | Path, folder: Path) -> str:
 
 def _read(folder: Path, name: str, device: torch.device, dtype: str, quantize: str | None) -> Checkpoint:
     """A folder's checkpoint, on the CPU. Raises CheckpointError, and ConfigurationError for int8 where it is not."""
-    stored = is_int8(folder)
+    stored = holds_int8(folder)
     if stored or quantize:
         what = f"{folder} holds int8 weights" if stored else f"quantize={quantize!r} was asked for"
         if dtype != "float32":

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from picscribe.errors import InputError
 from picscribe.media.folders import files_below, is_hidden
 from picscribe.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from picscribe.text_files import decode
+from picscribe.text_files import decode_text
 
 LONGEST_TEXT = 1 << 20
 """The most bytes of a text file next to a photo, or of a text in a tar: a longer text is not a caption."""
@@ -74,4 +74,4 @@ def decode_short(content: bytes, name: str) -> str:
         raise InputError(
             f"{name}: is over {LONGEST_TEXT >> 20} MiB long, too long for a caption: shorten it, or move it away"
         )
-    return decode(content, name)
+    return decode_text(content, name)

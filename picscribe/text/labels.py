@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from picscribe.errors import InputError
-from picscribe.text.tokenizer import UNK, Tokenizer, shorten
+from picscribe.text.tokenizer import UNK, Tokenizer, quote
 from picscribe.text.vocabulary import SPECIAL_TOKENS
 from picscribe.text_files import read_text, split_lines
 
@@ -45,7 +45,7 @@ class Labels:
         Raises InputError where none are left, and for what is no text.
         """
         if isinstance(labels, str):
-            raise InputError(f"{source} must be a list of texts, not the text {shorten(labels)}")
+            raise InputError(f"{source} must be a list of texts, not the text {quote(labels)}")
         given = list(labels)
         tokens = [tuple(ids) for ids in tokenizer.encode_batch(given)]
         first: dict[tuple[int, ...], int] = {}
@@ -54,16 +54,14 @@ class Labels:
             problem = _problem(tokenizer, ids)
             if problem is None and ids in first:
                 before = first[ids]
-                problem = f"is to the checkpoint the same as {before + 1}, {shorten(given[before])}"
+                problem = f"is to the checkpoint the same as {before + 1}, {quote(given[before])}"
             if problem is not None:
-                notes.append(f"{source}: {place + 1}, {shorten(name)}, is left out: it {problem}")
+                notes.append(f"{source}: {place + 1}, {quote(name)}, is left out: it {problem}")
                 continue
             first[ids] = place
             if tokenizer.unk_id in ids:
-                unknown = ", ".join(map(shorten, tokenizer.unknown_words(name)))
-                notes.append(
-                    f"{source}: {place + 1}, {shorten(name)}, holds what the checkpoint cannot write: {unknown}"
-                )
+                unknown = ", ".join(map(quote, tokenizer.unknown_words(name)))
+                notes.append(f"{source}: {place + 1}, {quote(name)}, holds what the checkpoint cannot write: {unknown}")
         if not first:
             reasons = f": {notes[0]}" if notes else ""
             raise InputError(f"{source}: none of {len(given)} labels can be used; give at least one{reasons}")

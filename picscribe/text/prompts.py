@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.text.tokenizer import CLS, PAD, SEP, Tokenizer, shorten
+from picscribe.text.tokenizer import CLS, PAD, SEP, Tokenizer, quote
 
 MAX_TOKENS = 40
 MAX_PROMPT = MAX_TOKENS - 2
@@ -36,12 +36,12 @@ class Prompt:
                 raise InputError(f"the {kind} {text!r} holds the special token {special[index]}: write it without")
         notes = []
         if text and tokenizer.unk_id in ids:
-            notes.append(unknown_note(tokenizer, f"the {kind} {shorten(text)}", text, ids))
+            notes.append(unknown_note(tokenizer, f"the {kind} {quote(text)}", text, ids))
         if text and len(ids) < len(whole):
             lost = [first[: len(first) - len(ids)], whole[MAX_TOKENS:]]
-            words = " and ".join(shorten(tokenizer.decode(part)) for part in lost if part)
+            words = " and ".join(quote(tokenizer.decode(part)) for part in lost if part)
             notes.append(
-                f"the {kind} {shorten(text)} is {len(whole)} tokens, of which {len(ids)} are read: without {words}"
+                f"the {kind} {quote(text)} is {len(whole)} tokens, of which {len(ids)} are read: without {words}"
             )
         return cls((tokenizer.cls_id, *ids), tuple(notes))
 
@@ -50,7 +50,7 @@ def unknown_note(tokenizer: Tokenizer, name: str, text: str, ids: Sequence[int])
     """What to say of a text, called `name`, whose `ids` hold [UNK]."""
     if all(index == tokenizer.unk_id for index in ids):
         return f"{name} holds no word that the checkpoint knows: use words of its language"
-    unknown = ", ".join(map(shorten, tokenizer.unknown_words(text)))
+    unknown = ", ".join(map(quote, tokenizer.unknown_words(text)))
     return f"{name} holds what the checkpoint does not know: {unknown}"
 
 

@@ -195,7 +195,7 @@ class Tokenizer:
         (folder / "tokenizer_config.json").write_text(json.dumps(configuration, indent=2) + "\n", encoding="utf-8")
 
 
-def shorten(text: str) -> str:
+def quote(text: str) -> str:
     """The text in quotes for a message, its beginning where it is long."""
     return repr(text if len(text) <= 60 else text[:60] + "…")
 

@@ -12,7 +12,7 @@ from picscribe.training.recipe import IMAGENET, Recipe
 from picscribe.training.recipe_file import dump_recipe
 from picscribe.training.run.progress import list_warnings
 from picscribe.training.run.run_folder import RunFolder
-from picscribe.training.setup.optimiser import count_parameters
+from picscribe.training.setup.optimiser import count_trained_parameters
 
 FLOAT = 4
 SAVED = 16
@@ -76,7 +76,7 @@ def _describe(recipe: Recipe, output: Path) -> Iterator[str]:
 
 
 def _describe_weights(model: Git) -> str:
-    parameters, trained = count_parameters(model)
+    parameters, trained = count_trained_parameters(model)
     return f"weights: {parameters:,}, of which {trained:,} are trained"
 
 
@@ -101,7 +101,7 @@ def _estimate_memory(
 ) -> str:
     """Torch itself, weights, gradients, AdamW's two averages, the moving average, and what is kept for the gradient."""
     encoder, decoder = model.config.image_encoder, model.config.text_decoder
-    parameters, trained = count_parameters(model)
+    parameters, trained = count_trained_parameters(model)
     kept = image_tokens * encoder_layers * encoder.width + (image_tokens + text_tokens) * decoder.layers * decoder.width
     kept *= 1 if computed_again else SAVED
     logits = 3 * text_tokens * decoder.vocabulary_size

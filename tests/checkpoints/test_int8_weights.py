@@ -12,7 +12,7 @@ import torch
 
 from picscribe.acceleration.int8 import quantize
 from picscribe.checkpoints import Checkpoint, describe, load, save, save_int8, save_original
-from picscribe.checkpoints.int8_weights import is_int8, load_int8
+from picscribe.checkpoints.int8_weights import holds_int8, load_int8
 from picscribe.errors import CheckpointError, ConfigurationError
 
 MakeCheckpoint = Callable[..., Checkpoint]
@@ -33,7 +33,7 @@ def test_saved_and_loaded_is_the_same(make_checkpoint: MakeCheckpoint, tmp_path:
     quantised = load(tmp_path / "exact", quantize="int8")
     assert quantised.is_int8 and not checkpoint.is_int8
     save_int8(quantised, tmp_path / "small")
-    assert is_int8(tmp_path / "small") and not is_int8(tmp_path / "exact")
+    assert holds_int8(tmp_path / "small") and not holds_int8(tmp_path / "exact")
     loaded = load(tmp_path / "small")
     before, after = quantised.model.state_dict(), loaded.model.state_dict()
     assert before.keys() == after.keys()

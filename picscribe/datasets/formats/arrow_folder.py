@@ -10,8 +10,8 @@ from picscribe.datasets.dataset import Dataset, Task
 from picscribe.datasets.folder_tree import split_of_path, subfolders
 from picscribe.datasets.formats.format import Format
 from picscribe.datasets.formats.tables import (
-    Layout,
-    find_layout,
+    TableLayout,
+    find_table_layout,
     holds_paths,
     image_column,
     keep_rows,
@@ -96,11 +96,11 @@ def _files(folder: Path) -> tuple[list[Path], str]:
     return files, split if isinstance(split, str) else ""
 
 
-def _layout(file: Path) -> Layout:
+def _layout(file: Path) -> TableLayout:
     batches = _batches(file)
     if not batches:
         raise InputError(f"{file}: has no rows: name another file")
-    layout = find_layout(batches[0].schema, file)
+    layout = find_table_layout(batches[0].schema, file)
     info = file.with_name(INFO)
     if layout.columns.task != "labels" or not info.is_file():
         return layout
@@ -108,7 +108,7 @@ def _layout(file: Path) -> Layout:
     return replace(layout, classes={**layout.classes, **named})
 
 
-def _rows(file: Path, layout: Layout, images: Path) -> Iterator[tuple[str, ArrowCell | None, Any, dict[str, Any]]]:
+def _rows(file: Path, layout: TableLayout, images: Path) -> Iterator[tuple[str, ArrowCell | None, Any, dict[str, Any]]]:
     """What `keep_rows` takes of each row; no photo is read."""
     number = 0
     for index, batch in enumerate(_batches(file)):

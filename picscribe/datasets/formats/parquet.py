@@ -10,8 +10,8 @@ from picscribe.datasets.dataset import Dataset, Task
 from picscribe.datasets.folder_tree import first_files, split_of_path
 from picscribe.datasets.formats.format import Format
 from picscribe.datasets.formats.tables import (
-    Layout,
-    find_layout,
+    TableLayout,
+    find_table_layout,
     holds_paths,
     image_column,
     keep_rows,
@@ -131,13 +131,13 @@ def read(path: Path, images: Path | None) -> Dataset:
 
 def _read_table(file: Path, name: Path, images: Path, rows: Rows) -> Task:
     table = _open(file)
-    layout = find_layout(table.schema_arrow, file)
+    layout = find_table_layout(table.schema_arrow, file)
     keep_rows(_rows(table, layout, file, images), layout, images, name, split_of_path(name), rows)
     return layout.columns.task
 
 
 def _rows(
-    table: "ParquetFile", layout: Layout, file: Path, images: Path
+    table: "ParquetFile", layout: TableLayout, file: Path, images: Path
 ) -> Iterator[tuple[str, TableCell | None, Any, dict[str, Any]]]:
     """What `keep_rows` takes of each row, a small batch in memory at a time; no photo is read."""
     from pyarrow import ArrowException
@@ -157,7 +157,7 @@ def _rows(
         raise InputError(f"{file}: cannot be read after row {number} ({error}): download it again") from error
 
 
-def _column_of_paths(table: "ParquetFile", group: int, layout: Layout) -> str:
+def _column_of_paths(table: "ParquetFile", group: int, layout: TableLayout) -> str:
     """The column that names the files of a row group's photos; "" where the table may hold the photos themselves."""
     column = layout.way
     if holds_paths(layout.kind):

@@ -22,7 +22,7 @@ IMAGES = (
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """What the columns of a table hold: `image` is the way to the photos, through structs; `columns` says the rest.
 
     `outer` is a struct that holds the columns of texts, "" where the table itself does; `kind` is the photos' type.
@@ -45,7 +45,7 @@ class Layout:
         return [f"{self.outer}.{name}" if self.outer else name for name in self.columns.used]
 
 
-def find_layout(schema: Any, file: Path) -> Layout:
+def find_table_layout(schema: Any, file: Path) -> TableLayout:
     """What a table's schema holds, at its top or in a struct. Raises InputError where it has no photos or no texts."""
     from pyarrow import types
 
@@ -72,7 +72,9 @@ def find_layout(schema: Any, file: Path) -> Layout:
         kind = kind.field(name).type
     if not (holds_photos(kind) or holds_paths(kind)):
         raise InputError(f"{file}: {'.'.join(image)} must be a column of bytes or of paths, found {kind}")
-    return Layout(image, columns, outer, {**class_names(file.parent), **_label_names(schema, columns, outer)}, kind)
+    return TableLayout(
+        image, columns, outer, {**class_names(file.parent), **_label_names(schema, columns, outer)}, kind
+    )
 
 
 def _find_image(names: Iterable[str]) -> tuple[str, ...]:
@@ -148,7 +150,7 @@ def _is_one_of(kind: Any, *checks: str) -> bool:
     return any(getattr(types, check)(kind) for check in checks if hasattr(types, check))
 
 
-def rows_of(batch: Any, layout: Layout, with_image: bool) -> Iterator[tuple[Any, dict[str, Any]]]:
+def rows_of(batch: Any, layout: TableLayout, with_image: bool) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Of each row of a batch the cell of the photo, None unless `with_image`, and the columns of texts."""
     part = batch.column(layout.outer).field if layout.outer else batch.column
     texts = {name: part(name).to_pylist() for name in layout.columns.used}
@@ -170,7 +172,7 @@ def image_column(batch: Any, way: str) -> Any:
 
 def keep_rows(
     found: Iterable[tuple[str, PackedImage | None, Any, dict[str, Any]]],
-    layout: Layout,
+    layout: TableLayout,
     images: Path,
     name: Path,
     split: str,

@@ -16,7 +16,7 @@ from picscribe.datasets.rows import Rows
 from picscribe.datasets.values import identity, kind_of, shown
 from picscribe.errors import InputError
 from picscribe.media.folders import is_hidden
-from picscribe.text_files import BYTE_ORDER_MARK, decode, parse_json
+from picscribe.text_files import BYTE_ORDER_MARK, decode_text, parse_json
 
 LONGEST_ROW = 16 << 20
 """Bytes of a row of captions or questions: one longer holds something else."""
@@ -89,7 +89,7 @@ def _row(line: bytes) -> tuple[str, list[Any]]:
     key, tab, cell = line.partition(b"\t")
     if not tab:
         raise InputError(f"has no tab: expected a key, a tab and a JSON list, found {line[:40]!r}")
-    name, entries = decode(key, "the key").strip(), parse_json(cell, "its second column")
+    name, entries = decode_text(key, "the key").strip(), parse_json(cell, "its second column")
     if not isinstance(entries, list):
         raise InputError(f"its second column must be a JSON list, found {kind_of(entries)}")
     return identity(name, "the key"), entries

@@ -282,12 +282,12 @@ class ModelWorker:
 
     def _notes_of_texts(self, texts: Sequence[str]) -> list[str]:
         from picscribe.text.prompts import unknown_note
-        from picscribe.text.tokenizer import shorten
+        from picscribe.text.tokenizer import quote
 
         tokenizer = self.scribe.tokenizer
         read = ((text, tokenizer.encode(text)) for text in texts)
         return [
-            unknown_note(tokenizer, f"the text {shorten(text)}", text, ids)
+            unknown_note(tokenizer, f"the text {quote(text)}", text, ids)
             for text, ids in read
             if tokenizer.unk_id in ids and any(index != tokenizer.unk_id for index in ids)
         ]

@@ -10,7 +10,7 @@ from picscribe.text.tokenizer import Tokenizer
 from picscribe.training.data.mixture import TrainingData
 from picscribe.training.recipe import Recipe
 from picscribe.training.run.run_folder import RunFolder
-from picscribe.training.setup.optimiser import count_parameters
+from picscribe.training.setup.optimiser import count_trained_parameters
 
 SEEN, LITTLE = 2000, 0.01
 """How many images' texts are searched for unknown words, and the share of unknown words that needs no warning."""
@@ -62,7 +62,7 @@ def describe_beginning(
     model: Git, data: TrainingData, steps: int, tokenizer: Tokenizer, recipe: Recipe
 ) -> Iterator[str]:
     """What a run says before its first step."""
-    parameters, trained = count_parameters(model)
+    parameters, trained = count_trained_parameters(model)
     seen = f"videos an epoch, {model.config.frames} frames of each" if data.has_videos else "images an epoch"
     yield (
         f"{data.epoch_size():,} {seen}, {len(data.validation):,} examples to validate on, "

@@ -13,7 +13,7 @@ CLIP_NORM = 1.0
 """The longest gradient of a step."""
 
 
-def count_parameters(model: nn.Module) -> tuple[int, int]:
+def count_trained_parameters(model: nn.Module) -> tuple[int, int]:
     """How many numbers the network has, and how many of them learn."""
     parameters = list(model.parameters())
     return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
