@@ -64,6 +64,28 @@ def test_lists_of_paths(folder: Path, tmp_path: Path) -> None:
     assert next(find_entries([str(folder / "list.txt")], Selection(root="/other"))).source == "/other/0.png"
 
 
+def test_a_list_or_table_that_is_something_else_says_what_it_is(tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    for name in ("list.txt", "photos.csv", "photos.jsonl", "photos.parquet"):
+        (tmp_path / name).write_bytes(pointer)
+        with pytest.raises(InputError, match=rf"{name}: is a Git LFS pointer.*`git lfs pull`"):
+            names(tmp_path / name)
+    (tmp_path / "photos.tsv").write_bytes(b"<!DOCTYPE html><title>Sign in</title>")
+    with pytest.raises(InputError, match=r"photos.tsv: is a web page"):
+        names(tmp_path / "photos.tsv")
+
+
+def test_a_row_that_is_no_json_object_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "photos.jsonl").write_bytes(b'{"path": "a.jpg"}\n{"path"\n[1]\n\xff\n{"path": "b.jpg"}\n')
+    notes: list[str] = []
+    assert names(tmp_path / "photos.jsonl", note=notes.append) == ["a.jpg", "b.jpg"]
+    assert [note.partition("photos.jsonl: ")[2].partition(" (")[0] for note in notes] == [
+        "row 2: is not valid JSON",
+        "row 3: is not a JSON object",
+        "row 4: is not UTF-8 text",
+    ]
+
+
 def test_tables_with_questions_of_their_own(bulk: Any, folder: Path, tmp_path: Path) -> None:
     rows = [("0.png", "the dog"), ("0.png", "the cat"), ("1.png", "the man"), ("0.png", "the dog"), ("2.png", "")]
     with (folder / "asked.csv").open("w", encoding="utf-8", newline="") as stream:
