@@ -1,5 +1,6 @@
 """Opening images safely: any source that Pillow reads becomes an upright RGB image, or an error that names it."""
 
+import contextlib
 import functools
 import importlib.util
 import io
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.media.repairs import BMP, JPEG, JPEG_END, has_bitfields, mended, read_bitfields, readable
+from picscribe.media.repairs import BMP, JPEG, JPEG_END, PNG, has_bitfields, mended, read_bitfields, readable
 from picscribe.media.signatures import is_heif, what_it_is
 from picscribe.media.sources import MAX_IMAGE_BYTES, Content, describe, read_whole, reason_of
 
@@ -148,6 +149,10 @@ def _decode(content: bytes, name: str, limits: ImageLimits, at_least: int | None
 
 def _identify(content: bytes, name: str) -> Image.Image:
     """The image in a file's content, its pixels not decoded yet."""
+    if content.startswith((JPEG, PNG)):  # Pillow's forty other formats take a while to import
+        Image.preinit()
+        with contextlib.suppress(UnidentifiedImageError):
+            return Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
     try:
         return Image.open(io.BytesIO(content), formats=_readable_formats())
     except UnidentifiedImageError:

@@ -3,6 +3,8 @@
 import io
 import os
 import re
+import subprocess
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -451,3 +453,16 @@ def test_a_folder_within_that_cannot_be_read_does_not_hide_the_others(
     assert re.search(r"closed cannot be read \(Permission denied\)", str(found.unreadable[tmp_path / "closed"]))
     with pytest.raises(InputError, match="closed cannot be read"):
         find_images(tmp_path / "closed")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_common_photos_load_none_of_pillows_other_formats(form: str, tmp_path: Path) -> None:
+    photo = tmp_path / f"photo.{form.lower()}"
+    Image.new("RGB", (8, 8), "red").save(photo)
+    code = (
+        "import sys; from picscribe.media.images import open_image; open_image(sys.argv[1]);"
+        "print(*(name for name in sys.modules if name.startswith('PIL.') and name.endswith('Plugin')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, photo], capture_output=True, text=True, check=True)
+    loaded = {name.removeprefix("PIL.").removesuffix("ImagePlugin") for name in done.stdout.split()}
+    assert loaded <= {"Bmp", "Gif", "Jpeg", "Ppm", "Png"}
