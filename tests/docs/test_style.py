@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     path for path in (ROOT / "docs").rglob("*.md") if "generated" not in path.parts and path.name != "changelog.md"
 )
+RESEARCH = sorted((ROOT / "research").glob("*.md"))
 LONGEST = 30
 """Words of a sentence in the README and on the first screen of a page."""
 SCREEN = 24
@@ -113,7 +114,7 @@ def comments_of_the_package() -> str:
 def test_no_phrase_reads_as_if_translated(where: str) -> None:
     texts = {
         "README": lambda: (ROOT / "README.md").read_text(encoding="utf-8"),
-        "docs": lambda: "\n".join(page.read_text(encoding="utf-8") for page in PAGES),
+        "docs": lambda: "\n".join(page.read_text(encoding="utf-8") for page in [*PAGES, *RESEARCH]),
         "help": help_texts,
         "strings": strings_of_the_package,
         "comments": comments_of_the_package,
