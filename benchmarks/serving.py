@@ -36,6 +36,7 @@ import numpy as np
 from PIL import Image
 
 MOST = 10_000
+BATCH = 16
 THREADS = 1
 """Of the library, and of the service's worker."""
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "camera.jpg"
@@ -60,16 +61,21 @@ class Running:
     def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
         self.process, self.port = process, port
 
-    def memory(self) -> float:
-        """MiB that its processes hold together, by their proportional share of pages."""
-        total = 0
+    def memory(self) -> dict[str, int]:
+        """MiB that its processes hold, by their proportional share of pages; `server` answers, `worker` computes."""
+        found: dict[str, int] = {}
         for pid in [self.process.pid, *self.children()]:
             try:
                 text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+                command = Path(f"/proc/{pid}/cmdline").read_text()
             except OSError:
                 continue
-            total += int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE)[1])  # type: ignore[index]
-        return total / 1024
+            kind = next(
+                (kind for kind in ("decoder", "worker") if f"_{kind} " in command or f".{kind} " in command), "server"
+            )
+            size = int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE)[1])  # type: ignore[index]
+            found[kind] = found.get(kind, 0) + round(size / 1024)
+        return found | {"all": sum(found.values())}
 
     def children(self) -> list[int]:
         text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
@@ -190,9 +196,12 @@ async def saturate(port: int, seconds: float, clients: int) -> tuple[int, list[f
         for number in place:
             if time.perf_counter() > until:
                 return
-            status, spent, _ = await ask(port, given[number % len(given)])
-            assert status == 200, status
-            took.append(spent)
+            status, spent, retry = await ask(port, given[number % len(given)])
+            assert status in (200, 429), status
+            if status == 200:
+                took.append(spent)
+            else:
+                await asyncio.sleep(retry or 1)
 
     started = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
@@ -216,22 +225,23 @@ def overload(seconds: float, rate: float, deadline: float = 10.0) -> dict[str, A
     """Requests that arrive at 4 times the rate."""
     given = photos(256, 4)
     count = min(MOST, int(4 * rate * seconds))
+    most = 2 * BATCH
 
     async def run(port: int) -> list[tuple[int, float, int | None]]:
         tasks = []
         started = time.perf_counter()
         for number in range(count):
             if number % (count // 4) == 0:
-                memory.append(round(running.memory()))
+                memory.append(running.memory())
             await asyncio.sleep(max(0.0, started + number / (4 * rate) - time.perf_counter()))
             tasks.append(asyncio.ensure_future(ask(port, given[number % len(given)])))
         return await asyncio.gather(*tasks)
 
     with service("--deadline", str(deadline), "--cache-megabytes", "0") as running:
-        asyncio.run(saturate(running.port, 5, 4))
-        memory: list[int] = []
+        asyncio.run(saturate(running.port, 5, most))  # full batches: what they take once is kept
+        memory: list[dict[str, int]] = []
         answers = asyncio.run(run(running.port))
-        memory.append(round(running.memory()))
+        memory.append(running.memory())
         gauges = asyncio.run(gauges_of(running.port))
     statuses = Counter(status for status, _, _ in answers)
     refused = [(spent, retry) for status, spent, retry in answers if status in (429, 503)]
@@ -281,7 +291,7 @@ def abort(count: int) -> dict[str, Any]:
         before = running.memory()
         seconds, gauges = asyncio.run(run(running.port))
         after = running.memory()
-    memory = [round(before), round(after)]
+    memory = [before, after]
     return {"part": "abort", "clients": count, "answers_after_seconds": seconds, "gauges": gauges, "memory_mib": memory}
 
 

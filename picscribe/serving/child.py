@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 FRAME = struct.Struct("<IQ")
 LARGEST_HEADER = 16 * 2**20
 PIPE_BYTES = 2**20
+READ_AHEAD = 4 * 2**20
 FIRST = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from {module} import main; main()"
 
 
@@ -53,42 +54,56 @@ def own_streams() -> tuple[BinaryIO, BinaryIO]:
 class Child:
     """A process that runs `main` of one of our modules, and takes and gives messages over its standard streams."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self._sending = asyncio.Lock()
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        to: asyncio.WriteTransport | asyncio.StreamWriter,
+        answers: asyncio.StreamReader,
+    ) -> None:
+        self.process, self._to, self._answers = process, to, answers
 
     @classmethod
     async def start(cls, module: str, arguments: Sequence[str] = (), environment: Mapping[str, str] = {}) -> "Child":
         """Start one. It sees `environment` and nothing else of this process's."""
-        code = FIRST.format(module=module)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-B", "-c", code, json.dumps(sys.path), *arguments,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=4 * 2**20,
-            env=dict(environment), start_new_session=True, close_fds=True,
-        )  # fmt: skip
-        return cls(process)
+        command = [sys.executable, "-I", "-B", "-c", FIRST.format(module=module), json.dumps(sys.path), *arguments]
+        how: dict[str, Any] = {"env": dict(environment), "start_new_session": True, "close_fds": True}
+        if sys.platform == "win32":
+            pipe = asyncio.subprocess.PIPE
+            process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=READ_AHEAD, **how)
+            assert process.stdin is not None and process.stdout is not None
+            return cls(process, process.stdin, process.stdout)
+        (coming, to), (answers, going) = _wide_pipe(), _wide_pipe()
+        with coming, going:  # the process has them then
+            try:
+                process = await asyncio.create_subprocess_exec(*command, stdin=coming, stdout=going, **how)
+            except BaseException:
+                to.close()
+                answers.close()
+                raise
+        loop, reader = asyncio.get_running_loop(), asyncio.StreamReader(READ_AHEAD)
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), answers)
+        transport, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, to)
+        return cls(process, transport, reader)
 
     @property
     def pid(self) -> int:
         """The process's number."""
         return self.process.pid
 
-    async def send(self, header: Mapping[str, Any], content: bytes | memoryview = b"") -> None:
-        """Send a message. Raises Gone where the process has ended."""
-        assert self.process.stdin is not None
-        async with self._sending:
-            try:
-                self.process.stdin.write(packed(header, content))
-                if content:
-                    self.process.stdin.write(content)
-                await self.process.stdin.drain()
-            except (ConnectionError, RuntimeError, OSError) as error:
-                raise Gone from error
+    def send(self, header: Mapping[str, Any], content: bytes | memoryview = b"") -> None:
+        """Send a message, now as far as the pipe takes it; the rest follows. Raises Gone where the process has ended.
+
+        Nothing holds back who sends: a process is given one thing to do at a time.
+        """
+        if self._to.is_closing():
+            raise Gone
+        self._to.write(packed(header, content))
+        if content:
+            self._to.write(content)
 
     async def receive(self, most: int) -> tuple[dict[str, Any], bytes]:
         """The next message, of at most `most` bytes. Raises Gone at the end, and for what is no message."""
-        stream = self.process.stdout
-        assert stream is not None
+        stream = self._answers
         try:
             header, content = FRAME.unpack(await stream.readexactly(FRAME.size))
             if header > LARGEST_HEADER or content > most:
@@ -108,13 +123,22 @@ class Child:
 
     async def stop(self, patience: float = 5.0) -> None:
         """Let the process end by itself, which it does when nothing comes any more; kill it where it does not."""
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        self._to.close()
         try:
             await asyncio.wait_for(self.process.wait(), patience)
         except asyncio.TimeoutError:
             self.kill()
             await self.process.wait()
+
+
+def _wide_pipe() -> tuple[BinaryIO, BinaryIO]:
+    """Both ends of a pipe that takes a photo at once: on a busy machine, each time that it is full costs a turn."""
+    out, into = os.pipe()
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, PIPE_BYTES)  # of Linux, up to what the system allows
+    return os.fdopen(out, "rb", buffering=0), os.fdopen(into, "wb", buffering=0)
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:

@@ -241,10 +241,10 @@ def test_the_question_that_kills_workers_takes_no_other_along(serve: Callable[..
     service = serve(batch_images=8, limits=Limits(deadline=300))
     engine: Engine = service.service.engine
     pool = engine.pool(None)
-    listen = pool._send
+    send = pool._send
 
-    async def deadly(worker: Any, batch: Any) -> None:
-        await listen(worker, batch)
+    def deadly(worker: Any, batch: Any) -> None:
+        send(worker, batch)
         if any(ticket.question.photo.name == "photo 13" for ticket in batch):
             worker.child.kill()
 

@@ -107,7 +107,7 @@ class DecoderPool:
     async def _ask(self, child: Child, do: str, content: bytes, arguments: dict[str, Any]) -> Decoded | Exception:
         """The child's answer, or how it ended over the question."""
         try:
-            await child.send({"do": do, "with": arguments, "time": self.time}, content)
+            child.send({"do": do, "with": arguments, "time": self.time}, content)
             answer = Decoded(*await asyncio.wait_for(child.receive(LARGEST_ANSWER), self.time))
         except (Gone, asyncio.TimeoutError) as error:
             log.warning("a decoder ended while it was at work; another one is started", extra={"pid": child.pid})

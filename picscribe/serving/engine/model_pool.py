@@ -121,7 +121,8 @@ class ModelPool:
             self.queue.remove(ticket)
         for worker in self.workers:
             if worker.at.pop(ticket.number, None) is not None:
-                self._spawn(self._tell_gone(worker, ticket.number))
+                with contextlib.suppress(Gone):
+                    worker.child.send({"gone": ticket.number})
 
     @property
     def idle(self) -> bool:
@@ -191,9 +192,9 @@ class ModelPool:
         self.metrics.batches.labels(self.spec.name, reason).inc()
         self.metrics.batch_images.labels(self.spec.name).observe(images)
         worker.images = images
-        self._spawn(self._send(worker, batch))
+        self._send(worker, batch)
 
-    async def _send(self, worker: Worker, batch: list[Ticket]) -> None:
+    def _send(self, worker: Worker, batch: list[Ticket]) -> None:
         self._batches += 1
         questions: list[dict[str, Any]] = []
         parts: dict[int, int] = {}
@@ -210,14 +211,10 @@ class ModelPool:
                 | {"number": ticket.number, "image": place, "shape": list(ticket.pixels.shape)}
             )
         content = b"".join(arrays)
-        try:
-            await worker.child.send({"batch": self._batches, "questions": questions}, content)
+        try:  # at once: answers to clients, which are due now as well, can wait for the moment that this takes
+            worker.child.send({"batch": self._batches, "questions": questions}, content)
         except Gone:
             worker.child.kill()  # its listener finds that it ended
-
-    async def _tell_gone(self, worker: Worker, number: int) -> None:
-        with contextlib.suppress(Gone):
-            await worker.child.send({"gone": number})
 
     async def _listen(self, worker: Worker) -> None:
         """Deliver what a worker says, for as long as it lives."""
