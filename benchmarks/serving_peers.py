@@ -3,6 +3,7 @@
     pip install litserve "ray[serve]"
     python -m benchmarks.serving_peers --seconds 20
     python -m benchmarks.serving_peers --servers picscribe litserve --rounds 3 --seconds 8
+    python -m benchmarks.serving_peers --servers picscribe litserve --together --rounds 3 --seconds 10
 
 In every round each server is started, asked and ended in turn, so that what else the machine does falls on all. Each
 server runs nano in one worker with one thread and batches of up to 16 images, and gets the same photos in JSON
@@ -24,7 +25,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -172,14 +173,31 @@ async def load(port: int, pid: int, given: list[bytes], seconds: float, clients:
     return {"per_second": round(len(took) / spent, 1), **quantiles(took), "cpu_ms": each}
 
 
+def together(servers: list[str], bodies: list[bytes], seconds: float, rounds: int) -> None:
+    """Load all servers at the same time: on a machine that does other work too, that work slows all of them alike."""
+
+    async def all_of(started: dict[str, tuple[int, int]]) -> list[dict[str, Any]]:
+        return await asyncio.gather(*(load(*one, bodies, seconds, CLIENTS) for one in started.values()))
+
+    with ExitStack() as stack:
+        started = {name: stack.enter_context(running(SERVERS[name])) for name in servers}
+        for number in range(rounds):
+            found = asyncio.run(all_of(started))
+            print(json.dumps({"round": number, "together": dict(zip(servers, found, strict=True))}), flush=True)
+
+
 def main() -> None:
     """Measure all servers, or some."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
     parser.add_argument("--servers", nargs="+", choices=list(SERVERS), default=list(SERVERS))
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--together", action="store_true", help="all servers at the same time, which they then share")
     given = parser.parse_args()
     bodies = [json.dumps({"image": base64.b64encode(one).decode()}).encode() for one in photos(256, 3)]
+    if given.together:
+        together(given.servers, bodies, given.seconds, given.rounds)
+        return
     rates: dict[str, list[float]] = {name: [] for name in given.servers}
     for number in range(given.rounds):
         for name in given.servers:

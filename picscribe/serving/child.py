@@ -13,6 +13,9 @@ FRAME = struct.Struct("<IQ")
 LARGEST_HEADER = 16 * 2**20
 PIPE_BYTES = 2**20
 READ_AHEAD = 4 * 2**20
+# A process group of its own: Ctrl-C is for the service, which then ends its processes. Not a session of its own: on a
+# busy machine Linux shares processor time out by session, and gives one with a single process little.
+APART: Mapping[str, Any] = {"process_group": 0} if sys.version_info >= (3, 11) else {"start_new_session": True}
 FIRST = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from {module} import main; main()"
 
 
@@ -66,7 +69,7 @@ class Child:
     async def start(cls, module: str, arguments: Sequence[str] = (), environment: Mapping[str, str] = {}) -> "Child":
         """Start one. It sees `environment` and nothing else of this process's."""
         command = [sys.executable, "-I", "-B", "-c", FIRST.format(module=module), json.dumps(sys.path), *arguments]
-        how: dict[str, Any] = {"env": dict(environment), "start_new_session": True, "close_fds": True}
+        how: dict[str, Any] = {"env": dict(environment), "close_fds": True, **APART}
         if sys.platform == "win32":
             pipe = asyncio.subprocess.PIPE
             process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=READ_AHEAD, **how)

@@ -55,13 +55,15 @@ class Worker:
         self.overdue = False
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        # A session of its own: Ctrl-C is for the run, which then ends its workers.
+        # A process group of its own: Ctrl-C is for the run, which then ends its workers. Not a session of its own: on a
+        # busy machine Linux shares processor time out by session, and gives one with a single process little.
+        apart: dict[str, Any] = {"process_group": 0} if sys.version_info >= (3, 11) else {"start_new_session": True}
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from picscribe.bulk.inputs.decode_worker import main; main()", settings.encode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            start_new_session=True,
+            **apart,
             env=environment,
         )
         if self._line() is None:
