@@ -15,8 +15,10 @@ processes for a photo, then the medians.
 import argparse
 import asyncio
 import base64
+import contextlib
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -100,8 +102,13 @@ def running(code: str) -> Iterator[tuple[int, int]]:
     folder = tempfile.TemporaryDirectory()
     file = Path(folder.name) / "server.py"
     file.write_text(script)
+    # A process group of its own, so that its workers end with it; a session would get a share of the cores of its own.
     process = subprocess.Popen(
-        [sys.executable, str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        [sys.executable, str(file)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        preexec_fn=os.setpgrp,
     )
     body = json.dumps({"image": base64.b64encode(photos(1, 0)[0]).decode()}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/caption", body, {"Content-Type": "application/json"})
@@ -119,10 +126,10 @@ def running(code: str) -> Iterator[tuple[int, int]]:
         yield port, process.pid
     finally:
         process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         folder.cleanup()
 
 
