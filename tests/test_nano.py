@@ -64,10 +64,10 @@ def test_it_answers_questions(nano: picscribe.Scribe, flickr8k: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("beams", "row"), [(4, "4 beams (default)"), (1, "greedy (`--beams 1`)")])
+@pytest.mark.parametrize(("beams", "row"), [(4, "Flickr8k, 4 beams (default)"), (1, "Flickr8k, greedy (`--beams 1`)")])
 def test_it_reaches_its_published_figures_to_the_digit(flickr8k: Path, tmp_path: Path, beams: int, row: str) -> None:
     card = (resolve("nano") / "README.md").read_text(encoding="utf-8").splitlines()
-    header = next(line for line in card if line.startswith("| search |"))
+    header = next(line for line in card if line.startswith("| photos, search |"))
     published = next(line for line in card if line.startswith(f"| {row} |"))
     dataset, examples = load_examples(flickr8k, None, "val")
     report, _ = run(

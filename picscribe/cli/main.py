@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 import warnings
-from importlib.metadata import PackageNotFoundError, distribution, version
 from typing import Annotated, Any
 
 import typer
@@ -84,6 +83,8 @@ def _show_version(wanted: bool) -> None:
 
 def _build() -> str:
     """Where this copy of picscribe comes from: pip records the commit, the folder or the file that it installed."""
+    from importlib.metadata import PackageNotFoundError, distribution  # slow to import, for an option rarely asked for
+
     try:
         recorded = json.loads(distribution("picscribe").read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
@@ -97,6 +98,8 @@ def _build() -> str:
 
 def _version_of(package: str) -> str:
     """The version of an installed package, without importing it."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:
