@@ -100,13 +100,16 @@ def test_a_checkpoint_not_trained_for_questions_says_so(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "holds nothing"),
+        (b"", "is empty"),
         (b"{", "line 1: is not valid JSON"),
         (b"[1]", "line 1: must be an object"),
         (b'{"image": "a.jpg"}', "'question' must be a text"),
         (b'{"image": "", "question": "a"}', "'image' must be a text"),
         (b'{"image": "a.jpg", "question": "a", "id": [1]}', "'id' must be a number or a text"),
-        (b'{"image": "a.jpg", "question": "a"}\n{"image": "a.jpg", "question": "a", "id": 1}', "line 2: id 1 stands"),
+        (
+            b'{"image": "a.jpg", "question": "a"}\n{"image": "a.jpg", "question": "a", "id": 1}',
+            "line 2: id 1 is in line 1 already",
+        ),
         (b'{"image": "a\\u0000.jpg", "question": "a"}', "null character"),
         (b"\xff\xfe\x00", "is UTF-16 text"),
     ],
