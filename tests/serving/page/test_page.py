@@ -33,6 +33,11 @@ def state(page: Any) -> Any:
     return page.locator("#editor [data-part=state]")
 
 
+def as_sentence(words: str) -> str:
+    """A model's words as the page suggests them: a capital letter at the front, one full stop at the end."""
+    return words.removesuffix(".").capitalize() + "."
+
+
 def text(page: Any) -> Any:
     return page.locator("#editor-text")
 
@@ -42,7 +47,7 @@ def test_an_example_becomes_a_text_with_one_click(open_page: OpenPage) -> None:
     page.get_by_role("button", name="Try it with an example photo").click()
     captioned(page)
     best = picscribe.load("nano").caption(EXAMPLE, num_captions=3, beams=4)
-    expect(text(page)).to_have_value(best.text.capitalize() + ".")
+    expect(text(page)).to_have_value(as_sentence(best.text))
     shown = page.locator(".alternative-text").all_inner_texts()
     assert shown == [one.text for one in best.alternatives]
     sure = page.locator(".alternative .number").all_inner_texts()
@@ -190,7 +195,7 @@ def test_a_suggestion_is_accepted_edited_undone_or_left(open_page: OpenPage, pho
     expect(page.get_by_role("button", name="Undo")).to_be_disabled()
     second = page.locator(".alternative-text").nth(1).inner_text()
     page.locator(".alternative").nth(1).click()
-    expect(text(page)).to_have_value(second.capitalize() + ".")
+    expect(text(page)).to_have_value(as_sentence(second))
 
 
 def test_the_photos_own_text_is_shown_and_kept(
@@ -340,7 +345,7 @@ def test_questions_labels_and_two_models(open_page: OpenPage, photo_files: list[
     page.get_by_role("button", name="Compare", exact=True).click()
     expect(page.locator(".compared h4")).to_have_text(["nano", "tiny"])
     page.get_by_role("button", name="Use the text of nano").click()
-    expect(text(page)).to_have_value(scribe.caption(photo_files[2]).text.capitalize() + ".")
+    expect(text(page)).to_have_value(as_sentence(scribe.caption(photo_files[2]).text))
     page.reload()
     expect(page.locator(".answer")).to_have_count(2)
 
