@@ -49,7 +49,7 @@ def test_what_is_saved_is_loaded(changes: dict[str, object], make_checkpoint: Ma
 def test_other_image_encoders_are_refused(
     make_checkpoint: MakeCheckpoint, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    """Two beside each other, or narrower ones, as early versions could train them."""
+    """Two encoders in parallel, or narrower ones, as early versions could train them."""
     save(make_checkpoint(lite=0), tmp_path / "one")
     file = tmp_path / "one" / "config.json"
     config = json.loads(file.read_text(encoding="utf-8"))

@@ -135,7 +135,7 @@ class ModelPool:
         return bool(self.workers)
 
     def wait_for(self, images: int) -> float:
-        """Seconds until so many images in the queue would be done, as measured."""
+        """Seconds to finish `images` queued images at the measured rate."""
         return images / self.rate if self.rate else 0.0
 
     async def stop(self) -> None:
