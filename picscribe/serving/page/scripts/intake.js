@@ -132,9 +132,6 @@ export class Intake {
       show(`A camera ${why}. Choose a photo instead.`);
       return;
     }
-    video.srcObject = stream;
-    dialog.showModal();
-    await video.play().catch(() => {});
     const shoot = find("#shoot");
     const take = () => {
       const canvas = document.createElement("canvas");
@@ -148,12 +145,22 @@ export class Intake {
         dialog.close();
       }, "image/jpeg", 0.92);
     };
+    const ready = () => {
+      shoot.disabled = false;
+      shoot.focus();
+    };
+    shoot.disabled = true; // until there is a picture to take
     shoot.addEventListener("click", take);
+    video.addEventListener("loadeddata", ready);
     dialog.addEventListener("close", () => {
       shoot.removeEventListener("click", take);
+      video.removeEventListener("loadeddata", ready);
       for (const track of stream.getTracks()) track.stop();
       video.srcObject = null;
     }, { once: true });
+    video.srcObject = stream;
+    dialog.showModal();
+    await video.play().catch(() => {});
   }
 }
 
