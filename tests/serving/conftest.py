@@ -1,7 +1,12 @@
 """A service that runs in a thread, with its processes, for tests to talk to over a socket."""
 
 import asyncio
+import contextlib
 import io
+import os
+import random
+import signal
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -20,6 +25,9 @@ from picscribe.serving.server import configuration  # noqa: E402
 from picscribe.serving.settings import Limits, ModelSpec, Settings  # noqa: E402
 
 Found = TypeVar("Found")
+PATIENCE = 300
+"""Seconds: nothing here takes a tenth of them, but the machine may do other things too."""
+UNHURRIED = Limits(deadline=PATIENCE, body_time=PATIENCE, header_time=PATIENCE, decode_time=PATIENCE)
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
@@ -35,7 +43,7 @@ class RunningService:
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._started.wait(300)
+        assert self._started.wait(PATIENCE)
         if self._failed is not None:
             raise self._failed
 
@@ -63,18 +71,30 @@ class RunningService:
 
     def call(self, work: Coroutine[Any, Any, Found]) -> Found:
         """Run a coroutine on the service's own loop."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(120)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
 
     def client(self, **settings: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=120, **settings)
+        return httpx.Client(base_url=self.url, timeout=PATIENCE, **settings)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Meanwhile the processes that compute stand still: what is asked waits, as long as a test likes."""
+        pids = [worker.child.pid for pool in self.service.engine.pools.values() for worker in pool.workers]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def gauges(self) -> dict[str, float]:
         lines = self.service.metrics.page().decode().splitlines()
         return {line.split()[0]: float(line.split()[1]) for line in lines if line[:1] != "#" and "{" not in line}
 
-    def wait_until(self, true: Callable[[], bool], seconds: float = 60) -> None:
+    def wait_until(self, true: Callable[[], bool]) -> None:
         done = threading.Event()
-        for _ in range(int(seconds / 0.05)):
+        for _ in range(int(PATIENCE / 0.05)):
             if true():
                 return
             done.wait(0.05)
@@ -92,7 +112,7 @@ class RunningService:
 
     def stop(self) -> None:
         self.server.should_exit = True
-        self._thread.join(60)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
 
@@ -105,8 +125,8 @@ def serve(tiny_model: Path) -> Iterator[Serve]:
     running: list[RunningService] = []
 
     def start(*, limits: Limits | None = None, fetcher: Fetcher | None = None, **settings: Any) -> RunningService:
-        settings = {"models": (ModelSpec("tiny", str(tiny_model)),), "port": 0, "threads": 1, "grace": 20.0} | settings
-        service = RunningService(Settings(limits=limits or Limits(), **settings), fetcher)
+        settings = {"models": (ModelSpec("tiny", str(tiny_model)),), "port": 0, "threads": 1} | settings
+        service = RunningService(Settings(limits=limits or UNHURRIED, **settings), fetcher)
         running.append(service)
         return service
 
@@ -120,6 +140,19 @@ def serve(tiny_model: Path) -> Iterator[Serve]:
 def service(serve: Serve) -> RunningService:
     """One service that tests share, without a key."""
     return serve(aliases=(("gpt-4o-mini", "tiny"),))
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port for a service that comes back: none of those that the system gives to whoever connects to elsewhere.
+
+    One of those, a client that tries to reach the service while it is away may get itself, and so connect to itself.
+    """
+    for port in random.SystemRandom().sample(range(15_000, 30_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from picscribe.errors import CheckpointError, PicscribeError
 from picscribe.serving.engine.engine import Engine
 from picscribe.serving.engine.image_cache import ByteCache, EncoderCache
 from picscribe.serving.errors import Busy, Overdue
-from picscribe.serving.settings import Limits, ModelSpec
+from picscribe.serving.settings import ModelSpec
 from picscribe.serving.tasks import Photo, Question
+
+from .conftest import PATIENCE, UNHURRIED
 
 
 def noise(seed: int, size: int = 48) -> bytes:
@@ -41,7 +44,7 @@ def question(seed: int, kind: Any = "caption", **fields: Any) -> Question:
 @pytest.fixture(scope="module")
 def busy(serve: Callable[..., Any]) -> Any:
     """A service of one worker, whose queue is short."""
-    return serve(batch_images=4, limits=Limits(queue_images=24, images=8, deadline=20))
+    return serve(batch_images=4, limits=replace(UNHURRIED, queue_images=24, images=8))
 
 
 def batches(service: Any) -> dict[str, float]:
@@ -57,6 +60,7 @@ def test_mixed_questions_are_gathered_while_the_model_is_busy_and_answered_as_al
 ) -> None:
     scribe = picscribe.load(tiny_model)
     engine: Engine = busy.service.engine
+    busy.wait_until(lambda: engine.pool(None).idle)
     before = batches(busy)
 
     async def ask() -> list[Any]:
@@ -72,7 +76,10 @@ def test_mixed_questions_are_gathered_while_the_model_is_busy_and_answered_as_al
             asked.append(engine.ask(None, [question(seed, kind, **fields)]))
         return await asyncio.gather(*asked)
 
-    found = busy.call(ask())
+    with busy.held():
+        asking = asyncio.run_coroutine_threadsafe(ask(), busy.loop)
+        busy.wait_until(lambda: len(engine.pool(None).queue) == 19)  # the first is with the worker
+    found = asking.result(PATIENCE)
     for seed, (said,) in enumerate(found):
         photo = noise(seed)
         if seed % 5 == 0:
@@ -89,7 +96,7 @@ def test_mixed_questions_are_gathered_while_the_model_is_busy_and_answered_as_al
             assert [one["text"] for one in said["alternatives"]] == [one.text for one in alternatives]
     after = batches(busy)
     gathered = {reason: after[reason] - before.get(reason, 0) for reason in after}
-    assert gathered["full"] >= 3 and sum(gathered.values()) <= 10, gathered
+    assert gathered == {"idle": 2, "full": 4}, "one, then four times four, then three"
     busy.wait_until(busy.is_at_rest)
 
 
@@ -117,14 +124,16 @@ def test_what_does_not_fit_the_queue_is_refused_at_once_and_the_rest_is_answered
 
 
 def test_a_full_queue_is_429_with_a_time_to_wait(serve: Callable[..., Any], photo: bytes) -> None:
-    full = serve(limits=Limits(queue_images=2, images=2))
-    with full.client() as client:
-        body = {"images": [base64.b64encode(photo).decode()] * 2}
+    full = serve(limits=replace(UNHURRIED, queue_images=2, images=2))
+    body = {"images": [base64.b64encode(photo).decode()] * 2}
+    with full.client() as client, concurrent.futures.ThreadPoolExecutor(16) as pool:
         assert client.post("/v1/caption", json=body).status_code == 200
-        with concurrent.futures.ThreadPoolExecutor(16) as pool:
-            answers = list(pool.map(lambda _: client.post("/v1/caption", json=body), range(16)))
+        with full.held():
+            asked = [pool.submit(client.post, "/v1/caption", json=body) for _ in range(16)]
+            full.wait_until(lambda: sum(one.done() for one in asked) == 15)  # refused at once: nothing is computed
+        answers = [one.result() for one in asked]
     refused = [answer for answer in answers if answer.status_code == 429]
-    assert {answer.status_code for answer in answers} == {200, 429}
+    assert len(refused) == 15 and {answer.status_code for answer in answers} == {200, 429}
     for answer in refused:
         assert 1 <= int(answer.headers["retry-after"]) <= 60
         assert answer.headers["x-should-retry"] == "true"
@@ -179,16 +188,18 @@ def test_one_who_is_cancelled_gives_the_place_back(busy: Any) -> None:
 
     async def cancel() -> None:
         tasks = [asyncio.ensure_future(engine.ask(None, [question(5000 + n)])) for n in range(20)]
-        await asyncio.sleep(0.01)
-        assert engine.waiting() + engine.running() > 0
+        while not engine.pool(None).queue:
+            await asyncio.sleep(0.001)
+        assert engine.running() + engine.waiting() == 20  # some of them are not even decoded yet
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert engine.waiting() == engine.running() == 0
-        (said,) = await engine.ask(None, [question(1)])
-        assert said["text"]
 
-    busy.call(cancel())
+    with busy.held():
+        busy.call(cancel())
+    (said,) = busy.call(engine.ask(None, [question(1)]))
+    assert said["text"]
     busy.wait_until(busy.is_at_rest)
 
 
@@ -200,10 +211,13 @@ def test_clients_that_hang_up_leave_nothing_behind(busy: Any, caplog: pytest.Log
         connection.sendall(head.format(len(body)).encode() + (body if number % 3 else body[: len(body) // 2]))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset, not a goodbye
         connection.close()
+    with busy.client() as client:  # which comes in after all of those
+        answer = client.post("/v1/caption", content=noise(1))
+        while answer.status_code == 429:  # they may still be in the queue
+            answer = client.post("/v1/caption", content=noise(1))
+        assert answer.status_code == 200
     busy.wait_until(busy.is_at_rest)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
-    with busy.client() as client:
-        assert client.post("/v1/caption", content=noise(1)).status_code == 200
 
 
 def test_a_worker_that_is_killed_loses_nothing(serve: Callable[..., Any], tiny_model: Path) -> None:
@@ -229,14 +243,17 @@ def test_a_worker_that_is_killed_loses_nothing(serve: Callable[..., Any], tiny_m
 
 
 def test_the_question_that_kills_workers_takes_no_other_along(serve: Callable[..., Any]) -> None:
-    service = serve(batch_images=8, limits=Limits(deadline=300))
+    service = serve(batch_images=8)
     engine: Engine = service.service.engine
     pool = engine.pool(None)
     send = pool._send
 
     def deadly(worker: Any, batch: Any) -> None:
+        kills = any(ticket.question.photo.name == "photo 13" for ticket in batch)
+        if kills:  # before it can answer, which takes it a millisecond
+            os.kill(worker.child.pid, signal.SIGSTOP)
         send(worker, batch)
-        if any(ticket.question.photo.name == "photo 13" for ticket in batch):
+        if kills:
             worker.child.kill()
 
     pool._send = deadly  # type: ignore[method-assign]
@@ -278,43 +295,54 @@ def test_a_model_is_replaced_without_losing_a_request(
             while not stop.is_set():
                 statuses.append(client.post("/v1/caption?model=tiny", content=photo).status_code)
 
+    def some_more() -> None:
+        """Wait until so many more are answered that the latest were asked after now."""
+        answered = len(statuses)
+        service.wait_until(lambda: len(statuses) > answered + 3)
+
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    service.call(engine.load(ModelSpec("tiny", str(tiny_model))))
-    assert engine.pool("tiny") is not old
-    service.wait_until(lambda: not engine._retiring)
-    with pytest.raises(CheckpointError):
-        service.call(engine.load(ModelSpec("tiny", str(tiny_model / "missing"))))
-    service.call(engine.load(ModelSpec("second", str(tiny_model))))
-    with service.client() as client:
-        assert client.post("/v1/caption?model=second", content=photo).status_code == 200
-        service.call(engine.unload("second"))
-        assert client.post("/v1/caption?model=second", content=photo).status_code == 404
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert len(statuses) > 5 and set(statuses) == {200}
+    try:
+        some_more()
+        service.call(engine.load(ModelSpec("tiny", str(tiny_model))))
+        assert engine.pool("tiny") is not old
+        service.wait_until(lambda: not engine._retiring)
+        some_more()
+        with pytest.raises(CheckpointError):
+            service.call(engine.load(ModelSpec("tiny", str(tiny_model / "missing"))))
+        some_more()
+        service.call(engine.load(ModelSpec("second", str(tiny_model))))
+        with service.client() as client:
+            assert client.post("/v1/caption?model=second", content=photo).status_code == 200
+            service.call(engine.unload("second"))
+            assert client.post("/v1/caption?model=second", content=photo).status_code == 404
+        some_more()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert set(statuses) == {200}
     assert not old.workers or all(worker.child.process.returncode is not None for worker in old.workers)
     service.stop()
 
 
 def test_stopping_answers_what_was_accepted(serve: Callable[..., Any]) -> None:
     service = serve(batch_images=1)
-    answers: list[int] = []
+    engine: Engine = service.service.engine
 
-    def ask(seed: int) -> None:
+    def ask(seed: int) -> int:
         with service.client() as client:
-            answers.append(client.post("/v1/caption", content=noise(seed)).status_code)
+            return client.post("/v1/caption", content=noise(seed)).status_code
 
-    threads = [threading.Thread(target=ask, args=[8000 + n]) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    service.wait_until(lambda: len(service.service.engine._tickets) >= 4)
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        with service.held():
+            asked = [threads.submit(ask, 8000 + n) for n in range(8)]
+            service.wait_until(lambda: len(engine._tickets) == 8)
+            service.server.should_exit = True
+            service.wait_until(lambda: not service.server.servers[0].is_serving())
+        assert [one.result() for one in asked] == [200] * 8
     service.stop()
-    for thread in threads:
-        thread.join()
-    assert answers.count(200) >= 4
 
 
 def test_counters_of_two_workers_never_fall_and_add_up(serve: Callable[..., Any], photo: bytes) -> None:

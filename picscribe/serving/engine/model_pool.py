@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections import deque
+from collections.abc import Coroutine
 from typing import Any
 
 from picscribe.errors import CheckpointError, ConfigurationError, InputError, PicscribeError
@@ -54,7 +55,7 @@ class Worker:
         self.at: dict[int, Ticket] = {}
         self.busy = False
         self.images = 0
-        self.since = 0.0
+        self.since = self.heard = 0.0
 
 
 class ModelPool:
@@ -218,16 +219,13 @@ class ModelPool:
 
     async def _listen(self, worker: Worker) -> None:
         """Deliver what a worker says, for as long as it lives."""
+        watching = self._spawn(self._watch(worker))
         while True:
             try:
-                said, _ = await asyncio.wait_for(worker.child.receive(LARGEST_ANSWER), self._patience(worker))
-            except asyncio.TimeoutError:
-                if not worker.busy or asyncio.get_running_loop().time() - worker.since < self.patience:
-                    continue
-                log.error("a worker of %s gave no answer for %g s; it is ended", self.spec.name, self.patience)
-                break
+                said, _ = await worker.child.receive(LARGEST_ANSWER)
             except Gone:
                 break
+            worker.heard = asyncio.get_running_loop().time()
             if "done" in said:
                 self._done(worker, said)
             elif "piece" in said:
@@ -235,11 +233,19 @@ class ModelPool:
                     ticket.hear(said["piece"])
             elif (ticket := worker.at.get(said["number"])) is not None:
                 self._deliver(ticket, said)
+        watching.cancel()
         worker.child.kill()
         self._lost(worker)
 
-    def _patience(self, worker: Worker) -> float:
-        return min(self.patience, 5.0)
+    async def _watch(self, worker: Worker) -> None:
+        """End a worker that hangs, beside the listening: a message must not be left half read."""
+        while True:
+            await asyncio.sleep(min(self.patience, 5.0))
+            silent = asyncio.get_running_loop().time() - max(worker.since, worker.heard)
+            if worker.busy and silent > self.patience:
+                log.error("a worker of %s gave no answer for %g s; it is ended", self.spec.name, self.patience)
+                worker.child.kill()
+                return
 
     def _deliver(self, ticket: Ticket, said: dict[str, Any]) -> None:
         now = asyncio.get_running_loop().time()
@@ -321,7 +327,8 @@ class ModelPool:
             raise CheckpointError(f"{self.spec.name}: {said['failed']}")
         return Worker(child, said["ready"], said["batch"])
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
