@@ -55,15 +55,24 @@ def find_fast_precision(config: GitConfig, device: str = "cpu") -> Precision:
         if has_bfloat16:
             return Precision("bfloat16", "this GPU computes in it")
         return Precision("float32", f"on {device} nothing else is known to be faster")
-    others = candidates()
-    if not others:
+    remembered = recall_fast_precision(config)
+    if remembered is not None:
+        return remembered
+    ratios = {name: round(ratio, 2) for name, ratio in times_as_fast(config).items()}
+    _write(_file(), {**_read(_file()), _key(config): ratios})
+    return _fastest(ratios, "measured")
+
+
+def recall_fast_precision(config: GitConfig) -> Precision | None:
+    """What `find_fast_precision` finds on the CPU without measuring; None where it would have to measure."""
+    if not candidates():
         return Precision("float32", "this processor has no bfloat16 or int8 arithmetic")
-    key, file = _key(config), _file()
-    known = _read(file)
-    ratios, origin = known.get(key, {}), "measured before"
-    if not set(others) <= set(ratios):
-        ratios, origin = {name: round(ratio, 2) for name, ratio in times_as_fast(config).items()}, "measured"
-        _write(file, {**known, key: ratios})
+    ratios = _read(_file()).get(_key(config), {})
+    return _fastest(ratios, "measured before") if set(candidates()) <= set(ratios) else None
+
+
+def _fastest(ratios: dict[str, float], origin: str) -> Precision:
+    others = candidates()
     best = max(others, key=lambda name: ratios[name])
     said = ", ".join(f"{name} takes 1/{ratios[name]:.2f}" for name in others)
     reason = f"{said} of float32's processor time here ({origin})"

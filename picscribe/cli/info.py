@@ -30,6 +30,7 @@ def info(
     found = describe(model, revision=revision)
     lines = [("name", found.name), *_origin(found), *_network(found.config)]
     lines += _published(found.released) if found.released and not found.folder else _input(found)
+    lines += _precision(found)
     lines += [("note", note) for note in found.notes]
     if found.layout:
         lines += [("file", f"{name}, {size / 1e6:.2f} MB") for name, size in found.files[:MOST_LISTED]]
@@ -72,6 +73,22 @@ def _network(config: "GitConfig | None") -> list[tuple[str, str]]:
     )
     written = f"{decoder.layers} layers, width {decoder.width}, {decoder.heads} heads"
     return [("image encoder", seen), ("text decoder", written)]
+
+
+def _precision(found: "Description") -> list[tuple[str, str]]:
+    """What `--precision fast` computes in on this machine's CPU, as far as that is known without measuring."""
+    if found.config is None:
+        return []
+    from picscribe.acceleration.precision import candidates, recall_fast_precision
+    from picscribe.checkpoints.int8_weights import holds_int8
+
+    if found.folder and holds_int8(found.folder):
+        return [("precision", "int8: the weights are stored in it")]
+    chosen = recall_fast_precision(found.config)
+    if chosen is None:
+        others = " and ".join(candidates())
+        return [("precision", f"float32; fast: not measured yet, will compare {others} with float32 when first used")]
+    return [("precision", f"float32; fast: {chosen}")]
 
 
 def _published(released: "Released") -> list[tuple[str, str]]:

@@ -10,6 +10,11 @@ import safetensors.torch
 import torch
 from typer.testing import CliRunner, Result
 
+import picscribe
+from picscribe import checkpoints
+from picscribe.acceleration import precision
+from picscribe.acceleration.precision import find_fast_precision
+from picscribe.checkpoints.int8_weights import save_int8
 from picscribe.cli.main import app
 
 
@@ -68,6 +73,36 @@ def test_a_model_that_is_not_downloaded_is_not_broken(
     fields = fields_of(runner.invoke(app, ["info", "git-base-vatex"]))
     assert (fields["frames"], fields["image tokens"]) == ("at most 6", str(6 * 197))
     assert "at revision v9 is not on" in runner.invoke(app, ["info", "git-base", "--revision", "v9"]).stderr
+
+
+def test_the_precision_is_what_was_measured(
+    runner: CliRunner, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "multiplies_int8", lambda: True)
+    measured = []
+
+    def measure(config: object) -> dict[str, float]:
+        measured.append(config)
+        return {"bfloat16": 1.5, "int8": 2.5}
+
+    monkeypatch.setattr(precision, "times_as_fast", measure)
+
+    def said(model: str | Path) -> str:
+        return fields_of(runner.invoke(app, ["info", str(model)]))["precision"]
+
+    assert said(tiny_model).startswith("float32; fast: not measured yet, will compare bfloat16 and int8")
+    assert not measured, "info measures nothing"
+    scribe = picscribe.load(tiny_model, precision="fast")
+    assert len(measured) == 1
+    assert said(tiny_model) == f"float32; fast: {find_fast_precision(scribe.config)}"
+    assert said(tiny_model).startswith("float32; fast: int8: bfloat16 takes 1/1.50, int8 takes 1/2.50")
+    assert said(tiny_model).endswith("(measured before)")
+    save_int8(checkpoints.load(tiny_model, quantize="int8"), tmp_path / "small")
+    assert said(tmp_path / "small") == "int8: the weights are stored in it"
+    monkeypatch.setattr(precision, "candidates", tuple)
+    assert said(tiny_model) == "float32; fast: float32: this processor has no bfloat16 or int8 arithmetic"
 
 
 def test_long_lists_are_cut(runner: CliRunner, tiny_model: Path, tmp_path: Path) -> None:
