@@ -238,7 +238,7 @@ class ModelPool:
         self._lost(worker)
 
     async def _watch(self, worker: Worker) -> None:
-        """End a worker that hangs, beside the listening: a message must not be left half read."""
+        """End a worker that hangs, in a task of its own: a cancelled read would leave half a message."""
         while True:
             await asyncio.sleep(min(self.patience, 5.0))
             silent = asyncio.get_running_loop().time() - max(worker.since, worker.heard)
