@@ -8,19 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picscribe.cli.options.loading import (
-    BatchSize,
-    Compile,
-    Device,
-    Dtype,
-    Model,
-    Precision,
-    Quantize,
-    Resize,
-    Revision,
-    report_precision,
-)
-from picscribe.cli.options.search import UNCERTAIN, Beams, MaxWords, MinConfidence, options_of
+from picscribe.cli.options.groups import Only, grouped
+from picscribe.cli.options.loading import Loading, Model, Revision
+from picscribe.cli.options.search import UNCERTAIN, MinConfidence, Search
 from picscribe.cli.options.videos import End, Frames, Start, find_videos
 from picscribe.cli.output.terminal import Bar, report, write_line
 from picscribe.errors import ConfigurationError, PicscribeError
@@ -33,7 +23,9 @@ if TYPE_CHECKING:
     from picscribe.scribe import Scribe
 
 
+@grouped
 def ask(
+    *,
     photo: Annotated[
         str | None, typer.Argument(show_default=False, help="An image, or - to read one from standard input.")
     ] = None,
@@ -55,20 +47,13 @@ def ask(
     ] = None,
     model: Model = "nano",
     revision: Revision = None,
-    beams: Beams = None,
-    max_words: MaxWords = None,
+    search: Annotated[Search, Only("beams", "max_words")],
     min_confidence: MinConfidence = 0,
     json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object for each question.")] = False,
     frames: Frames = None,
     start: Start = None,
     end: End = None,
-    device: Device = "cpu",
-    batch_size: BatchSize = None,
-    dtype: Dtype = "float32",
-    precision: Precision = "exact",
-    quantize: Quantize = None,
-    compile: Compile = False,
-    resize: Resize = None,
+    loading: Loading,
 ) -> None:
     """Answer questions about a photo, or a file of questions about many.
 
@@ -79,7 +64,6 @@ def ask(
     PICSCRIBE_SERVER=http://host:8000 has a running `picscribe serve` compute it; PICSCRIBE_API_KEY holds its key.
     """
     from picscribe.checkpoints.registry import answers_questions
-    from picscribe.cli.options.service import open_scribe
 
     if (questions_file is None) == (not photo or not questions):
         raise ConfigurationError("give a photo and questions about it, or --questions and a file")
@@ -87,26 +71,16 @@ def ask(
         raise ConfigurationError("--questions names the images: leave the photo out")
     if output is not None and (questions_file is None or json_lines):
         raise ConfigurationError("--output is for the results of --questions, without --json")
-    options = options_of(beams=beams, max_words=max_words)
+    options = search.options()
     asked = _asked(photo, questions or [], questions_file)
-    scribe = open_scribe(
-        model,
-        device=device,
-        revision=revision,
-        dtype=dtype,
-        quantize=quantize,
-        compile=compile,
-        resize=resize,
-        precision=precision,
-    )
-    report_precision(scribe, precision)
+    scribe = loading.open(model, revision)
     if answers_questions(model) is False:
         report(f"{model} was not trained to answer questions: `picscribe models` lists those that were")
     answers: list[dict[str, Any]] = []
     failures = 0
     with Bar(len(asked)) as bar:
         part = partial(_source, from_file=questions_file is not None, frames=frames, start=start, end=end)
-        for question, result in _answers(scribe, asked, options, batch_size, part):
+        for question, result in _answers(scribe, asked, options, loading.batch_size, part):
             failures += isinstance(result, PicscribeError)
             with bar.advance(1):
                 if isinstance(result, PicscribeError):

@@ -2,39 +2,14 @@
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picscribe.cli.options.loading import (
-    BatchSize,
-    Compile,
-    Device,
-    Dtype,
-    Precision,
-    Quantize,
-    Resize,
-    Revision,
-    report_precision,
-)
-from picscribe.cli.options.search import (
-    UNCERTAIN,
-    Ban,
-    BeamGroups,
-    Beams,
-    LengthPenalty,
-    MaxWords,
-    MinConfidence,
-    MinWords,
-    NumCaptions,
-    RepetitionPenalty,
-    Require,
-    Seed,
-    Temperature,
-    TopK,
-    TopP,
-    options_of,
-)
+from picscribe.cli.options.groups import grouped
+from picscribe.cli.options.loading import Loading, Revision
+from picscribe.cli.options.search import UNCERTAIN, MinConfidence, Search
 from picscribe.cli.options.videos import AsVideo, End, Every, Frames, Start, clock, find_videos, subtitles
 from picscribe.cli.output.terminal import Bar, report, write_line, write_piece
 from picscribe.errors import ConfigurationError, PicscribeError
@@ -47,7 +22,9 @@ if TYPE_CHECKING:
     from picscribe.scribe import Scribe
 
 
+@grouped
 def caption(
+    *,
     photos: Annotated[
         list[str],
         typer.Argument(
@@ -67,19 +44,7 @@ def caption(
     prompt: Annotated[
         str | None, typer.Option(help="Words before the caption, or a question; what comes after them is printed.")
     ] = None,
-    beams: Beams = None,
-    max_words: MaxWords = None,
-    min_words: MinWords = None,
-    length_penalty: LengthPenalty = None,
-    num_captions: NumCaptions = None,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    seed: Seed = None,
-    beam_groups: BeamGroups = None,
-    repetition_penalty: RepetitionPenalty = None,
-    require: Require = None,
-    ban: Ban = None,
+    search: Search,
     min_confidence: MinConfidence = 0,
     stream: Annotated[
         bool, typer.Option("--stream", help="Write one photo's caption word by word: greedy, or a sample.")
@@ -93,13 +58,7 @@ def caption(
     form: Annotated[
         str | None, typer.Option("--subtitles", show_default=False, help="With --every: print SRT or WebVTT: srt, vtt.")
     ] = None,
-    device: Device = "cpu",
-    batch_size: BatchSize = None,
-    dtype: Dtype = "float32",
-    precision: Precision = "exact",
-    quantize: Quantize = None,
-    compile: Compile = False,
-    resize: Resize = None,
+    loading: Loading,
 ) -> None:
     """Write a caption for each photo, in the order given.
 
@@ -110,25 +69,11 @@ def caption(
     PICSCRIBE_SERVER=http://host:8000 has a running `picscribe serve` compute it; PICSCRIBE_API_KEY holds its key.
     """
     from picscribe.cli.options.photos import find_photos
-    from picscribe.cli.options.service import open_scribe, server_address
+    from picscribe.cli.options.service import server_address
 
-    if stream and beams is None and temperature is None:
-        beams = 1
-    options = options_of(
-        beams=beams,
-        max_words=max_words,
-        min_words=min_words,
-        length_penalty=length_penalty,
-        num_captions=num_captions,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        beam_groups=beam_groups,
-        repetition_penalty=repetition_penalty,
-        require=require,
-        ban=ban,
-    )
+    if stream and search.beams is None and search.temperature is None:
+        search = replace(search, beams=1)
+    options = search.options()
     if form not in (None, "srt", "vtt") or (form and (every is None or json_lines)):
         raise ConfigurationError("--subtitles srt or vtt goes with --every, without --json")
     found = find_videos(find_photos(photos, as_video, sent=bool(server_address())), frames, start, end, every)
@@ -140,22 +85,7 @@ def caption(
     if len(names) > 1 and any(photo.path == "-" for photo in found):
         raise ConfigurationError("standard input can be read only once: to use several models, name a file")
     here = [name for name, given in (("--every", every), ("--as-video", as_video)) if given]
-    scribes = [
-        open_scribe(
-            name,
-            here,
-            device=device,
-            revision=revision,
-            dtype=dtype,
-            quantize=quantize,
-            compile=compile,
-            resize=resize,
-            precision=precision,
-        )
-        for name in names
-    ]
-    for scribe in scribes:
-        report_precision(scribe, precision)
+    scribes = [loading.open(name, revision, here) for name in names]
     if stream:
         _stream(scribes[0], found[0], prompt, options)
         return
@@ -166,7 +96,7 @@ def caption(
                 (photo.source for photo in found),
                 prompt=prompt,
                 options=options,
-                batch_size=batch_size,
+                batch_size=loading.batch_size,
                 errors="return",
             )
             for scribe in scribes

@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from picscribe.cli.options.loading import (
-    BatchSize,
-    Compile,
-    Device,
-    Dtype,
-    Model,
-    Precision,
-    Quantize,
-    Resize,
-    Revision,
-    report_precision,
-)
+from picscribe.cli.options.groups import grouped
+from picscribe.cli.options.loading import Loading, Model, Revision
 from picscribe.cli.options.service import warn
 from picscribe.cli.output.terminal import Bar, report, write_line
 from picscribe.errors import PicscribeError
@@ -37,7 +27,9 @@ NOTES = 5
 """How many oddities of labels are listed one by one."""
 
 
+@grouped
 def classify(
+    *,
     photos: Annotated[
         list[str],
         typer.Argument(
@@ -58,13 +50,7 @@ def classify(
     model: Model = "nano",
     revision: Revision = None,
     json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object for each photo.")] = False,
-    device: Device = "cpu",
-    batch_size: BatchSize = None,
-    dtype: Dtype = "float32",
-    precision: Precision = "exact",
-    quantize: Quantize = None,
-    compile: Compile = False,
-    resize: Resize = None,
+    loading: Loading,
 ) -> None:
     """Classify each photo: print the label that the model finds most likely.
 
@@ -74,22 +60,11 @@ def classify(
     PICSCRIBE_SERVER=http://host:8000 has a running `picscribe serve` compute it; PICSCRIBE_API_KEY holds its key.
     """
     from picscribe.cli.options.photos import find_photos
-    from picscribe.cli.options.service import RemoteScribe, open_scribe, server_address
+    from picscribe.cli.options.service import RemoteScribe, server_address
     from picscribe.text.labels import read_labels
 
     names = read_labels(labels)
-    scribe = open_scribe(
-        model,
-        ["--greedy"] if greedy else [],
-        device=device,
-        revision=revision,
-        dtype=dtype,
-        quantize=quantize,
-        compile=compile,
-        resize=resize,
-        precision=precision,
-    )
-    report_precision(scribe, precision)
+    scribe = loading.open(model, revision, ["--greedy"] if greedy else [])
     found = find_photos(photos, sent=bool(server_address()))
     sources = (photo.source for photo in found)
     if isinstance(scribe, RemoteScribe):
@@ -98,7 +73,7 @@ def classify(
     else:
         known = _known_labels(scribe, names, labels)
         results = scribe.classifications(
-            sources, known, top_k=top_k, exact=not greedy, prompt=prompt, batch_size=batch_size, errors="return"
+            sources, known, top_k=top_k, exact=not greedy, prompt=prompt, batch_size=loading.batch_size, errors="return"
         )
     failures = 0
     with Bar(len(found)) as bar:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from picscribe.cli.options.data import DataFormat, Images
-from picscribe.cli.options.loading import Compile, Dtype, Precision, Quantize
+from picscribe.cli.options.loading import Compile, Device, Dtype, Precision, Quantize, Revision
 from picscribe.cli.output.terminal import Bar, report, show_scores, write_line, write_table
 
 
@@ -40,7 +40,7 @@ def evaluate(
     length_penalty: Annotated[float, typer.Option(help="Higher values favour longer captions.")] = 0.6,
     max_words: Annotated[int, typer.Option(min=1, help="The longest caption, in tokens.")] = 20,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos, or questions about a photo, in a batch.")] = 32,
-    device: Annotated[str, typer.Option(help="The device to compute on: cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Device = "cpu",
     dtype: Dtype = "float32",
     precision: Precision = "exact",
     quantize: Quantize = None,
@@ -48,9 +48,7 @@ def evaluate(
     num_processes: Annotated[
         int, typer.Option(min=1, help="Divide the work among this many processes; with cuda, each has a GPU.")
     ] = 1,
-    revision: Annotated[
-        str | None, typer.Option(show_default=False, help="The branch, tag or commit of a model on the hub.")
-    ] = None,
+    revision: Revision = None,
     samples: Annotated[
         int, typer.Option(min=1, help="How many resamples the confidence intervals are computed from.")
     ] = 1000,

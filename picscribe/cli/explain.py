@@ -6,17 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from picscribe.cli.options.loading import (
-    Device,
-    Dtype,
-    Model,
-    Precision,
-    Quantize,
-    Resize,
-    Revision,
-    report_precision,
-)
-from picscribe.cli.options.search import Beams, MaxWords, options_of
+from picscribe.cli.options.groups import Only, grouped
+from picscribe.cli.options.loading import Loading, Model, Revision
+from picscribe.cli.options.search import Search
 from picscribe.cli.options.videos import AsVideo, End, Frames, Start, find_videos
 from picscribe.cli.output.terminal import write_line
 from picscribe.errors import ConfigurationError, InputError
@@ -28,7 +20,9 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".json")
 
 
+@grouped
 def explain(
+    *,
     photo: Annotated[str, typer.Argument(show_default=False, help="An image or a video, or - for standard input.")],
     output: Annotated[
         list[Path],
@@ -42,44 +36,29 @@ def explain(
         str, typer.Option(help="How to find out: gradient is attention times its gradient, rollout is attention alone.")
     ] = "gradient",
     prompt: Annotated[str | None, typer.Option(show_default=False, help="Words that come before the caption.")] = None,
-    beams: Beams = None,
-    max_words: MaxWords = None,
+    search: Annotated[Search, Only("beams", "max_words")],
     frames: Frames = None,
     start: Start = None,
     end: End = None,
     as_video: AsVideo = False,
     model: Model = "nano",
     revision: Revision = None,
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
-    precision: Precision = "exact",
-    quantize: Quantize = None,
-    resize: Resize = None,
+    loading: Annotated[Loading, Only("device", "dtype", "precision", "quantize", "resize")],
 ) -> None:
     """Show where the model looked for each word of its caption, as heat maps over the photo."""
     from picscribe.cli.options.photos import find_photos
-    from picscribe.scribe import load
 
     for file in output:
         if file.suffix.lower() not in SUFFIXES:
             raise ConfigurationError(f"{file}: give a name that ends in {', '.join(SUFFIXES)}")
-    options = options_of(beams=beams, max_words=max_words)
+    options = search.options()
     found = find_videos(find_photos([photo], as_video), frames, start, end, None)
     if len(found) != 1:
         raise ConfigurationError(f"{photo} holds {len(found)} images: name one, or give --as-video")
     source: Any = found[0].source
     if isinstance(source, InputError):
         raise source
-    scribe = load(
-        model,
-        device=device,
-        revision=revision,
-        dtype=dtype,
-        quantize=quantize,
-        resize=resize,
-        precision=precision,
-    )
-    report_precision(scribe, precision)
+    scribe = loading.load(model, revision)
     explanation = scribe.explain(source, prompt=prompt, method=cast("Method", method), options=options)
     write_line(explanation.caption.text)
     for file in output:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from picscribe.cli.options.loading import Revision
 from picscribe.cli.output.terminal import report, write_line
 
 if TYPE_CHECKING:
@@ -17,9 +18,7 @@ MOST_LISTED = 20
 
 def info(
     model: Annotated[str, typer.Argument(help="A name that `picscribe models` lists, or a folder.")],
-    revision: Annotated[
-        str | None, typer.Option(show_default=False, help="The branch, tag or commit of a model on the hub.")
-    ] = None,
+    revision: Revision = None,
 ) -> None:
     """Show what a model is: sizes, input, tokens, files. Nothing is downloaded.
 

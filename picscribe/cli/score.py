@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from picscribe.cli.options.loading import (
-    BatchSize,
-    Compile,
-    Device,
-    Dtype,
-    Model,
-    Precision,
-    Quantize,
-    Resize,
-    Revision,
-    report_precision,
-)
+from picscribe.cli.options.groups import grouped
+from picscribe.cli.options.loading import Loading, Model, Revision
 from picscribe.cli.output.terminal import Bar, report, write_line
 from picscribe.errors import ConfigurationError, PicscribeError
 
@@ -29,7 +19,9 @@ if TYPE_CHECKING:
     from picscribe.scribe import Scribe
 
 
+@grouped
 def score(
+    *,
     photo: Annotated[
         str | None, typer.Argument(show_default=False, help="An image, or - to read one from standard input.")
     ] = None,
@@ -53,13 +45,7 @@ def score(
     model: Model = "nano",
     revision: Revision = None,
     json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object for each text.")] = False,
-    device: Device = "cpu",
-    batch_size: BatchSize = None,
-    dtype: Dtype = "float32",
-    precision: Precision = "exact",
-    quantize: Quantize = None,
-    compile: Compile = False,
-    resize: Resize = None,
+    loading: Loading,
 ) -> None:
     """Score how well texts fit a photo: print confidence, log-likelihood and text, separated by tabs.
 
@@ -69,28 +55,17 @@ def score(
 
     PICSCRIBE_SERVER=http://host:8000 has a running `picscribe serve` compute it; PICSCRIBE_API_KEY holds its key.
     """
-    from picscribe.cli.options.service import open_scribe
 
     if (pairs is None) == (not photo or not texts):
         raise ConfigurationError("give a photo and texts, or --pairs and a file")
     if pairs is not None and photo:
         raise ConfigurationError("--pairs names the images: leave the photo out")
     asked = _asked(photo, texts or [], pairs)
-    scribe = open_scribe(
-        model,
-        device=device,
-        revision=revision,
-        dtype=dtype,
-        quantize=quantize,
-        compile=compile,
-        resize=resize,
-        precision=precision,
-    )
-    report_precision(scribe, precision)
+    scribe = loading.open(model, revision)
     failures = 0
     scored: list[tuple[ImageText, TextScore]] = []
     with Bar(len(asked)) as bar:
-        for pair, result in _scores(scribe, asked, prompt, batch_size):
+        for pair, result in _scores(scribe, asked, prompt, loading.batch_size):
             failures += isinstance(result, PicscribeError)
             with bar.advance(1):
                 if isinstance(result, PicscribeError):

@@ -1,13 +1,14 @@
 """Options that say which model is loaded and how, the same for every command that loads one."""
 
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from picscribe.cli.output.terminal import report
 
 if TYPE_CHECKING:
-    from picscribe.bulk.running import Computing
     from picscribe.cli.options.service import RemoteScribe
     from picscribe.scribe import Scribe
 
@@ -50,7 +51,47 @@ Resize: TypeAlias = Annotated[
 ]
 
 
-def report_precision(model: "Scribe | RemoteScribe | Computing", asked: str) -> None:
-    """Say on standard error what a model computes in, where that was chosen for the user."""
-    if asked != "exact" and not hasattr(model, "client"):
-        report(f"{model.name} computes in {model.precision}")
+@dataclass(frozen=True)
+class Loading:
+    """How a model is loaded, and how many photos it computes at a time."""
+
+    device: Device = "cpu"
+    batch_size: BatchSize = None
+    dtype: Dtype = "float32"
+    precision: Precision = "exact"
+    quantize: Quantize = None
+    compile: Compile = False
+    resize: Resize = None
+
+    def open(self, model: str, revision: str | None, here: Sequence[str] = ()) -> "Scribe | RemoteScribe":
+        """The model at the service, where PICSCRIBE_SERVER names one and it can do what is asked; else loaded here.
+
+        here: options that were given and that no service takes.
+        Raises ServiceError for a service that does not answer, and what `load` raises.
+        """
+        from picscribe.cli.options.service import find_served
+
+        return find_served(model, [*here, *self.given(revision)]) or self.load(model, revision)
+
+    def load(self, model: str, revision: str | None) -> "Scribe":
+        """The model, loaded here. Raises CheckpointError and the like for what cannot be loaded."""
+        from picscribe.scribe import load
+
+        scribe = load(model, **self.arguments(revision))
+        self.report_precision(scribe.name, scribe.precision)
+        return scribe
+
+    def arguments(self, revision: str | None) -> dict[str, Any]:
+        """What `picscribe.load` takes besides a name."""
+        of_load = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "batch_size"}
+        return {**of_load, "revision": revision}
+
+    def given(self, revision: str | None) -> list[str]:
+        """The options about loading that are not at their defaults, as they are written."""
+        usual = {field.name: field.default for field in fields(self)} | {"revision": None}
+        return [f"--{name}" for name, value in self.arguments(revision).items() if value != usual[name]]
+
+    def report_precision(self, model: str, precision: str | None) -> None:
+        """Say on standard error what a model computes in, where that was chosen for the user."""
+        if self.precision != "exact":
+            report(f"{model} computes in {precision}")

@@ -1,6 +1,7 @@
 """Options that say how to search for words, the same for every command that writes some."""
 
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -75,35 +76,50 @@ MinConfidence: TypeAlias = Annotated[
 UNCERTAIN = " (uncertain)"
 """Marks a text of a confidence below --min-confidence."""
 
+_NAMES = {
+    "max_words": "max_new_tokens",
+    "min_words": "min_new_tokens",
+    "require": "required_words",
+    "ban": "banned_words",
+}
+"""What `GenerationOptions` calls them, where that is another name."""
 
-def options_of(
-    *,
-    beams: int | None = None,
-    num_captions: int | None = None,
-    temperature: float | None = None,
-    max_words: int | None = None,
-    min_words: int | None = None,
-    require: list[str] | None = None,
-    ban: list[str] | None = None,
-    **others: float | None,
-) -> "GenerationOptions":
-    """The options of a command line, None for what was not given. Raises ConfigurationError for what cannot be."""
-    from picscribe.errors import ConfigurationError
-    from picscribe.generation.options import GenerationOptions
 
-    if temperature is not None and not temperature > 0:
-        raise ConfigurationError(f"--temperature must be above 0, not {temperature}: leave it out to search")
-    if beams is None and num_captions is not None and not temperature:
-        beams = max(num_captions, GenerationOptions.beams)
-    given = {
-        "beams": beams,
-        "num_captions": num_captions,
-        "temperature": temperature,
-        "max_new_tokens": max_words,
-        "min_new_tokens": min_words,
-        "required_words": tuple(require) if require else None,
-        "banned_words": tuple(ban) if ban else None,
-        **others,
-    }
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return GenerationOptions.choose(None, chosen)
+@dataclass(frozen=True)
+class Search:
+    """How to search for words, as the command line says it: None for what was not given."""
+
+    beams: Beams = None
+    max_words: MaxWords = None
+    min_words: MinWords = None
+    length_penalty: LengthPenalty = None
+    num_captions: NumCaptions = None
+    temperature: Temperature = None
+    top_k: TopK = None
+    top_p: TopP = None
+    seed: Seed = None
+    beam_groups: BeamGroups = None
+    repetition_penalty: RepetitionPenalty = None
+    require: Require = None
+    ban: Ban = None
+
+    def given(self) -> dict[str, Any]:
+        """What was given, by the names of `GenerationOptions`."""
+        values = {_NAMES.get(field.name, field.name): getattr(self, field.name) for field in fields(self)}
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+            if value is not None and value != []
+        }
+
+    def options(self) -> "GenerationOptions":
+        """The options that they make. Raises ConfigurationError for what cannot be."""
+        from picscribe.errors import ConfigurationError
+        from picscribe.generation.options import GenerationOptions
+
+        if self.temperature is not None and not self.temperature > 0:
+            raise ConfigurationError(f"--temperature must be above 0, not {self.temperature}: leave it out to search")
+        given = self.given()
+        if self.beams is None and self.num_captions is not None and not self.temperature:
+            given["beams"] = max(self.num_captions, GenerationOptions.beams)
+        return GenerationOptions.choose(None, given)

@@ -6,7 +6,7 @@ What a service cannot do, or is not asked to, is computed here, and standard err
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,41 +18,33 @@ if TYPE_CHECKING:
     from picscribe.client import Answer, Client, Upload
     from picscribe.generation.options import GenerationOptions
     from picscribe.results import Caption, Classification, TextScore
-    from picscribe.scribe import Scribe
 
 SERVER, KEY = "PICSCRIBE_SERVER", "PICSCRIBE_API_KEY"
 AT_ONCE = 32
 """Photos that a service is asked about at the same time, so that it has full batches to compute."""
-LOADING: Mapping[str, Any] = {
-    "device": "cpu", "revision": None, "dtype": "float32", "quantize": None, "compile": False, "resize": None,
-    "precision": "exact",
-}  # fmt: skip
-"""Options of loading a model, and what they are where they are not given."""
-
 Found = TypeVar("Found")
 
 
-def open_scribe(name: str, here: Sequence[str] = (), **loading: Any) -> "Scribe | RemoteScribe":
-    """The model `name` at the service, where one is named and can do it; else loaded here, as `loading` says.
+def find_served(name: str, here: Sequence[str]) -> "RemoteScribe | None":
+    """The model `name` at the service, where one is named and can do it; else None, and standard error says why.
 
     here: options that were given and that no service takes.
-    Raises ServiceError for a service that does not answer, CheckpointError and the like for what cannot be loaded.
+    Raises ServiceError for a service that does not answer.
     """
-    if address := server_address():
-        here = [*here, *(f"--{option}" for option, usual in LOADING.items() if loading[option] != usual)]
-        if not here:
-            from picscribe.client import Client
+    address = server_address()
+    if not address:
+        return None
+    if here:
+        report(f"{SERVER} is not used: {', '.join(here)} needs a model that is loaded here")
+        return None
+    from picscribe.client import Client
 
-            client = Client(address, os.environ.get(KEY) or None, called=f"{SERVER}={address}")
-            served = client.models()
-            if name in served:
-                return RemoteScribe(client, name)
-            report(f"{SERVER}={address} does not serve {name}, only {', '.join(served)}: {name} is loaded here")
-        else:
-            report(f"{SERVER} is not used: {', '.join(here)} needs a model that is loaded here")
-    from picscribe.scribe import load
-
-    return load(name, **loading)
+    client = Client(address, os.environ.get(KEY) or None, called=f"{SERVER}={address}")
+    served = client.models()
+    if name in served:
+        return RemoteScribe(client, name)
+    report(f"{SERVER}={address} does not serve {name}, only {', '.join(served)}: {name} is loaded here")
+    return None
 
 
 class RemoteScribe:
