@@ -1,11 +1,13 @@
 """The service's own routes under /v1: caption, ask, classify, score, explain, and what a page about photos needs."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from picscribe.errors import PicscribeError
 from picscribe.serving.decoding import descriptions
@@ -37,9 +39,75 @@ from picscribe.serving.tasks import Photo, Question
 from picscribe.text_files import split_lines
 
 router = APIRouter(tags=["picscribe"])
+Body = TypeVar("Body", bound=BaseModel)
+Fields = TypeVar("Fields", bound=BaseModel, covariant=True)
+Route: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 LENGTHS: dict[str, dict[str, Any]] = {"short": {"max_new_tokens": 8}, "normal": {}, "long": {"min_new_tokens": 12}}
 """Moondream's words for how long a caption is to be, in tokens."""
+
+
+@dataclass(frozen=True)
+class Asked(Generic[Fields]):
+    """A request that was read: its fields, and what every route does with them."""
+
+    request: Request
+    service: Service
+    payload: Payload
+    fields: Fields
+
+    async def photos(self: "Asked[Images]") -> list[Photo | ServingError]:
+        """Its images, of several with errors in their places."""
+        return await self.service.photos(self.payload, sources_in(self.payload.fields), _video(self.fields))
+
+    async def photo(self: "Asked[Images]") -> Photo:
+        """Its only image. Raises BadRequest for several."""
+        return await self.service.photo(self.payload, sources_in(self.payload.fields), _video(self.fields))
+
+    async def answer(
+        self,
+        model: str | None,
+        photos: Sequence[Photo | ServingError],
+        question: Callable[[Photo], Question],
+        shown: Callable[[Any], dict[str, Any]],
+    ) -> Response:
+        """Ask the model a question about each photo.
+
+        The response has the result of one photo at the top, or its error as the answer; of several photos a list, with
+        errors in their places. `shown` gives the fields of a result.
+        """
+        asked = [question(photo) for photo in photos if isinstance(photo, Photo)]
+        answers = iter(await self.service.ask(self.request, model, asked) if asked else ())
+        found = [next(answers) if isinstance(photo, Photo) else photo for photo in photos]
+        notes = list(dict.fromkeys(note for one in asked for note in one.notes))
+        pool = self.service.engine.pool(model)
+        head: dict[str, Any] = {"request_id": request_id(self.request), "model": pool.spec.name}
+        head |= {"fingerprint": pool.facts["fingerprint"], **({"notes": notes} if notes else {})}
+        if len(found) > 1:
+            return JSONResponse(head | {"results": [_shown_or_error(one, shown) for one in found]})
+        if isinstance(found[0], PicscribeError):
+            raise as_serving_error(found[0])
+        return JSONResponse(head | shown(found[0]))
+
+
+async def read(request: Request, model: type[Body]) -> Asked[Body]:
+    """A request whose fields are those of `model`. Raises BadRequest where they are not."""
+    service = Service.of(request)
+    payload = await service.payload(request)
+    return Asked(request, service, payload, payload.checked(model))
+
+
+def _shown_or_error(one: Any, shown: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    if not isinstance(one, PicscribeError):
+        return shown(one)
+    error = as_serving_error(one)
+    return {"error": {"code": error.code, "message": str(error)}}
+
+
+def _file_route(path: str, model: type[BaseModel], media_type: str, description: str) -> Callable[[Route], Route]:
+    """A route that answers with a file instead of JSON."""
+    responses: dict[int | str, dict[str, Any]] = {200: {"content": {media_type: {}}, "description": description}}
+    return router.post(path, response_class=Response, responses=responses, openapi_extra=takes(model))
 
 
 @router.post("/v1/caption", response_model=CaptionResponse, openapi_extra=takes(CaptionRequest))
@@ -49,18 +117,16 @@ async def caption(request: Request) -> Response:
     Send JSON, a multipart form with files, or an image as the body. With `stream` the caption comes word by word, as
     events `{"chunk": "…", "completed": false}`; it is then searched greedily unless `beams` is given.
     """
-    service = Service.of(request)
-    payload = await service.payload(request)
-    fields = payload.checked(CaptionRequest)
-    options = service.options(_lengths(fields) | _of_settings(fields.settings) | fields.options())
+    asked = await read(request, CaptionRequest)
+    fields = asked.fields
+    options = asked.service.options(_lengths(fields) | _of_settings(fields.settings) | fields.options())
     if fields.prefix is not None:
-        service.check_texts("prefix", [fields.prefix])
-    photos = await _photos(service, payload, fields)
+        asked.service.check_texts("prefix", [fields.prefix])
+    photos = await asked.photos()
     if fields.stream:
-        return await _caption_in_pieces(service, request, fields, photos, options)
+        return await _caption_in_pieces(asked, photos, options)
     question = partial(Question, "caption", options=options, prompt=fields.prefix)
-    found, notes = await _ask_each(service, request, fields.model, photos, question)
-    return _each(service, request, fields.model, found, notes, partial(_caption_of, raw=fields.raw))
+    return await asked.answer(fields.model, photos, question, partial(_caption_of, raw=fields.raw))
 
 
 @router.post("/v1/ask", response_model=AskResponse, openapi_extra=takes(AskRequest))
@@ -69,15 +135,10 @@ async def ask(request: Request) -> Response:
 
     Every question is answered by itself: models of this kind do not remember a conversation.
     """
-    service = Service.of(request)
-    payload = await service.payload(request)
-    fields = payload.checked(AskRequest)
-    texts = _questions(fields)
-    service.check_texts("questions", texts)
-    options = service.options(fields.options())
-    photos = await _photos(service, payload, fields)
-    question = partial(Question, "ask", options=options, texts=tuple(texts))
-    found, notes = await _ask_each(service, request, fields.model, photos, question)
+    asked = await read(request, AskRequest)
+    fields, texts = asked.fields, _questions(asked.fields)
+    asked.service.check_texts("questions", texts)
+    options = asked.service.options(fields.options())
 
     def answers(said: list[dict[str, Any]]) -> dict[str, Any]:
         rows = [_answer_of(text, one, fields.raw) for text, one in zip(texts, said, strict=True)]
@@ -85,61 +146,52 @@ async def ask(request: Request) -> Response:
             "answers": rows
         }
 
-    return _each(service, request, fields.model, found, notes, answers)
+    question = partial(Question, "ask", options=options, texts=tuple(texts))
+    return await asked.answer(fields.model, await asked.photos(), question, answers)
 
 
 @router.post("/v1/classify", response_model=ClassifyResponse, openapi_extra=takes(ClassifyRequest))
 async def classify(request: Request) -> Response:
     """The likeliest of given labels, with the probability of each among all of them."""
-    service = Service.of(request)
-    payload = await service.payload(request)
-    fields = payload.checked(ClassifyRequest)
-    labels = _lines(fields.labels)
-    service.check_texts("labels", labels, service.settings.limits.labels)
-    photos = await _photos(service, payload, fields)
-    question = partial(Question, "classify", texts=tuple(labels), prompt=fields.prefix, top_k=fields.top_k)
-    found, notes = await _ask_each(service, request, fields.model, photos, question)
+    asked = await read(request, ClassifyRequest)
+    fields, labels = asked.fields, _lines(asked.fields.labels)
+    asked.service.check_texts("labels", labels, asked.service.settings.limits.labels)
 
     def ranked(said: list[dict[str, Any]]) -> dict[str, Any]:
         return {"label": said[0]["label"], "probability": said[0]["probability"], "labels": said}
 
-    return _each(service, request, fields.model, found, notes, ranked)
+    question = partial(Question, "classify", texts=tuple(labels), prompt=fields.prefix, top_k=fields.top_k)
+    return await asked.answer(fields.model, await asked.photos(), question, ranked)
 
 
 @router.post("/v1/score", response_model=ScoreResponse, openapi_extra=takes(ScoreRequest))
 async def score(request: Request) -> Response:
     """How likely given texts are for an image, in the order of the texts."""
-    service = Service.of(request)
-    payload = await service.payload(request)
-    fields = payload.checked(ScoreRequest)
-    texts = _lines(fields.texts)
-    service.check_texts("texts", texts)
-    photos = await _photos(service, payload, fields)
-    question = partial(Question, "score", texts=tuple(texts), prompt=fields.prefix)
-    found, notes = await _ask_each(service, request, fields.model, photos, question)
+    asked = await read(request, ScoreRequest)
+    fields, texts = asked.fields, _lines(asked.fields.texts)
+    asked.service.check_texts("texts", texts)
 
     def scores(said: list[dict[str, Any]]) -> dict[str, Any]:
         shown = [one if fields.raw else {k: v for k, v in one.items() if k != "raw"} for one in said]
         return {"scores": [{"text": text} | one for text, one in zip(texts, shown, strict=True)]}
 
-    return _each(service, request, fields.model, found, notes, scores)
+    question = partial(Question, "score", texts=tuple(texts), prompt=fields.prefix)
+    return await asked.answer(fields.model, await asked.photos(), question, scores)
 
 
 @router.post("/v1/explain", response_model=ExplainResponse, openapi_extra=takes(ExplainRequest))
 async def explain(request: Request) -> Response:
     """Caption one image, and give for each word a map of where the model looked."""
-    service = Service.of(request)
-    payload = await service.payload(request)
-    fields = payload.checked(ExplainRequest)
+    asked = await read(request, ExplainRequest)
+    fields, service = asked.fields, asked.service
     options = service.options(fields.options())
-    photo = await _only_photo(service, payload, fields)
-    question = Question("explain", photo, options, prompt=fields.prefix, method=fields.method)
+    question = Question("explain", await asked.photo(), options, prompt=fields.prefix, method=fields.method)
     found = await service.ask_one(request, fields.model, question)
     said = found["caption"]
     return JSONResponse(
         {
             "request_id": request_id(request),
-            "model": _name(service, fields.model),
+            "model": service.engine.pool(fields.model).spec.name,
             "caption": said["text"],
             "confidence": said["confidence"],
             "score": said["score"],
@@ -150,58 +202,36 @@ async def explain(request: Request) -> Response:
     )
 
 
-@router.post(
-    "/v1/preview",
-    response_class=Response,
-    responses={200: {"content": {"image/jpeg": {}}, "description": "The preview."}},
-    openapi_extra=takes(PreviewRequest),
-)
+@_file_route("/v1/preview", PreviewRequest, "image/jpeg", "The preview.")
 async def preview(request: Request) -> Response:
     """Any photo that the server reads, HEIC too, as a small upright JPEG without metadata; of a video a frame."""
-    service = Service.of(request)
-    payload = await service.payload(request)
-    fields = payload.checked(PreviewRequest)
-    photo = await _only_photo(service, payload, fields)
-    _, content = await service.look(request, "preview", photo, side=fields.side)
+    asked = await read(request, PreviewRequest)
+    _, content = await asked.service.look(request, "preview", await asked.photo(), side=asked.fields.side)
     return Response(content, media_type="image/jpeg")
 
 
 @router.post("/v1/metadata", response_model=MetadataResponse, openapi_extra=takes(MetadataRequest))
 async def metadata(request: Request) -> Response:
     """The texts that a photo's metadata already holds: alternative text, description, title."""
-    service = Service.of(request)
-    payload = await service.payload(request)
-    photo = await _only_photo(service, payload, payload.checked(MetadataRequest))
-    found, _ = await service.look(request, "texts", photo)
+    asked = await read(request, MetadataRequest)
+    found, _ = await asked.service.look(request, "texts", await asked.photo())
     names = ("format", "width", "height")
     return JSONResponse(found["texts"] | {name: found[name] for name in names if name in found})
 
 
-@router.post(
-    "/v1/metadata/sidecar",
-    response_class=Response,
-    responses={200: {"content": {"application/rdf+xml": {}}, "description": "An XMP sidecar."}},
-    openapi_extra=takes(DescriptionRequest),
-)
+@_file_route("/v1/metadata/sidecar", DescriptionRequest, "application/rdf+xml", "An XMP sidecar.")
 async def sidecar(request: Request) -> Response:
     """An XMP sidecar file with alternative text, description and title."""
-    fields = (await Service.of(request).payload(request)).checked(DescriptionRequest)
-    return Response(descriptions.sidecar(_described(fields)), media_type="application/rdf+xml")
+    asked = await read(request, DescriptionRequest)
+    return Response(descriptions.sidecar(_described(asked.fields)), media_type="application/rdf+xml")
 
 
-@router.post(
-    "/v1/metadata/write",
-    response_class=Response,
-    responses={200: {"content": {"application/octet-stream": {}}, "description": "The photo, its pixels untouched."}},
-    openapi_extra=takes(WriteRequest),
-)
+@_file_route("/v1/metadata/write", WriteRequest, "application/octet-stream", "The photo, its pixels untouched.")
 async def write(request: Request) -> Response:
     """The same photo with alternative text, description and title written into its metadata, by ExifTool."""
-    service = Service.of(request)
-    payload = await service.payload(request)
-    fields = payload.checked(WriteRequest)
-    photo = await _only_photo(service, payload, fields)
-    content = await descriptions.write_into(photo, _described(fields), service.settings.limits)
+    asked = await read(request, WriteRequest)
+    limits = asked.service.settings.limits
+    content = await descriptions.write_into(await asked.photo(), _described(asked.fields), limits)
     return Response(content, media_type="application/octet-stream")
 
 
@@ -232,16 +262,12 @@ async def limits(request: Request) -> Response:
 
 
 async def _caption_in_pieces(
-    service: Service,
-    request: Request,
-    fields: CaptionRequest,
-    photos: Sequence[Photo | ServingError],
-    options: dict[str, Any],
+    asked: Asked[CaptionRequest], photos: Sequence[Photo | ServingError], options: dict[str, Any]
 ) -> Response:
     if len(photos) > 1 or not isinstance(photos[0], Photo):
         raise BadRequest("one image at a time can be streamed", code="invalid_value", param="stream")
-    question = Question("words", photos[0], options, prompt=fields.prefix)
-    pieces = await service.words(request, fields.model, question)
+    question = Question("words", photos[0], options, prompt=asked.fields.prefix)
+    pieces = await asked.service.words(asked.request, asked.fields.model, question)
 
     async def lines() -> AsyncIterator[bytes]:
         said = ""
@@ -249,29 +275,11 @@ async def _caption_in_pieces(
             async for piece in pieces:
                 said += piece
                 yield sse({"chunk": piece, "completed": False})
-            yield sse({"chunk": "", "completed": True, "caption": said, "request_id": request_id(request)})
+            yield sse({"chunk": "", "completed": True, "caption": said, "request_id": request_id(asked.request)})
         except BaseException as error:
             yield sse({"error": {"message": str(error_in_stream(error))}, "completed": True})
 
     return events(lines())
-
-
-async def _ask_each(
-    service: Service,
-    request: Request,
-    model: str | None,
-    photos: Sequence[Photo | ServingError],
-    question: Callable[[Photo], Question],
-) -> tuple[list[Any], list[str]]:
-    """The answer to a question about each photo, errors in their places; and what its texts' notes are."""
-    asked = [question(photo) for photo in photos if isinstance(photo, Photo)]
-    found = iter(await service.ask(request, model, asked) if asked else ())
-    answers = [next(found) if isinstance(photo, Photo) else photo for photo in photos]
-    return answers, list(dict.fromkeys(note for one in asked for note in one.notes))
-
-
-async def _photos(service: Service, payload: Payload, fields: Images) -> list[Photo | ServingError]:
-    return await service.photos(payload, sources_in(payload.fields), _video(fields))
 
 
 def _video(fields: Images) -> dict[str, Any]:
@@ -279,36 +287,6 @@ def _video(fields: Images) -> dict[str, Any]:
     if video["end"] is not None and video["end"] <= (video["start"] or 0):
         raise BadRequest("end must come after start", code="invalid_value", param="end")
     return video
-
-
-async def _only_photo(service: Service, payload: Payload, fields: Images) -> Photo:
-    return await service.photo(payload, sources_in(payload.fields), _video(fields))
-
-
-def _each(
-    service: Service,
-    request: Request,
-    model: str | None,
-    found: Sequence[Any],
-    notes: Sequence[str],
-    shown: Callable[[Any], dict[str, Any]],
-) -> Response:
-    """Of one image its result at the top, or its error as the answer; of several a list, errors in their places."""
-    pool = service.engine.pool(model)
-    head: dict[str, Any] = {"request_id": request_id(request), "model": pool.spec.name}
-    head |= {"fingerprint": pool.facts["fingerprint"], **({"notes": list(notes)} if notes else {})}
-    if len(found) == 1:
-        if isinstance(found[0], PicscribeError):
-            raise as_serving_error(found[0])
-        return JSONResponse(head | shown(found[0]))
-    results = []
-    for one in found:
-        if isinstance(one, PicscribeError):
-            error = as_serving_error(one)
-            results.append({"error": {"code": error.code, "message": str(error)}})
-        else:
-            results.append(shown(one))
-    return JSONResponse(head | {"results": results})
 
 
 def _caption_of(said: dict[str, Any], raw: bool) -> dict[str, Any]:
@@ -360,10 +338,6 @@ def _described(fields: DescriptionRequest) -> dict[str, str]:
     if not found.keys() - {"language"}:
         raise BadRequest("give alt_text, description or title", code="invalid_value", param="alt_text")
     return found
-
-
-def _name(service: Service, model: str | None) -> str:
-    return service.engine.pool(model).spec.name
 
 
 def _is_installed(package: str) -> bool:
