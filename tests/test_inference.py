@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,11 @@ import torch
 from PIL import Image
 
 from picscribe import ConfigurationError, InputError, Scribe, Video
-from picscribe.checkpoints import Checkpoint
 from picscribe.inference import fitting_batch_size
 from picscribe.media.preprocessing import Preprocessing, resized
-from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
+from picscribe.model import Git
 from picscribe.text.prompts import prompt_ids
-from picscribe.text.tokenizer import Tokenizer
+from tests import tiny_scribe
 
 WORDS = [
     "[PAD]",
@@ -38,19 +38,7 @@ WORDS = [
 ]
 
 
-def make_scribe(preprocessing: Preprocessing = Preprocessing(size=32)) -> Scribe:  # noqa: B008
-    tokenizer = Tokenizer(WORDS)
-    torch.manual_seed(3)
-    decoder = TextDecoderConfig(
-        vocabulary_size=len(WORDS), width=16, layers=2, heads=2, mlp_width=32, max_positions=64,
-        pad_id=tokenizer.pad_id, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id,
-    )  # fmt: skip
-    encoder = ClipVitConfig(width=16, layers=1, heads=2, mlp_width=32, patch_size=16, image_size=32)
-    model = Git(GitConfig(encoder, decoder)).eval().requires_grad_(False)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parameter.mul_(12)
-    return Scribe(Checkpoint(model, tokenizer, preprocessing, "tiny", Path("nowhere")))
+make_scribe = partial(tiny_scribe.make_scribe, WORDS)
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +266,7 @@ def test_keeping_the_aspect_is_the_originals_transform(size: int, longest: int) 
 
 
 def test_images_of_mixed_shapes_are_answered_as_one_by_one() -> None:
-    scribe = make_scribe(resized(Preprocessing(size=32), "keep-aspect"))
+    scribe = make_scribe(preprocessing=resized(Preprocessing(size=32), "keep-aspect"))
     images = [image for height in (40, 60, 48) for image in photos(3, height, height)]
     random.Random(2).shuffle(images)
     asked = [(image, ["the dog", "a"]) for image in images]
@@ -293,19 +281,9 @@ def test_images_of_mixed_shapes_are_answered_as_one_by_one() -> None:
 
 def make_video_scribe() -> Scribe:
     """A tiny network that takes up to four frames."""
-    tokenizer = Tokenizer(WORDS)
-    torch.manual_seed(5)
-    decoder = TextDecoderConfig(
-        vocabulary_size=len(WORDS), width=16, layers=2, heads=2, mlp_width=32, max_positions=64,
-        pad_id=tokenizer.pad_id, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id,
-    )  # fmt: skip
-    encoder = ClipVitConfig(width=16, layers=1, heads=2, mlp_width=32, patch_size=16, image_size=32)
-    model = Git(GitConfig(encoder, decoder, frames=4)).eval().requires_grad_(False)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parameter.mul_(12)
-    torch.nn.init.normal_(model.temporal_embedding, std=3.0)  # type: ignore[arg-type]
-    return Scribe(Checkpoint(model, tokenizer, Preprocessing(size=32), "tiny video", Path("nowhere")))
+    scribe = make_scribe(seed=5, frames=4, name="tiny video")
+    torch.nn.init.normal_(scribe.model.temporal_embedding, std=3.0)  # type: ignore[arg-type]
+    return scribe
 
 
 def frames_of(count: int, seed: int) -> list[Image.Image]:

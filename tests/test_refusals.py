@@ -3,7 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,13 @@ import pytest
 import torch
 
 from picscribe import ConfigurationError, GenerationOptions, InputError, Scribe, batches
-from picscribe.checkpoints import Checkpoint
 from picscribe.errors import CheckpointError
 from picscribe.generation.label_trie import LabelTrie
 from picscribe.inference import Inference
 from picscribe.media.preprocessing import Preprocessing, resized
-from picscribe.model import ClipVitConfig, EfficientNetLiteConfig, Git, GitConfig, TextDecoderConfig
+from picscribe.model import ClipVitConfig, EfficientNetLiteConfig
 from picscribe.text.prompts import Prompt
-from picscribe.text.tokenizer import Tokenizer
+from tests import tiny_scribe
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "the", "dog", "cat", "##s", "man", "runs", "red"]
 
@@ -36,16 +35,7 @@ JOBS: dict[str, Callable[[Scribe, Any], Any]] = {
 }
 
 
-def make_scribe(encoder: Any = None, preprocessing: Preprocessing = Preprocessing(size=32), frames: int = 0) -> Scribe:  # noqa: B008
-    tokenizer = Tokenizer(WORDS)
-    torch.manual_seed(3)
-    decoder = TextDecoderConfig(
-        vocabulary_size=len(WORDS), width=16, layers=2, heads=2, mlp_width=32, max_positions=64,
-        pad_id=tokenizer.pad_id, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id,
-    )  # fmt: skip
-    encoder = encoder or ClipVitConfig(width=16, layers=1, heads=2, mlp_width=32, patch_size=16, image_size=32)
-    model = Git(GitConfig(encoder, decoder, frames=frames)).eval().requires_grad_(False)
-    return Scribe(Checkpoint(model, tokenizer, preprocessing, "tiny", Path("nowhere")))
+make_scribe = partial(tiny_scribe.make_scribe, WORDS, scale=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +161,7 @@ ENCODERS = {
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("resize", ["center-crop", "keep-aspect", "square"])
 def test_every_job_with_every_resize_of_every_shape(encoder: str, resize: str) -> None:
-    scribe = make_scribe(ENCODERS[encoder], resized(Preprocessing(size=64), resize))
+    scribe = make_scribe(encoder=ENCODERS[encoder], preprocessing=resized(Preprocessing(size=64), resize))
     for height, width in ((64, 64), (40, 120), (120, 40), (70, 90), (1, 9), (9, 1)):
         image = photo(height, width)
         try:

@@ -2,6 +2,7 @@
 
 import io
 import math
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,34 +14,17 @@ from PIL import Image
 
 import picscribe
 from picscribe import Caption, ConfigurationError, GenerationOptions, InputError, PicscribeError, Scribe
-from picscribe.checkpoints import Checkpoint, save
+from picscribe.checkpoints import save
 from picscribe.media.images import open_image
 from picscribe.media.preprocessing import Preprocessing
-from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
 from picscribe.text.prompts import prompt_ids
-from picscribe.text.tokenizer import Tokenizer
+from tests import tiny_scribe
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [*SPECIAL, "a", "the", "dog", "cat", "do", "##g", "man", "runs", "sits", "on", "grass", "red", "of", "and"]
 
-
-SQUARE = Preprocessing(size=32)
-
-
-def make_scribe(preprocessing: Preprocessing = SQUARE) -> Scribe:
-    """A network of random weights, at a scale at which photos get different captions."""
-    tokenizer = Tokenizer(WORDS)
-    torch.manual_seed(14)  # a network whose captions differ, some of which end by themselves
-    decoder = TextDecoderConfig(
-        vocabulary_size=len(WORDS), width=16, layers=2, heads=2, mlp_width=32, max_positions=64,
-        pad_id=tokenizer.pad_id, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id,
-    )  # fmt: skip
-    encoder = ClipVitConfig(width=16, layers=1, heads=2, mlp_width=32, patch_size=16, image_size=32)
-    model = Git(GitConfig(encoder, decoder)).eval().requires_grad_(False)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parameter.mul_(12)
-    return Scribe(Checkpoint(model, tokenizer, preprocessing, "tiny", Path("nowhere")))
+make_scribe = partial(tiny_scribe.make_scribe, WORDS, seed=14)
+"""A network whose captions differ, some of which end by themselves."""
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +91,7 @@ def test_results_do_not_depend_on_the_batch_size(scribe: Scribe, photos: list[Pa
 
 
 def test_photos_of_mixed_aspects_keep_their_places(photos: list[Path]) -> None:
-    scribe = make_scribe(Preprocessing(size=32, mode="keep_aspect", longer_edge=64))
+    scribe = make_scribe(preprocessing=Preprocessing(size=32, mode="keep_aspect", longer_edge=64))
     sizes = {tuple(scribe.preprocessing(open_image(photo)).shape) for photo in photos}
     assert len(sizes) >= 2, "all photos would go through the network together"
     expected = [scribe.caption(photo) for photo in photos]

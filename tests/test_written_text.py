@@ -4,17 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from picscribe import Scribe
-from picscribe.checkpoints import Checkpoint
 from picscribe.datasets import Example
 from picscribe.evaluation.answering import answer_batch
 from picscribe.generation import GenerationOptions
-from picscribe.media.preprocessing import Preprocessing
-from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
-from picscribe.text.tokenizer import Tokenizer
+from tests.tiny_scribe import make_scribe
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "dogs", "close", "up", "cat", "s", "t", "says", "5"]
 WORDS += ["##s", "##ly", "-", "'", '"', ",", ".", "(", ")", "!", "/"]
@@ -23,15 +19,7 @@ WORDS += ["##s", "##ly", "-", "'", '"', ",", ".", "(", ")", "!", "/"]
 @pytest.fixture(scope="module")
 def scribe() -> Scribe:
     """A network that loves punctuation marks."""
-    tokenizer = Tokenizer(WORDS)
-    torch.manual_seed(3)
-    decoder = TextDecoderConfig(
-        vocabulary_size=len(WORDS), width=16, layers=2, heads=2, mlp_width=32, max_positions=64,
-        pad_id=tokenizer.pad_id, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id,
-    )  # fmt: skip
-    encoder = ClipVitConfig(width=16, layers=1, heads=2, mlp_width=32, patch_size=16, image_size=32)
-    model = Git(GitConfig(encoder, decoder)).eval().requires_grad_(False)
-    return Scribe(Checkpoint(model, tokenizer, Preprocessing(size=32), "tiny", Path("nowhere")))
+    return make_scribe(WORDS, scale=1.0)
 
 
 PHOTO = np.full((40, 40, 3), 90, np.uint8)
