@@ -38,8 +38,8 @@ BATCH, WAIT, CLIENTS = 16, 0.01, 32
 
 OURS = """
 from picscribe.serving.server import serve
-from picscribe.serving.settings import Limits, Settings
-serve(Settings(port={port}, threads=1, batch_images={batch}, limits=Limits(cache_bytes=0, deadline=300)))
+from picscribe.serving.settings import ServiceLimits, Settings
+serve(Settings(port={port}, threads=1, batch_images={batch}, limits=ServiceLimits(cache_bytes=0, deadline=300)))
 """
 
 LITSERVE = """

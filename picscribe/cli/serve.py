@@ -109,7 +109,7 @@ def serve(
     if key := os.environ.pop(KEY, ""):  # taken out, so that no process that this one starts has it
         hashes += (keys.hash_of(key),)
     loading = {"device": device, "dtype": dtype, "quantize": quantize, "precision": precision}
-    limits = settings.Limits(
+    limits = settings.ServiceLimits(
         queue_images=queue, deadline=deadline, body_bytes=max_megabytes * MEBIBYTE,
         image_bytes=max_megabytes * MEBIBYTE, images=min(max_images, queue), cache_bytes=cache_megabytes * MEBIBYTE,
     )  # fmt: skip

@@ -34,7 +34,7 @@ class AnsweredBatch:
     seconds: float
 
 
-class Journal:
+class AnswerJournal:
     """The folder `answers/` of an evaluation: identity.json, and a file of lines for each process that worked on it.
 
     A batch is one line, so a line cut short by a kill is a batch that is done again, with the same neighbours: the

@@ -14,7 +14,7 @@ from picscribe.checkpoints.tensor_names import count_parameters
 from picscribe.datasets import Example
 from picscribe.errors import InputError, PicscribeError
 from picscribe.evaluation.answering import answer_batch
-from picscribe.evaluation.journal import Answer, AnsweredBatch, Journal
+from picscribe.evaluation.journal import Answer, AnsweredBatch, AnswerJournal
 from picscribe.evaluation.page import report_page
 from picscribe.evaluation.plan import Evaluation
 from picscribe.evaluation.processes import rank, run_in_processes
@@ -45,7 +45,7 @@ def run(evaluation: Evaluation, folder: Path, progress: Progress = lambda done: 
     answer and is named in the report. Raises ConfigurationError where `folder` holds another evaluation, InputError
     where its journal is damaged.
     """
-    journal = Journal(folder)
+    journal = AnswerJournal(folder)
     scribe = evaluation.load()
     parameters, precision = count_parameters(scribe.config), scribe.precision
     journal.begin(evaluation.identity(scribe))
@@ -80,7 +80,7 @@ def _answer(evaluation: Evaluation, folder: Path, left: Sequence[int], scribe: S
     done = len(batches) - len(left)
     progress(done)
     labels = Labels.of(scribe.tokenizer, evaluation.labels) if evaluation.labels else None
-    with Journal(folder).writer(rank()) as writer:
+    with AnswerJournal(folder).writer(rank()) as writer:
         for place, number in enumerate(left, start=1):
             started = time.monotonic()
             answers = answer_batch(scribe, batches[number], evaluation.options, labels)
@@ -89,7 +89,7 @@ def _answer(evaluation: Evaluation, folder: Path, left: Sequence[int], scribe: S
 
 
 @contextlib.contextmanager
-def _watched(journal: Journal, progress: Progress) -> Iterator[None]:
+def _watched(journal: AnswerJournal, progress: Progress) -> Iterator[None]:
     """Tell `progress` every second what all processes together have done."""
     ended = threading.Event()
 
@@ -107,7 +107,7 @@ def _watched(journal: Journal, progress: Progress) -> Iterator[None]:
 
 
 def _finish(
-    evaluation: Evaluation, journal: Journal, done: Mapping[int, AnsweredBatch], parameters: int, precision: str
+    evaluation: Evaluation, journal: AnswerJournal, done: Mapping[int, AnsweredBatch], parameters: int, precision: str
 ) -> tuple[Report, list[Item]]:
     """Score all answers and write the files."""
     answers = {answer.id: answer for batch in done.values() for answer in batch.answers}

@@ -14,7 +14,7 @@ from picscribe import __version__
 from picscribe.errors import PicscribeError
 from picscribe.serving.dialects import hugging_face, moondream, ollama, openai_chat, openai_responses, photoprism
 from picscribe.serving.dialects.openai_errors import error_body, error_headers
-from picscribe.serving.engine.engine import Engine
+from picscribe.serving.engine.engine import ServingEngine
 from picscribe.serving.errors import BadRequest, Failed, MethodNotAllowed, NotFound, ServingError, as_serving_error
 from picscribe.serving.routes import assets, health, native, openapi, sign_in
 from picscribe.serving.routes.service import Service
@@ -28,7 +28,7 @@ def create_app(settings: Settings, *, fetcher: Fetcher | None = None) -> FastAPI
 
     fetcher: what gets images by URL, by default as the settings say.
     """
-    engine = Engine(settings)
+    engine = ServingEngine(settings)
     service = Service(settings, engine, fetcher or Fetcher(settings.fetching))
 
     @contextlib.asynccontextmanager

@@ -42,7 +42,7 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServiceLimits:
     """What one request, and all of them together, may take.
 
     Images of a request count one each, those of a video one a frame. `queue_images` counts what was accepted and is not
@@ -131,7 +131,7 @@ class Settings:
     open: bool = False
     allowed_hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: ServiceLimits = field(default_factory=ServiceLimits)
     fetching: Fetching = field(default_factory=Fetching)
     grace: float = 60.0
 

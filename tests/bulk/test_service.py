@@ -20,7 +20,7 @@ from picscribe.cli.main import app
 from picscribe.client import Client, ServiceError
 from picscribe.errors import ConfigurationError, PicscribeError
 from picscribe.serving.safety.keys import hash_of
-from picscribe.serving.settings import Limits, ModelSpec
+from picscribe.serving.settings import ModelSpec, ServiceLimits
 from tests.serving.conftest import RunningService, Serve, serve  # noqa: F401
 
 from .conftest import CAPTIONS, Bulk, draw
@@ -130,7 +130,7 @@ def test_a_busy_service_is_asked_until_it_has_time(
     through: Callable[..., Summary],
     tmp_path: Path,
 ) -> None:
-    busy = serve(limits=Limits(queue_images=1, images=1, cache_bytes=0), decoders=1)
+    busy = serve(limits=ServiceLimits(queue_images=1, images=1, cache_bytes=0), decoders=1)
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(40):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from picscribe.errors import ConfigurationError, InputError
-from picscribe.evaluation.journal import Answer, AnsweredBatch, Journal
+from picscribe.evaluation.journal import Answer, AnsweredBatch, AnswerJournal
 
 FIRST = AnsweredBatch(0, (Answer("a", "a dog"), Answer("b", "", "b: broken")), 1.5)
 SECOND = AnsweredBatch(7, (Answer("c", "naïve ☃", confidence=0.75),), 0.25)
@@ -17,19 +17,19 @@ PLAN = [["a", "b"], *([[]] * 6), ["c"]]
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    journal = Journal(tmp_path / "run")
+def journal(tmp_path: Path) -> AnswerJournal:
+    journal = AnswerJournal(tmp_path / "run")
     journal.begin({"model": "m"})
     return journal
 
 
-def write(journal: Journal, rank: int, *batches: AnsweredBatch) -> None:
+def write(journal: AnswerJournal, rank: int, *batches: AnsweredBatch) -> None:
     with journal.writer(rank) as writer:
         for batch in batches:
             writer.write(batch.number, batch.answers, batch.seconds)
 
 
-def test_batches_of_several_processes_come_back(journal: Journal) -> None:
+def test_batches_of_several_processes_come_back(journal: AnswerJournal) -> None:
     assert journal.batches(PLAN) == {}
     write(journal, 0, FIRST)
     write(journal, 3, SECOND)
@@ -37,7 +37,7 @@ def test_batches_of_several_processes_come_back(journal: Journal) -> None:
     assert journal.count() == 2
 
 
-def test_every_cut_of_the_last_line_costs_that_batch_alone(journal: Journal) -> None:
+def test_every_cut_of_the_last_line_costs_that_batch_alone(journal: AnswerJournal) -> None:
     write(journal, 0, FIRST, SECOND)
     file = journal.folder / "answers" / "0.jsonl"
     whole = file.read_bytes()
@@ -49,7 +49,7 @@ def test_every_cut_of_the_last_line_costs_that_batch_alone(journal: Journal) -> 
         assert file.read_bytes() == whole
 
 
-def test_a_damaged_line_is_named(journal: Journal) -> None:
+def test_a_damaged_line_is_named(journal: AnswerJournal) -> None:
     write(journal, 0, FIRST, SECOND)
     file = journal.folder / "answers" / "0.jsonl"
     file.write_bytes(file.read_bytes().replace(b'"seconds"', b'"minutes"', 1))
@@ -72,7 +72,7 @@ def test_a_damaged_line_is_named(journal: Journal) -> None:
         ('"number": 0, ', "", "number"),
     ],
 )
-def test_a_line_edited_by_hand_is_named(journal: Journal, was: str, edited: str, words: str) -> None:
+def test_a_line_edited_by_hand_is_named(journal: AnswerJournal, was: str, edited: str, words: str) -> None:
     write(journal, 0, FIRST)
     file = journal.folder / "answers" / "0.jsonl"
     text = file.read_text()
@@ -83,12 +83,12 @@ def test_a_line_edited_by_hand_is_named(journal: Journal, was: str, edited: str,
 
 
 def test_of_a_nested_option_only_what_differs_is_named(tmp_path: Path) -> None:
-    Journal(tmp_path).begin({"model": "m", "generation": {"beams": 4, "words": 20}})
+    AnswerJournal(tmp_path).begin({"model": "m", "generation": {"beams": 4, "words": 20}})
     with pytest.raises(ConfigurationError, match=r"another evaluation \(generation\.beams was 4, is 1\)"):
-        Journal(tmp_path).begin({"model": "m", "generation": {"beams": 1, "words": 20}})
+        AnswerJournal(tmp_path).begin({"model": "m", "generation": {"beams": 1, "words": 20}})
 
 
-def test_another_evaluation_is_refused_by_what_differs(journal: Journal) -> None:
+def test_another_evaluation_is_refused_by_what_differs(journal: AnswerJournal) -> None:
     journal.begin({"model": "m"})
     with pytest.raises(ConfigurationError, match=r"model was m, is n.*name another folder"):
         journal.begin({"model": "n"})
@@ -98,16 +98,18 @@ def test_another_evaluation_is_refused_by_what_differs(journal: Journal) -> None
 def test_a_report_without_its_journal_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text(json.dumps({}))
     with pytest.raises(ConfigurationError, match="report of another evaluation"):
-        Journal(tmp_path).begin({"model": "m"})
+        AnswerJournal(tmp_path).begin({"model": "m"})
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="name another folder"):
-        Journal(tmp_path / "file" / "run").begin({"model": "m"})
+        AnswerJournal(tmp_path / "file" / "run").begin({"model": "m"})
 
 
-def test_a_full_disk_is_named_and_the_batches_before_stay(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_named_and_the_batches_before_stay(
+    journal: AnswerJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(journal, 0, FIRST)
 
     def full(descriptor: int) -> None:
@@ -120,7 +122,7 @@ def test_a_full_disk_is_named_and_the_batches_before_stay(journal: Journal, monk
     assert journal.batches(PLAN)[0] == FIRST
 
 
-def test_counting_reads_what_is_new_and_no_line_twice(journal: Journal) -> None:
+def test_counting_reads_what_is_new_and_no_line_twice(journal: AnswerJournal) -> None:
     write(journal, 0, FIRST)
     write(journal, 1, SECOND)
     assert journal.count() == 2

@@ -22,12 +22,12 @@ from picscribe.serving.app import create_app  # noqa: E402
 from picscribe.serving.routes.service import Service  # noqa: E402
 from picscribe.serving.safety.fetching import Fetcher  # noqa: E402
 from picscribe.serving.server import configuration  # noqa: E402
-from picscribe.serving.settings import Limits, ModelSpec, Settings  # noqa: E402
+from picscribe.serving.settings import ModelSpec, ServiceLimits, Settings  # noqa: E402
 
 Found = TypeVar("Found")
 PATIENCE = 300
 """Seconds: nothing here takes a tenth of them, but the machine may do other things too."""
-UNHURRIED = Limits(deadline=PATIENCE, body_time=PATIENCE, header_time=PATIENCE, decode_time=PATIENCE)
+UNHURRIED = ServiceLimits(deadline=PATIENCE, body_time=PATIENCE, header_time=PATIENCE, decode_time=PATIENCE)
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
@@ -124,7 +124,9 @@ def serve(tiny_model: Path) -> Iterator[Serve]:
     """Starts services of a tiny model called `tiny`; they end with the session."""
     running: list[RunningService] = []
 
-    def start(*, limits: Limits | None = None, fetcher: Fetcher | None = None, **settings: Any) -> RunningService:
+    def start(
+        *, limits: ServiceLimits | None = None, fetcher: Fetcher | None = None, **settings: Any
+    ) -> RunningService:
         settings = {"models": (ModelSpec("tiny", str(tiny_model)),), "port": 0, "threads": 1} | settings
         service = RunningService(Settings(limits=limits or UNHURRIED, **settings), fetcher)
         running.append(service)

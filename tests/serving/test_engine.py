@@ -19,7 +19,7 @@ from PIL import Image
 
 import picscribe
 from picscribe.errors import CheckpointError, PicscribeError
-from picscribe.serving.engine.engine import Engine
+from picscribe.serving.engine.engine import ServingEngine
 from picscribe.serving.engine.image_cache import ByteCache, EncoderCache
 from picscribe.serving.errors import Busy, Overdue
 from picscribe.serving.settings import ModelSpec
@@ -59,7 +59,7 @@ def test_mixed_questions_are_gathered_while_the_model_is_busy_and_answered_as_al
     busy: Any, tiny_model: Path
 ) -> None:
     scribe = picscribe.load(tiny_model)
-    engine: Engine = busy.service.engine
+    engine: ServingEngine = busy.service.engine
     busy.wait_until(lambda: engine.pool(None).idle)
     before = batches(busy)
 
@@ -107,7 +107,7 @@ def test_an_idle_model_waits_for_nobody(busy: Any) -> None:
 
 
 def test_what_does_not_fit_the_queue_is_refused_at_once_and_the_rest_is_answered(busy: Any) -> None:
-    engine: Engine = busy.service.engine
+    engine: ServingEngine = busy.service.engine
 
     async def flood() -> list[Any]:
         asked = [engine.ask(None, [question(2000 + n), question(3000 + n)]) for n in range(40)]
@@ -142,7 +142,7 @@ def test_a_full_queue_is_429_with_a_time_to_wait(serve: Callable[..., Any], phot
 
 
 def test_overdue_questions_are_dropped_before_they_are_decoded(busy: Any) -> None:
-    engine: Engine = busy.service.engine
+    engine: ServingEngine = busy.service.engine
     asked: list[str] = []
     decode = engine.decoders.run
 
@@ -184,7 +184,7 @@ def test_a_deadline_is_the_clients_to_shorten(busy: Any, photo: bytes) -> None:
 
 
 def test_one_who_is_cancelled_gives_the_place_back(busy: Any) -> None:
-    engine: Engine = busy.service.engine
+    engine: ServingEngine = busy.service.engine
 
     async def cancel() -> None:
         tasks = [asyncio.ensure_future(engine.ask(None, [question(5000 + n)])) for n in range(20)]
@@ -223,7 +223,7 @@ def test_clients_that_hang_up_leave_nothing_behind(busy: Any, caplog: pytest.Log
 def test_a_worker_that_is_killed_loses_nothing(serve: Callable[..., Any], tiny_model: Path) -> None:
     service = serve(workers=2, batch_images=4)
     expected = [picscribe.load(tiny_model).caption(noise(seed)).text for seed in range(40)]
-    engine: Engine = service.service.engine
+    engine: ServingEngine = service.service.engine
     pool = engine.pool(None)
 
     def ask(seed: int) -> Any:
@@ -244,7 +244,7 @@ def test_a_worker_that_is_killed_loses_nothing(serve: Callable[..., Any], tiny_m
 
 def test_the_question_that_kills_workers_takes_no_other_along(serve: Callable[..., Any]) -> None:
     service = serve(batch_images=8)
-    engine: Engine = service.service.engine
+    engine: ServingEngine = service.service.engine
     pool = engine.pool(None)
     send = pool._send
 
@@ -270,7 +270,7 @@ def test_the_question_that_kills_workers_takes_no_other_along(serve: Callable[..
 
 
 def test_an_exception_in_the_model_harms_only_its_question(busy: Any) -> None:
-    engine: Engine = busy.service.engine
+    engine: ServingEngine = busy.service.engine
     bad = question(7001, "explain", method="no such method")
 
     async def ask() -> list[Any]:
@@ -285,7 +285,7 @@ def test_a_model_is_replaced_without_losing_a_request(
     serve: Callable[..., Any], tiny_model: Path, photo: bytes
 ) -> None:
     service = serve()
-    engine: Engine = service.service.engine
+    engine: ServingEngine = service.service.engine
     old = engine.pool("tiny")
     stop = threading.Event()
     statuses: list[int] = []
@@ -329,7 +329,7 @@ def test_a_model_is_replaced_without_losing_a_request(
 
 def test_stopping_answers_what_was_accepted(serve: Callable[..., Any]) -> None:
     service = serve(batch_images=1)
-    engine: Engine = service.service.engine
+    engine: ServingEngine = service.service.engine
 
     def ask(seed: int) -> int:
         with service.client() as client:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from picscribe.serving.settings import Fetching, Limits
+from picscribe.serving.settings import Fetching, ServiceLimits
 
-LIMITS = Limits(body_bytes=4 * 2**20, image_bytes=3 * 2**20, image_pixels=1_000_000, images=4, decode_time=20)
+LIMITS = ServiceLimits(body_bytes=4 * 2**20, image_bytes=3 * 2**20, image_pixels=1_000_000, images=4, decode_time=20)
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,14 @@ from starlette.routing import Route
 from picscribe.errors import ConfigurationError
 from picscribe.serving.safety import keys, sessions
 from picscribe.serving.safety.protection import HEALTH
-from picscribe.serving.settings import Limits, ModelSpec, Settings
+from picscribe.serving.settings import ModelSpec, ServiceLimits, Settings
 
 KEY = "ps_a_key_of_a_test_1234"
 
 
 @pytest.fixture(scope="module")
 def guarded(serve: Callable[..., Any]) -> Any:
-    limits = Limits(body_bytes=200_000, image_bytes=150_000, body_time=1.0, header_time=1.0)
+    limits = ServiceLimits(body_bytes=200_000, image_bytes=150_000, body_time=1.0, header_time=1.0)
     return serve(key_hashes=(keys.hash_of("another key, as there are two"), keys.hash_of(KEY)), limits=limits)
 
 
@@ -301,8 +301,8 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
         with pytest.raises(ConfigurationError, match=message):
             Settings(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="queue_images"):
-        Limits(images=100, queue_images=10)
+        ServiceLimits(images=100, queue_images=10)
     with pytest.raises(ConfigurationError, match="deadline"):
-        Limits(deadline=0)
+        ServiceLimits(deadline=0)
     with pytest.raises(ConfigurationError, match="cannot be called"):
         ModelSpec("two words", "nano")

@@ -45,7 +45,7 @@ class Died(Exception):
     """A worker process ended, or was ended as it took too long."""
 
 
-class Worker:
+class DecodeWorker:
     """One process; used by one thread at a time."""
 
     def __init__(self, settings: Settings) -> None:
@@ -125,8 +125,8 @@ class Decoders:
     def __init__(self, settings: Settings, workers: int, keep_content: bool = False) -> None:
         """keep_content: have fetched bytes come with the pixels, for an output that copies them."""
         self.settings, self.keep_content = settings, keep_content
-        self._idle: SimpleQueue[Worker | None] = SimpleQueue()
-        self._all: set[Worker] = set()
+        self._idle: SimpleQueue[DecodeWorker | None] = SimpleQueue()
+        self._all: set[DecodeWorker] = set()
         self._closed = False
         self._pool = ThreadPoolExecutor(workers + FETCHERS, thread_name_prefix="picscribe-decoding")
         for _ in range(workers):
@@ -178,14 +178,14 @@ class Decoders:
                 self._idle.put(worker)
         raise AssertionError("a file is decoded, or fails, within its tries")
 
-    def _start(self) -> Worker:
-        worker = Worker(self.settings)
+    def _start(self) -> DecodeWorker:
+        worker = DecodeWorker(self.settings)
         self._all.add(worker)
         if self._closed:
             self._end(worker)
         return worker
 
-    def _end(self, worker: Worker) -> None:
+    def _end(self, worker: DecodeWorker) -> None:
         self._all.discard(worker)
         worker.close()
 

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from picscribe import __version__
 from picscribe.serving.errors import BadRequest, NotSupported, Overdue
-from picscribe.serving.settings import Limits
+from picscribe.serving.settings import ServiceLimits
 from picscribe.serving.tasks import Photo
 from picscribe.text_files import split_lines
 
@@ -60,7 +60,7 @@ def exiftool() -> str | None:
     return shutil.which("exiftool")
 
 
-async def write_into(photo: Photo, texts: Mapping[str, str], limits: Limits) -> bytes:
+async def write_into(photo: Photo, texts: Mapping[str, str], limits: ServiceLimits) -> bytes:
     """The photo's file with the texts in its metadata, everything else as it was.
 
     ExifTool gets the file over a pipe and runs confined: it reads the system's own files, and nothing more.

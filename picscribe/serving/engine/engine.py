@@ -36,7 +36,7 @@ class Decoding:
     waiting: int = 0
 
 
-class Engine:
+class ServingEngine:
     """Takes questions about photos from many callers on one event loop, and answers each as soon as it can.
 
     A bounded queue, counted in images: what does not fit, or would not be done before its deadline, is refused at once.

@@ -47,7 +47,7 @@ TUNED = {
 """What a worker's environment holds where this process's says nothing else."""
 
 
-class Worker:
+class WorkerProcess:
     """A process that computes, and the tickets of the batch that it is at."""
 
     def __init__(self, child: Child, facts: dict[str, Any], batch: int) -> None:
@@ -78,7 +78,7 @@ class ModelPool:
             "precision": spec.precision, "threads": threads, "batch": batch_images, "cache": cache_bytes,
         }  # fmt: skip
         self.queue: deque[Ticket] = deque()
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerProcess] = []
         self.facts: dict[str, Any] = {}
         self.batch = 1
         self.loaded = 0
@@ -94,7 +94,7 @@ class ModelPool:
         others = (self._new() for _ in range(self.count - len(chosen)))
         found = [*chosen, *await asyncio.gather(*others, return_exceptions=True)]
         errors = [one for one in found if isinstance(one, BaseException)]
-        workers = [one for one in found if isinstance(one, Worker)]
+        workers = [one for one in found if isinstance(one, WorkerProcess)]
         if errors:
             await asyncio.gather(*(worker.child.stop(0.1) for worker in workers))
             raise errors[0]
@@ -103,7 +103,7 @@ class ModelPool:
         for worker in workers:
             self._engage(worker)
 
-    async def _choose_precision(self) -> Worker:
+    async def _choose_precision(self) -> WorkerProcess:
         """A worker that chose the precision, which all that are started from now on compute in."""
         worker = await self._new()
         log.info("%s computes in %s", self.spec.name, worker.facts["precision"])
@@ -180,7 +180,7 @@ class ModelPool:
             return batch, "retry"
         return batch, "full" if images >= most else "idle"
 
-    def _begin(self, worker: Worker, batch: list[Ticket], reason: str) -> None:
+    def _begin(self, worker: WorkerProcess, batch: list[Ticket], reason: str) -> None:
         loop = asyncio.get_running_loop()
         worker.since, worker.busy = loop.time(), True
         images = 0
@@ -195,7 +195,7 @@ class ModelPool:
         worker.images = images
         self._send(worker, batch)
 
-    def _send(self, worker: Worker, batch: list[Ticket]) -> None:
+    def _send(self, worker: WorkerProcess, batch: list[Ticket]) -> None:
         self._batches += 1
         questions: list[dict[str, Any]] = []
         parts: dict[int, int] = {}
@@ -217,7 +217,7 @@ class ModelPool:
         except Gone:
             worker.child.kill()  # its listener finds that it ended
 
-    async def _listen(self, worker: Worker) -> None:
+    async def _listen(self, worker: WorkerProcess) -> None:
         """Deliver what a worker says, for as long as it lives."""
         watching = self._spawn(self._watch(worker))
         while True:
@@ -237,7 +237,7 @@ class ModelPool:
         worker.child.kill()
         self._lost(worker)
 
-    async def _watch(self, worker: Worker) -> None:
+    async def _watch(self, worker: WorkerProcess) -> None:
         """End a worker that hangs, in a task of its own: a cancelled read would leave half a message."""
         while True:
             await asyncio.sleep(min(self.patience, 5.0))
@@ -259,7 +259,7 @@ class ModelPool:
         else:
             ticket.fail((ConfigurationError if said["fault"] == "option" else InputError)(said["error"]))
 
-    def _done(self, worker: Worker, said: dict[str, Any]) -> None:
+    def _done(self, worker: WorkerProcess, said: dict[str, Any]) -> None:
         now = asyncio.get_running_loop().time()
         newest = worker.images / max(1e-6, now - worker.since) * max(1, len(self.workers))
         self.rate = newest if not self.rate else 0.8 * self.rate + 0.2 * newest
@@ -272,7 +272,7 @@ class ModelPool:
         worker.at, worker.busy = {}, False
         self._dispatch()
 
-    def _lost(self, worker: Worker) -> None:
+    def _lost(self, worker: WorkerProcess) -> None:
         """A worker ended: what it was at comes first in the queue, and another one is started."""
         if worker in self.workers:
             self.workers.remove(worker)
@@ -305,12 +305,12 @@ class ModelPool:
                 tries += 1
                 log.error("a worker of %s does not start: %s", self.spec.name, error)
 
-    def _engage(self, worker: Worker) -> None:
+    def _engage(self, worker: WorkerProcess) -> None:
         self.workers.append(worker)
         self._spawn(self._listen(worker))
         self._dispatch()
 
-    async def _new(self) -> Worker:
+    async def _new(self) -> WorkerProcess:
         environment = dict(TUNED)
         environment |= {name: os.environ[name] for name in INHERITED if name in os.environ}
         child = await Child.start("picscribe.serving.engine.model_worker", [json.dumps(self._loading)], environment)
@@ -325,7 +325,7 @@ class ModelPool:
         if "failed" in said:
             await child.stop()
             raise CheckpointError(f"{self.spec.name}: {said['failed']}")
-        return Worker(child, said["ready"], said["batch"])
+        return WorkerProcess(child, said["ready"], said["batch"])
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.ensure_future(coroutine)

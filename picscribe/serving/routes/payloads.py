@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from picscribe.serving.errors import BadRequest, ServingError, TooLarge, UnsupportedType
 from picscribe.serving.safety.fetching import Fetcher
-from picscribe.serving.settings import Limits
+from picscribe.serving.settings import ServiceLimits
 from picscribe.serving.tasks import Photo
 
 Fields = TypeVar("Fields", bound=BaseModel)
@@ -49,7 +49,7 @@ class Payload:
             raise BadRequest(f"{name or 'the request'}: {first['msg']}", code="invalid_value", param=name) from None
 
 
-async def read_payload(request: Request, limits: Limits) -> Payload:
+async def read_payload(request: Request, limits: ServiceLimits) -> Payload:
     """The body by its Content-Type, with the query's fields where it has none of its own.
 
     Raises BadRequest for a body that is not what its type says, UnsupportedType for a type that is not read.
@@ -97,7 +97,7 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 
 async def photos_of(
-    payload: Payload, sources: Sequence[tuple[str, object]], limits: Limits, fetcher: Fetcher, **video: Any
+    payload: Payload, sources: Sequence[tuple[str, object]], limits: ServiceLimits, fetcher: Fetcher, **video: Any
 ) -> list[Photo | ServingError]:
     """The images of a request: files first, then `sources`, each a field's name and what it holds.
 
@@ -128,7 +128,7 @@ async def photos_of(
     return found
 
 
-def _checked(name: str, content: bytes, limits: Limits) -> bytes:
+def _checked(name: str, content: bytes, limits: ServiceLimits) -> bytes:
     if len(content) > limits.image_bytes:
         raise TooLarge(f"{name} is longer than {limits.image_bytes} bytes: shrink it", param="image")
     if not content:
@@ -136,7 +136,7 @@ def _checked(name: str, content: bytes, limits: Limits) -> bytes:
     return content
 
 
-async def _content(source: object, param: str, limits: Limits, fetcher: Fetcher) -> bytes:
+async def _content(source: object, param: str, limits: ServiceLimits, fetcher: Fetcher) -> bytes:
     if not isinstance(source, str):
         raise BadRequest(f"{param} must be a text: a data: URI, base64 or a URL", code="invalid_image", param=param)
     if source[:8].lower().startswith(("http:", "https:")):
@@ -144,7 +144,7 @@ async def _content(source: object, param: str, limits: Limits, fetcher: Fetcher)
     return decode_base64(source, param, limits)
 
 
-def decode_base64(source: str, param: str, limits: Limits) -> bytes:
+def decode_base64(source: str, param: str, limits: ServiceLimits) -> bytes:
     """The bytes of a data: URI or of base64, which may hold white space. The type that it declares is not heeded."""
     start = 0
     if source[:5].lower() == "data:":
@@ -189,7 +189,7 @@ def _of_form(body: bytes) -> dict[str, Any]:
     return _gathered(pairs)
 
 
-async def _of_multipart(request: Request, body: bytes, query: dict[str, Any], limits: Limits) -> Payload:
+async def _of_multipart(request: Request, body: bytes, query: dict[str, Any], limits: ServiceLimits) -> Payload:
     class InMemory(MultiPartParser):
         spool_max_size = limits.body_bytes + 1  # nothing a stranger sends is written to a disk
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from picscribe.errors import ConfigurationError, PicscribeError
-from picscribe.serving.engine.engine import Engine
+from picscribe.serving.engine.engine import ServingEngine
 from picscribe.serving.engine.model_pool import ModelPool
 from picscribe.serving.errors import BadRequest, ServingError, as_serving_error
 from picscribe.serving.metrics import Metrics
@@ -28,7 +28,7 @@ class Service:
     """One running service."""
 
     settings: Settings
-    engine: Engine
+    engine: ServingEngine
     fetcher: Fetcher
     started: float = 0.0
 
