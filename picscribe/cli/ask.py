@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from picscribe.cli.options.groups import Only, grouped
-from picscribe.cli.options.loading import Loading, Model, Revision
-from picscribe.cli.options.search import UNCERTAIN, MinConfidence, Search
+from picscribe.cli.options.loading import LoadingOptions, Model, Revision
+from picscribe.cli.options.search import UNCERTAIN, MinConfidence, SearchOptions
 from picscribe.cli.options.videos import End, Frames, Start, find_videos
 from picscribe.cli.output.terminal import Bar, report, write_line
 from picscribe.errors import ConfigurationError, PicscribeError
@@ -47,13 +47,13 @@ def ask(
     ] = None,
     model: Model = "nano",
     revision: Revision = None,
-    search: Annotated[Search, Only("beams", "max_words")],
+    search: Annotated[SearchOptions, Only("beams", "max_words")],
     min_confidence: MinConfidence = 0,
     json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object for each question.")] = False,
     frames: Frames = None,
     start: Start = None,
     end: End = None,
-    loading: Loading,
+    loading: LoadingOptions,
 ) -> None:
     """Answer questions about a photo, or a file of questions about many.
 

@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 
 from picscribe.cli.options.bulk import (
     ALL,
-    BulkLoading,
+    BulkLoadingOptions,
     ComputingOptions,
     DecodingOptions,
     OutputOptions,
@@ -18,7 +18,7 @@ from picscribe.cli.options.bulk import (
 )
 from picscribe.cli.options.groups import grouped
 from picscribe.cli.options.loading import Model, Revision
-from picscribe.cli.options.search import Search
+from picscribe.cli.options.search import SearchOptions
 from picscribe.cli.output.bulk_panel import Panel, lines_of
 from picscribe.cli.output.examples import epilog
 from picscribe.cli.output.terminal import report, write_line
@@ -79,9 +79,9 @@ def run(
     written: OutputOptions,
     running: RunOptions,
     where: ComputingOptions,
-    search: Search,
+    search: SearchOptions,
     decoding: DecodingOptions,
-    loading: BulkLoading,
+    loading: BulkLoadingOptions,
 ) -> None:
     """Caption every photo and video in INPUT, or ask, classify or score, and write the results to each OUTPUT.
 

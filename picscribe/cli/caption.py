@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from picscribe.cli.options.groups import grouped
-from picscribe.cli.options.loading import Loading, Revision
-from picscribe.cli.options.search import UNCERTAIN, MinConfidence, Search
+from picscribe.cli.options.loading import LoadingOptions, Revision
+from picscribe.cli.options.search import UNCERTAIN, MinConfidence, SearchOptions
 from picscribe.cli.options.videos import AsVideo, End, Every, Frames, Start, clock, find_videos, subtitles
 from picscribe.cli.output.terminal import Bar, report, write_line, write_piece
 from picscribe.errors import ConfigurationError, PicscribeError
@@ -44,7 +44,7 @@ def caption(
     prompt: Annotated[
         str | None, typer.Option(help="Words before the caption, or a question; what comes after them is printed.")
     ] = None,
-    search: Search,
+    search: SearchOptions,
     min_confidence: MinConfidence = 0,
     stream: Annotated[
         bool, typer.Option("--stream", help="Write one photo's caption word by word: greedy, or a sample.")
@@ -58,7 +58,7 @@ def caption(
     form: Annotated[
         str | None, typer.Option("--subtitles", show_default=False, help="With --every: print SRT or WebVTT: srt, vtt.")
     ] = None,
-    loading: Loading,
+    loading: LoadingOptions,
 ) -> None:
     """Write a caption for each photo, in the order given.
 

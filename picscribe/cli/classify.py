@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from picscribe.cli.options.groups import grouped
-from picscribe.cli.options.loading import Loading, Model, Revision
+from picscribe.cli.options.loading import LoadingOptions, Model, Revision
 from picscribe.cli.options.service import warn
 from picscribe.cli.output.terminal import Bar, report, write_line
 from picscribe.errors import PicscribeError
@@ -50,7 +50,7 @@ def classify(
     model: Model = "nano",
     revision: Revision = None,
     json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object for each photo.")] = False,
-    loading: Loading,
+    loading: LoadingOptions,
 ) -> None:
     """Classify each photo: print the label that the model finds most likely.
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from picscribe.cli.options.groups import Only, grouped
-from picscribe.cli.options.loading import Loading, Model, Revision
-from picscribe.cli.options.search import Search
+from picscribe.cli.options.loading import LoadingOptions, Model, Revision
+from picscribe.cli.options.search import SearchOptions
 from picscribe.cli.options.videos import AsVideo, End, Frames, Start, find_videos
 from picscribe.cli.output.terminal import write_line
 from picscribe.errors import ConfigurationError, InputError
@@ -36,14 +36,14 @@ def explain(
         str, typer.Option(help="How to find out: gradient is attention times its gradient, rollout is attention alone.")
     ] = "gradient",
     prompt: Annotated[str | None, typer.Option(show_default=False, help="Words that come before the caption.")] = None,
-    search: Annotated[Search, Only("beams", "max_words")],
+    search: Annotated[SearchOptions, Only("beams", "max_words")],
     frames: Frames = None,
     start: Start = None,
     end: End = None,
     as_video: AsVideo = False,
     model: Model = "nano",
     revision: Revision = None,
-    loading: Annotated[Loading, Only("device", "dtype", "precision", "quantize", "resize")],
+    loading: Annotated[LoadingOptions, Only("device", "dtype", "precision", "quantize", "resize")],
 ) -> None:
     """Show where the model looked for each word of its caption, as heat maps over the photo."""
     from picscribe.cli.options.photos import find_photos

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from picscribe.cli.options.groups import grouped
-from picscribe.cli.options.loading import Loading, Model, Revision
+from picscribe.cli.options.loading import LoadingOptions, Model, Revision
 from picscribe.cli.output.terminal import Bar, report, write_line
 from picscribe.errors import ConfigurationError, PicscribeError
 
@@ -45,7 +45,7 @@ def score(
     model: Model = "nano",
     revision: Revision = None,
     json_lines: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one object for each text.")] = False,
-    loading: Loading,
+    loading: LoadingOptions,
 ) -> None:
     """Score how well texts fit a photo: print confidence, log-likelihood and text, separated by tabs.
 

@@ -9,8 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from picscribe.cli.options.groups import Only, grouped
-from picscribe.cli.options.loading import Loading
-from picscribe.cli.options.search import Search
+from picscribe.cli.options.loading import LoadingOptions
+from picscribe.cli.options.search import SearchOptions
 from picscribe.errors import ConfigurationError
 from picscribe.generation import GenerationOptions
 
@@ -77,27 +77,29 @@ def test_loading_options_are_those_of_load() -> None:
     from picscribe.scribe import load
 
     of_load = inspect.signature(load).parameters
-    arguments = Loading(device="cuda", quantize="int8").arguments("main")
+    arguments = LoadingOptions(device="cuda", quantize="int8").arguments("main")
     assert arguments.keys() == of_load.keys() - {"name_or_folder"}
-    assert Loading().arguments(None) == {name: of_load[name].default for name in arguments}
-    assert Loading(batch_size=3).given(None) == []
-    assert set(Loading(device="cuda", compile=True, batch_size=3).given("main")) == {
+    assert LoadingOptions().arguments(None) == {name: of_load[name].default for name in arguments}
+    assert LoadingOptions(batch_size=3).given(None) == []
+    assert set(LoadingOptions(device="cuda", compile=True, batch_size=3).given("main")) == {
         "--device", "--compile", "--revision",
     }  # fmt: skip
 
 
 def test_search_options_become_generation_options() -> None:
-    assert Search().options() == GenerationOptions()
-    search = Search(beams=2, max_words=7, min_words=1, require=["a dog"], ban=[], top_k=None, repetition_penalty=1.5)
+    assert SearchOptions().options() == GenerationOptions()
+    search = SearchOptions(
+        beams=2, max_words=7, min_words=1, require=["a dog"], ban=[], top_k=None, repetition_penalty=1.5
+    )
     assert search.options() == GenerationOptions(
         beams=2, max_new_tokens=7, min_new_tokens=1, required_words=("a dog",), repetition_penalty=1.5
     )
-    assert Search(num_captions=6).options().beams == 6
-    assert Search(num_captions=2).options().beams == GenerationOptions.beams
+    assert SearchOptions(num_captions=6).options().beams == 6
+    assert SearchOptions(num_captions=2).options().beams == GenerationOptions.beams
     with pytest.raises(ConfigurationError, match="--temperature must be above 0"):
-        Search(temperature=0).options()
+        SearchOptions(temperature=0).options()
 
 
 def test_every_search_option_is_one_of_generation_options() -> None:
     known = {field.name for field in fields(GenerationOptions)}
-    assert {*Search(**{field.name: 1 for field in fields(Search)}).given()} <= known
+    assert {*SearchOptions(**{field.name: 1 for field in fields(SearchOptions)}).given()} <= known

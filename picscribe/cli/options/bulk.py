@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from picscribe.cli.options.loading import Loading
-from picscribe.cli.options.search import Search
+from picscribe.cli.options.loading import LoadingOptions
+from picscribe.cli.options.search import SearchOptions
 from picscribe.cli.options.service import KEY
 from picscribe.errors import ConfigurationError
 
@@ -48,8 +48,8 @@ class WorkOptions:
         str | None, typer.Option(show_default=False, help="Score the text of this column of the list.")
     ] = None
 
-    def work(self, search: Search) -> "Work":
-        """It as a job keeps it. Raises ConfigurationError for two kinds at once."""
+    def work(self, search: SearchOptions) -> "Work":
+        """The work of the job. Raises ConfigurationError for two kinds at once."""
         from picscribe.bulk.work import Work
 
         asked = {
@@ -101,7 +101,7 @@ class SelectionOptions:
     ] = None
 
     def selection(self) -> "Selection":
-        """It as `find_entries` takes it."""
+        """The selection of the job."""
         from picscribe.bulk.inputs.selection import Selection
 
         return Selection(tuple(self.include or ()), tuple(self.exclude or ()), self.path_column, None, self.root)
@@ -134,7 +134,7 @@ class OutputOptions:
     shard: Annotated[int, typer.Option(min=1, help="How many samples a shard of Parquet or WebDataset holds.")] = 10_000
 
     def fields(self) -> dict[str, Any]:
-        """It as fields of a job's `Options`. Raises ConfigurationError for what is none of the values known."""
+        """The fields of the job's `Options` that they set. Raises ConfigurationError for an unknown value."""
         full = _one_of("--xmp-name", self.xmp_name, ("photo.jpg.xmp", "photo.xmp")) == "photo.jpg.xmp"
         return {
             "names": _one_of("--names", self.names, ("auto", "stem", "full")),
@@ -188,7 +188,7 @@ class RunOptions:
     ] = False
 
     def fields(self) -> dict[str, Any]:
-        """It as fields of a job's `Options`. Raises ConfigurationError for half a sample."""
+        """The fields of the job's `Options` that they set. Raises ConfigurationError for one of --sample and --html."""
         if (self.sample is None) != (self.page is None):
             raise ConfigurationError("--sample and --html go together: so many photos, on this page")
         return {
@@ -225,7 +225,7 @@ class DecodingOptions:
     max_bytes: Annotated[int, typer.Option(min=1, help="The most bytes of a photo's file.")] = 268_435_456
 
     def limits(self) -> "Limits":
-        """It as the engine takes it."""
+        """The limits of the job."""
         from picscribe.bulk.engine import Limits
 
         memory = self.max_memory << 20
@@ -234,7 +234,7 @@ class DecodingOptions:
 
 
 @dataclass(frozen=True)
-class BulkLoading(Loading):
+class BulkLoadingOptions(LoadingOptions):
     """How a model is loaded; on a cluster, by each actor."""
 
     batch_size: Annotated[
@@ -272,9 +272,9 @@ class ComputingOptions:
     ] = None
 
     def computing(
-        self, model: str, revision: str | None, loading: Loading, options: "Options", workers: int | None
+        self, model: str, revision: str | None, loading: LoadingOptions, options: "Options", workers: int | None
     ) -> "Callable[[bool], Computing]":
-        """What makes it, once a run knows whether it is to keep the content of files.
+        """A function that makes what computes; the run calls it, and says whether the content of files is kept.
 
         Raises ConfigurationError for options that do not go with --server.
         """
@@ -301,7 +301,7 @@ class ComputingOptions:
 
         return make
 
-    def _check_for_server(self, loading: Loading, revision: str | None) -> None:
+    def _check_for_server(self, loading: LoadingOptions, revision: str | None) -> None:
         if self.ray is not None:
             raise ConfigurationError("--server and --ray: one of them computes, leave the other out")
         given = [*loading.given(revision), *(["--batch-size"] if loading.batch_size is not None else [])]

@@ -1,30 +1,27 @@
-"""Options that belong together as one parameter of a command: a frozen dataclass, whose fields Typer takes singly."""
+"""Lets a command take options that belong together as one parameter: a frozen dataclass with a field for each."""
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 
-@dataclass(frozen=True)
 class Only:
     """Marks a parameter of a command that has only these options of its group; the others keep their defaults.
 
-    `loading: Annotated[Loading, Only("device", "dtype")]`
+    `loading: Annotated[LoadingOptions, Only("device", "dtype")]`
     """
 
-    names: tuple[str, ...]
-
     def __init__(self, *names: str) -> None:
-        object.__setattr__(self, "names", names)
+        self.names = names
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` as Typer takes it: in place of each parameter that is a dataclass, an option for each of its fields.
+    """Give Typer an option for each field of a parameter that is a dataclass; `command` itself gets the dataclass.
 
-    A field is declared as an option is: `device: Annotated[str, typer.Option(help="…")] = "cpu"`. Options appear in
-    `--help` where the parameter is.
+    A field is declared like any option: `device: Annotated[str, typer.Option(help="…")] = "cpu"`. In `--help` the
+    options take the place of the parameter.
     Raises ValueError where `Only` names an option that its group lacks.
     """
     flat: list[inspect.Parameter] = []
@@ -43,9 +40,10 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def flattened(**given: Any) -> None:
-        for name, (kind, options) in groups.items():
-            given[name] = kind(**{option: given.pop(option) for option in options})
-        command(**given)
+        made = {
+            name: kind(**{option: given.pop(option) for option in options}) for name, (kind, options) in groups.items()
+        }
+        command(**given, **made)
 
     flattened.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
     flattened.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
@@ -53,7 +51,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _group_of(annotation: Any) -> tuple[Any, tuple[str, ...] | None]:
-    """The dataclass that a parameter is of, if it is of one, and which of its options it has, None for all."""
+    """The dataclass of a parameter and the options that `Only` names; None for no dataclass, and for all options."""
     kind, *marks = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
     if not is_dataclass(kind):
         return None, None

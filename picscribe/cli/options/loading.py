@@ -52,7 +52,7 @@ Resize: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True)
-class Loading:
+class LoadingOptions:
     """How a model is loaded, and how many photos it computes at a time."""
 
     device: Device = "cpu"

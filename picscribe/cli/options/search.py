@@ -86,7 +86,7 @@ _NAMES = {
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchOptions:
     """How to search for words, as the command line says it: None for what was not given."""
 
     beams: Beams = None
