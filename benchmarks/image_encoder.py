@@ -1,4 +1,4 @@
-"""nano's image encoder: plain PyTorch, picscribe's packed form, bfloat16, and other engines where they are installed.
+"""nano's image encoder: plain PyTorch, picscribe's packed form in float32, bfloat16 and int8, and other engines.
 
     OMP_NUM_THREADS=1 python -m benchmarks.image_encoder [--images 8] [--runs 3]
 
@@ -28,6 +28,7 @@ import torch
 from benchmarks.generate import spread
 from picscribe.acceleration.arithmetic import multiplies_bfloat16
 from picscribe.acceleration.fused import FusedEfficientNetLite
+from picscribe.acceleration.int8_convolutions import Int8EfficientNetLite, can_convolve_int8
 from picscribe.checkpoints import load
 from picscribe.model.efficientnet_lite import EfficientNetLite
 from picscribe.versions import versions
@@ -38,6 +39,7 @@ ENGINES = {
     "plain bfloat16": "torch",
     "packed": "torch",
     "packed bfloat16": "torch",
+    "packed int8": "torch",
     "openvino": "openvino",
     "openvino bfloat16": "openvino",
     "onnxruntime": "onnxruntime",
@@ -85,7 +87,8 @@ def make(engine: str, onnx: Path) -> Encode:
     dtype = torch.bfloat16 if engine.endswith("bfloat16") else torch.float32
     encoder = encoder.to(dtype)
     if engine.startswith("packed"):
-        encoder = FusedEfficientNetLite(encoder)  # type: ignore[arg-type]
+        make_fast = Int8EfficientNetLite if engine.endswith("int8") else FusedEfficientNetLite
+        encoder = make_fast(encoder)  # type: ignore[arg-type]
     return lambda pixels: np.asarray(encoder(torch.from_numpy(pixels).to(dtype)).float().numpy())
 
 
@@ -122,6 +125,8 @@ def main() -> None:
     installed = {engine for engine, package in ENGINES.items() if importlib.util.find_spec(package)}
     if not multiplies_bfloat16():
         installed -= {"plain bfloat16", "packed bfloat16"}
+    if not can_convolve_int8():
+        installed -= {"packed int8"}
     found: dict[str, list[dict[str, float]]] = {engine: [] for engine in ENGINES if engine in installed}
     with tempfile.TemporaryDirectory() as folder:
         onnx = Path(folder) / "encoder.onnx"
@@ -135,7 +140,7 @@ def main() -> None:
                 command += ["--engine", engine, "--onnx", str(onnx)]
                 runs.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     for engine in ENGINES.keys() - found.keys():
-        print(f"{engine}: not measured; it is not installed, or this processor has no bfloat16")
+        print(f"{engine}: not measured; it is not installed, or this processor has no bfloat16 or VNNI")
     for engine, runs in found.items():
         ratios = [plain["processor"] / own["processor"] for plain, own in zip(found["plain"], runs, strict=True)]
         rates = [arguments.images / statistics.median(run[clock] for run in runs) for clock in ("processor", "wall")]

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from picscribe.acceleration.fused import FusedEfficientNetLite, PackedLinear, can_pack, fuse
-from picscribe.acceleration.int8 import Int8Linear
+from picscribe.acceleration.int8 import Int8Linear, is_int8
+from picscribe.acceleration.int8_convolutions import Int8EfficientNetLite, can_convolve_int8
 from picscribe.acceleration.mapped_pages import MappedPages
 from picscribe.model import Git
 from picscribe.model.efficientnet_lite import Convolution, EfficientNetLite
@@ -75,7 +76,8 @@ class Accelerated:
         holders = Counter(id(p) for module in self._network.modules() for p in module.parameters(recurse=False))
         encoder, instead = self._network.image_encoder, {}
         if isinstance(encoder, EfficientNetLite):
-            instead[id(encoder)] = FusedEfficientNetLite(encoder)
+            is_rounded = is_int8(self._network) and can_convolve_int8()
+            instead[id(encoder)] = Int8EfficientNetLite(encoder) if is_rounded else FusedEfficientNetLite(encoder)
         fast, pages = _with_shared_weights(self._network, instead), MappedPages()
         names = {id(module): name for name, module in fast.named_modules()}
 

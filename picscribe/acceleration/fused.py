@@ -230,7 +230,7 @@ class FusedEfficientNetLite(nn.Module):
         for block in cast("list[InvertedResidual]", encoder.blocks):
             self.blocks.append(FusedInvertedResidual(block, images, side))
             side = -(-side // block.depthwise.stride[0])
-        self.head = PackedConvolution(encoder.head, images, side)
+        self.head: nn.Module = PackedConvolution(encoder.head, images, side)
 
     @staticmethod
     def _values(encoder: EfficientNetLite) -> list[int]:

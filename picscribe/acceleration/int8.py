@@ -28,8 +28,8 @@ ROWS = 128
 def quantize(network: Git) -> Git:
     """The network with its linear layers in int8, for inference on a CPU; it takes the place of `network`.
 
-    Layers are replaced one by one, so that no second set of weights is in memory. Embeddings and convolutions stay:
-    those of the patches and of EfficientNet-Lite.
+    Layers are replaced one by one, so that no second set of weights is in memory. Embeddings and convolutions stay;
+    those of EfficientNet-Lite are rounded where the network's fast form is made, see `int8_convolutions`.
     """
     fuse(network, Int8Linear.of)
     return network

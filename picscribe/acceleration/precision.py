@@ -30,6 +30,8 @@ ROUNDS = 7
 WORTH = 1.1
 """How many times as fast another precision must be to be chosen."""
 MOST_REMEMBERED = 200
+FORMS = 2
+"""Counts the changes of fast forms after which all of them are to be measured again."""
 INT8 = "int8"
 
 
@@ -124,7 +126,7 @@ def _file() -> Path:
 
 
 def _key(config: GitConfig) -> str:
-    machine = [platform.machine(), _processor(), torch.get_num_threads(), torch.__version__]
+    machine = [platform.machine(), _processor(), torch.get_num_threads(), torch.__version__, FORMS]
     return hashlib.sha256(json.dumps([*machine, repr(config)]).encode()).hexdigest()[:24]
 
 

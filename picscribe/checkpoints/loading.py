@@ -45,8 +45,9 @@ def load(
     Weights are `dtype`, "float32", "bfloat16" or "float16", and memory-mapped where the file has them so; others are
     converted one by one. float16 is for GPUs: on a CPU PyTorch multiplies it three times slower than float32, and
     convolves it ten times slower. bfloat16 is for CPUs that have it; others are warned of. `quantize` "int8" makes the
-    linear layers' weights int8, on a CPU; a folder that was saved so is loaded so without being asked. `compile`
-    compiles the image encoder, for GPUs: see `compile_model`.
+    linear layers' weights int8, on a CPU; a folder that was saved so is loaded so without being asked. On a CPU with
+    VNNI the convolutions of EfficientNet-Lite are then computed in int8 too. `compile` compiles the image encoder, for
+    GPUs: see `compile_model`.
 
     Raises CheckpointError that says what is wrong with which file, ConfigurationError for a device that is not there or
     for options that do not go together. While a model is in use, replace its files by renaming others into their
