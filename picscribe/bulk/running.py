@@ -159,7 +159,7 @@ class Run:
 
     def go(self) -> Summary:
         """Do it. Raises ConfigurationError for what cannot be, InputError where another run has the job, DiskFull."""
-        began = time.monotonic()
+        began, since = time.monotonic(), time.time()
         if self.options.watch:
             watched(self.options.inputs)
         folder = self.options.folder
@@ -170,7 +170,7 @@ class Run:
             computing = self._begin(folder, older, stack)
             self._work(computing, stack)
             if self.options.watch and not self.stopping and not self._is_enough():
-                self._watch(computing)
+                self._watch(computing, since)
             self._write_review(folder)
             self._list_failures(folder)
             counts, failures = self.journal.counts(), self.journal.failure_counts()
@@ -326,10 +326,11 @@ class Run:
             for sink in self.sinks:
                 self.journal.place(sink.name, sink.position())
 
-    def _watch(self, computing: Computing) -> None:
-        """Take in files that arrive in the folders, until the run is asked to stop."""
+    def _watch(self, computing: Computing, since: float) -> None:
+        """Take in files that have arrived in the folders since a time, and those that will, until the run is asked to
+        stop."""
         folders = watched(self.options.inputs)
-        for entries in arrivals(folders, self._selection, lambda: self.stopping):
+        for entries in arrivals(folders, self._selection, since, lambda: self.stopping):
             with self.journal.transaction():
                 for entry in entries:  # one that failed may have been written yet when it was looked at
                     known = self.journal.known(entry)

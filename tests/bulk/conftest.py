@@ -30,6 +30,7 @@ def tiny_scribe(tiny_model: Path) -> Scribe:
 
 
 CAPTIONS, DEFAULT = Work(), Limits()
+ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 class Inline:
@@ -101,8 +102,10 @@ class Bulk:
         self.calls, self.notes = computing.calls, []
         return Run(chosen, lambda _: computing, self)
 
-    def killed(self, after: float, *args: Any, **options: Any) -> bool:
-        """Run a job in a fork that is killed after so many seconds; whether it was, and had not ended before."""
+    def killed(self, after: int | float, *args: Any, **options: Any) -> bool:
+        """Run a job in a fork that is killed after so many seconds, a whole number: after the model was asked about
+        so many photos more; whether it was, and had not ended before."""
+        enough = len(self.logged()) + after
         child = os.fork()
         if child == 0:
             code = 1
@@ -114,7 +117,11 @@ class Bulk:
                 traceback.print_exc()
             finally:
                 os._exit(code)
-        time.sleep(after)
+        if isinstance(after, float):
+            time.sleep(after)
+        else:
+            while len(self.logged()) < enough and os.waitid(os.P_PID, child, ENDED) is None:
+                time.sleep(0.001)
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):

@@ -1,5 +1,6 @@
 """A folder that grows: each file that comes, or is mended, joins the job once it is whole."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,9 @@ from picscribe.errors import ConfigurationError, MissingPackageError
 
 STILL = 1.0
 """Seconds for which a file must not have changed, as it may be written yet."""
+
+COARSEST_CLOCK = 2.0
+"""Seconds that the times of files may be wrong by, as on FAT."""
 
 STEP = 500
 """Milliseconds between two looks at whether to stop."""
@@ -27,14 +31,22 @@ def watched(inputs: Sequence[str]) -> list[str]:
     return folders
 
 
-def arrivals(folders: Sequence[str], selection: Selection, stopping: Callable[[], bool]) -> Iterator[list[Entry]]:
-    """Entries of files that came or changed and then stayed as they are for a while; ends when `stopping()`."""
+def arrivals(
+    folders: Sequence[str], selection: Selection, since: float, stopping: Callable[[], bool]
+) -> Iterator[list[Entry]]:
+    """Entries of files that came or changed since a time and then stayed as they are for a while.
+
+    Some of them may be known already: watching begins later than `since`, in seconds since 1970, so what came before
+    it is looked for. Ends when `stopping()`.
+    """
     from watchfiles import Change, watch
 
-    unripe: dict[str, str] = {}
+    unripe: dict[str, str] | None = None
     for changes in watch(*folders, rust_timeout=STEP, yield_on_timeout=True, raise_interrupt=False, step=50):
         if stopping():
             return
+        if unripe is None:  # from now on nothing is missed
+            unripe = {path: folder for folder in folders for path in _changed(folder, since)}
         for change, path in changes:
             if change != Change.deleted:
                 unripe[path] = _folder_of(path, folders)
@@ -42,6 +54,16 @@ def arrivals(folders: Sequence[str], selection: Selection, stopping: Callable[[]
         found = [entry_of_file(path, unripe.pop(path), selection) for path in ripe]
         if entries := [entry for entry in found if entry is not None]:
             yield entries
+
+
+def _changed(folder: str, since: float) -> Iterator[str]:
+    """Files that were changed since, or moved here."""
+    for root, _, names in os.walk(folder):
+        for path in (os.path.join(root, name) for name in names):
+            with contextlib.suppress(OSError):
+                found = os.stat(path)
+                if max(found.st_mtime, found.st_ctime) >= since - COARSEST_CLOCK:
+                    yield path
 
 
 def _folder_of(path: str, folders: Sequence[str]) -> str:
