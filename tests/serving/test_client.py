@@ -261,14 +261,14 @@ def test_a_bad_photo_is_refused_under_its_own_name(nano: RunningService) -> None
         client.caption(Upload(CAT.read_bytes(), "cat.jpg"), prompt="\udc80")
 
 
-def test_a_service_that_comes_back_is_found_by_the_same_client(serve: Any) -> None:
-    first = serve()
+def test_a_service_that_comes_back_is_found_by_the_same_client(serve: Any, free_port: int) -> None:
+    first = serve(port=free_port)
     client = Client(first.url, tries=1)
     assert list(client.models()) == ["tiny"]
     first.stop()
     with pytest.raises(Unreachable):
         client.models()
-    again = serve(port=first.port)
+    again = serve(port=free_port)
     assert list(client.models()) == ["tiny"]
     again.stop()
 

@@ -113,6 +113,7 @@ def test_openai_errors_are_those_that_the_client_knows(openai_client: Any, uri: 
 
     create = openai_client.chat.completions.create
     text: Any = [{"role": "user", "content": "Suggest a title for this chat."}]
+    unreadable = "data:image/png;base64," + base64.b64encode(b"words, not pixels" * 9).decode()
     for arguments, error, param, code in (
         ({"messages": text}, openai.BadRequestError, "messages", "image_required"),
         ({"messages": chat(uri), "n": 100}, openai.BadRequestError, "n", "invalid_value"),
@@ -120,6 +121,8 @@ def test_openai_errors_are_those_that_the_client_knows(openai_client: Any, uri: 
         ({"messages": chat(uri), "temperature": 9}, openai.BadRequestError, "temperature", "invalid_value"),
         ({"messages": chat(uri), "max_tokens": 0}, openai.BadRequestError, "max_tokens", "invalid_value"),
         ({"messages": chat("data:text/plain,hello")}, openai.BadRequestError, "messages", "invalid_image"),
+        ({"messages": chat(unreadable)}, openai.BadRequestError, "image", "invalid_image"),
+        ({"messages": chat(unreadable), "stream": True}, openai.BadRequestError, "image", "invalid_image"),
         ({"messages": chat("http://127.0.0.1/a.png")}, openai.BadRequestError, "image_url", "image_url_refused"),
         ({"messages": []}, openai.BadRequestError, "messages", "invalid_value"),
         ({"messages": chat(uri), "model": "other"}, openai.NotFoundError, "model", "model_not_found"),

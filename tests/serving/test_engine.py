@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import concurrent.futures
+import gc
 import io
+import itertools
 import os
 import signal
 import socket
@@ -139,6 +141,53 @@ def test_a_full_queue_is_429_with_a_time_to_wait(serve: Callable[..., Any], phot
         assert answer.headers["x-should-retry"] == "true"
         assert answer.json()["error"]["code"] == "queue_full"
     full.stop()
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell the memory of processes")
+def test_overload_leaves_memory_as_it_was(serve: Callable[..., Any]) -> None:
+    """Four times as many photos are refused as accepted, of 480 kB each: what is kept of them would show."""
+    accepted, refused = 16, 64
+    limits = replace(UNHURRIED, queue_images=accepted - 1, images=1, cache_bytes=2**20)
+    service = serve(batch_images=4, limits=limits)
+    engine: Engine = service.service.engine
+    queue = engine.pool(None).queue
+    pixels = torch.randint(0, 256, (400, 400, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(buffer, "PNG")
+    numbers = itertools.count()
+    pids = [os.getpid(), *engine.decoders.pids, engine.pool(None).workers[0].child.pid]
+
+    def ask() -> int:
+        with service.client() as client:
+            content = buffer.getvalue() + next(numbers).to_bytes(8, "big")  # after its end: another file, equal pixels
+            return client.post("/v1/caption", content=content).status_code
+
+    def overload() -> None:
+        service.wait_until(lambda: engine.pool(None).idle)
+        with concurrent.futures.ThreadPoolExecutor(accepted) as threads:
+            with service.held():
+                asked = [threads.submit(ask)]
+                service.wait_until(lambda: engine.running() == 1)
+                asked += [threads.submit(ask) for _ in range(accepted - 1)]
+                service.wait_until(lambda: len(queue) == accepted - 1)
+                assert [ask() for _ in range(refused)] == [429] * refused
+            assert [one.result() for one in asked] == [200] * accepted
+        service.wait_until(service.is_at_rest)
+        gc.collect()
+
+    overload()
+    overload()
+    before = {pid: resident(pid) for pid in pids}
+    for _ in range(4):
+        overload()
+    grown = {pid: (resident(pid) - before[pid]) // 2**20 for pid in pids}
+    assert all(megabytes < 24 for megabytes in grown.values()), grown
+    service.stop()
 
 
 def test_overdue_questions_are_dropped_before_they_are_decoded(busy: Any) -> None:

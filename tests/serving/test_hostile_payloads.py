@@ -7,14 +7,17 @@ import json
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from picscribe.serving.settings import Fetching, ServiceLimits
+from picscribe.serving.settings import Fetching
 
-LIMITS = ServiceLimits(body_bytes=4 * 2**20, image_bytes=3 * 2**20, image_pixels=1_000_000, images=4, decode_time=20)
+from .conftest import UNHURRIED
+
+LIMITS = replace(UNHURRIED, body_bytes=4 * 2**20, image_bytes=3 * 2**20, image_pixels=1_000_000, images=4)
 
 
 @pytest.fixture(scope="module")

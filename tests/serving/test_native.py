@@ -110,6 +110,41 @@ def test_a_bad_image_harms_only_itself(client: httpx.Client, photo: bytes, scrib
         assert "image" in one["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("route", "fields"),
+    [
+        ("/v1/caption", {}),
+        ("/v1/ask", {"question": "the dog"}),
+        ("/v1/classify", {"labels": ["a dog", "a cat"]}),
+        ("/v1/score", {"texts": ["a dog"]}),
+        ("/v1/explain", {}),
+        ("/v1/preview", {}),
+        ("/v1/metadata/write", {"alt_text": "a dog"}),
+    ],
+)
+def test_where_the_image_is_at_fault_the_error_names_it(
+    client: httpx.Client, photo: bytes, route: str, fields: dict[str, Any]
+) -> None:
+    for content in (b"no image at all", photo[:80], b""):
+        ways: list[tuple[str, dict[str, Any]]] = [
+            ("image", {"json": {"image": uri(content), **fields}}),
+            ("image_url", {"json": {"image_url": {"url": uri(content)}, **fields}}),
+            ("image", {"files": {"image": ("a.png", content)}, "data": fields}),
+            ("file", {"files": {"file": ("a.png", content)}, "data": fields}),
+        ]
+        for field, body in ways:
+            answer = client.post(route, **body)
+            if answer.status_code == 501:
+                pytest.skip("exiftool is not installed")
+            error = answer.json()["error"]
+            assert answer.status_code == 400, (content, field, error)
+            assert (error["param"] in ("image", field), error["code"]) == (True, "invalid_image"), (
+                content,
+                field,
+                error,
+            )
+
+
 def test_errors_name_the_field_and_the_remedy(client: httpx.Client, photo: bytes) -> None:
     image = uri(photo)
     cases: list[tuple[str, dict[str, Any], str, str]] = [

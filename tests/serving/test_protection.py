@@ -4,6 +4,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,20 @@ from picscribe.serving.safety import keys, sessions
 from picscribe.serving.safety.protection import HEALTH
 from picscribe.serving.settings import ModelSpec, ServiceLimits, Settings
 
+from .conftest import PATIENCE, UNHURRIED
+
 KEY = "ps_a_key_of_a_test_1234"
 
 
 @pytest.fixture(scope="module")
 def guarded(serve: Callable[..., Any]) -> Any:
-    limits = ServiceLimits(body_bytes=200_000, image_bytes=150_000, body_time=1.0, header_time=1.0)
+    limits = replace(UNHURRIED, body_bytes=200_000, image_bytes=150_000)
     return serve(key_hashes=(keys.hash_of("another key, as there are two"), keys.hash_of(KEY)), limits=limits)
+
+
+@pytest.fixture(scope="module")
+def impatient(serve: Callable[..., Any]) -> Any:
+    return serve(limits=replace(UNHURRIED, body_time=1.0, header_time=1.0), decoders=1)
 
 
 def routes(service: Any) -> list[tuple[str, str]]:
@@ -237,11 +245,11 @@ def test_too_much_is_refused(guarded: Any) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")
 
 
-def test_what_comes_too_slowly_is_cut(guarded: Any) -> None:
-    head = f"POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nContent-Length: 1000\r\n"
+def test_what_comes_too_slowly_is_cut(impatient: Any) -> None:
+    head = "POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
     for sent, answered in ((head[:40], b""), (head + "\r\n", b"408"), (head + "\r\n" + "x" * 100, b"408")):
-        with socket.create_connection(("127.0.0.1", guarded.port)) as connection:
-            connection.settimeout(30)
+        with socket.create_connection(("127.0.0.1", impatient.port)) as connection:
+            connection.settimeout(PATIENCE)
             connection.sendall(sent.encode())
             received = b""
             while part := connection.recv(4096):
@@ -249,8 +257,8 @@ def test_what_comes_too_slowly_is_cut(guarded: Any) -> None:
         assert answered in received.split(b"\r\n")[0], (sent, received)
 
 
-def test_a_drip_of_bytes_does_not_hold_a_connection(guarded: Any) -> None:
-    with socket.create_connection(("127.0.0.1", guarded.port)) as connection:
+def test_a_drip_of_bytes_does_not_hold_a_connection(impatient: Any) -> None:
+    with socket.create_connection(("127.0.0.1", impatient.port)) as connection:
         connection.settimeout(0.1)
         for letter in "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + "y" * 200:
             try:

@@ -281,10 +281,13 @@ class ServingEngine:
         if self.decoders.waiting >= limits.queue_images:
             raise Busy("too many photos are waiting to be opened: try again later", retry_after=1)
         with contextlib.suppress(asyncio.TimeoutError):
-            found = await asyncio.wait_for(
-                self.decoders.run(do, photo.content, name=photo.name, most_pixels=limits.image_pixels, **arguments),
-                limits.deadline,
-            )
+            try:
+                found = await asyncio.wait_for(
+                    self.decoders.run(do, photo.content, name=photo.name, most_pixels=limits.image_pixels, **arguments),
+                    limits.deadline,
+                )
+            except InputError as error:
+                raise BadRequest(str(error), code="invalid_image", param="image") from error
             return found.header, found.content
         raise Overdue("the deadline passed before the photo was opened", retry_after=1)
 
