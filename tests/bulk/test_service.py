@@ -137,10 +137,10 @@ def test_a_busy_service_is_asked_until_it_has_time(
     photos.mkdir()
     for number in range(20):
         draw(photos / f"{number}.png", number)
-    with ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(1) as thread, busy.client() as client:
         with busy.held():
             running = thread.submit(through, busy.url, photos, tmp_path / "out.jsonl", at_once=8)
-            busy.wait_until(lambda: b'failures_total{reason="queue_full"}' in busy.service.metrics.page())
+            busy.wait_until(lambda: 'failures_total{reason="queue_full"}' in client.get("/metrics").text)
         summary = running.result()
     assert summary.complete and summary.counts["done"] == 20
     busy.stop()

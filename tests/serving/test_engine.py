@@ -154,7 +154,7 @@ def test_overload_leaves_memory_as_it_was(serve: Callable[..., Any]) -> None:
     accepted, refused = 16, 64
     limits = replace(UNHURRIED, queue_images=accepted - 1, images=1, cache_bytes=2**20)
     service = serve(batch_images=4, limits=limits)
-    engine: Engine = service.service.engine
+    engine: ServingEngine = service.service.engine
     queue = engine.pool(None).queue
     pixels = torch.randint(0, 256, (400, 400, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     buffer = io.BytesIO()

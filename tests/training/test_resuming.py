@@ -77,7 +77,7 @@ def test_a_signal_saves_and_says_how_to_go_on(sent: signal.Signals, code: int, r
     assert process.stdout.readline().startswith("12 images an epoch, 4 examples to validate on, ")
     assert process.stdout.readline().startswith("step 20/")
     process.send_signal(sent)
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=300)
     assert process.returncode == code
     assert "continue with --resume" in said
     assert ("Ctrl-C once more" in errors) == (sent == signal.SIGINT)

@@ -1,7 +1,6 @@
 """The page for everyone and in every weather: accessibility in each state, keys, reloads, restarts, many photos."""
 
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +46,12 @@ class Looks:
         page.emulate_media(**PLAIN_COLOURS)
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide == 0, f"{state}: {wide} pixels wider than the window"
-        before = self.layouts()
-        page.evaluate(TEN_FRAMES)
-        assert self.layouts() - before < 8, f"{state}: the page lays itself out again and again"
+        for _ in range(20):  # thumbnails and words may still come
+            before = self.layouts()
+            page.evaluate(TEN_FRAMES)
+            if self.layouts() - before < 8:
+                return
+        raise AssertionError(f"{state}: the page lays itself out again and again")
 
     def layouts(self) -> int:
         """How often the page has been laid out."""
@@ -152,7 +154,7 @@ def test_right_to_left_fits_too(open_page: OpenPage, photo_files: list[Path]) ->
 def test_photos_are_captioned_with_the_keyboard_alone(open_page: OpenPage, photo_files: list[Path]) -> None:
     page = open_page()
     choosers: list[Any] = []
-    page.on("filechooser", lambda chooser: choosers.append(chooser))
+    page.on("filechooser", lambda chooser: choosers.append(chooser))  # early: it takes the browser a moment to heed
 
     def tab_to(selector: str) -> None:
         for _ in range(60):
@@ -163,7 +165,7 @@ def test_photos_are_captioned_with_the_keyboard_alone(open_page: OpenPage, photo
 
     tab_to("#welcome [data-choose=files]")
     page.keyboard.press("Enter")
-    for _ in range(100):
+    for _ in range(1200):
         if choosers:
             break
         page.wait_for_timeout(100)
@@ -174,13 +176,15 @@ def test_photos_are_captioned_with_the_keyboard_alone(open_page: OpenPage, photo
     texts = []
     for number, photo in enumerate(photo_files):
         expect(page.locator("#editor-title")).to_have_text(photo.name)
-        assert page.evaluate("document.activeElement.id") == "editor-text"
+        expect(page.locator("#editor-text")).to_be_focused()
         if number == 1:
             page.keyboard.press("Control+a")
             page.keyboard.type("A man with a camera.")
         if number == 2:
+            first = page.locator("#editor-text").input_value()
             tab_to(".alternatives li:nth-child(2) button")
             page.keyboard.press("Enter")
+            expect(page.locator("#editor-text")).not_to_have_value(first)
         texts.append(page.locator("#editor-text").input_value())
         if number == 3:
             tab_to("[data-part=decorative]")
@@ -194,12 +198,12 @@ def test_photos_are_captioned_with_the_keyboard_alone(open_page: OpenPage, photo
     page.keyboard.press("Alt+Backspace")
     expect(page.locator(".row .state").nth(3)).to_contain_text("%")
     page.keyboard.press("Escape")
-    assert page.evaluate("document.activeElement.className") == "row-open"
+    expect(page.locator(".row-open:focus")).to_have_count(1)
     page.keyboard.press("Home")
     page.keyboard.press("ArrowDown")
     expect(page.locator("#editor-title")).to_have_text(photo_files[1].name)
     page.keyboard.press("ArrowRight")
-    assert page.evaluate("document.activeElement.title") == "Remove"
+    expect(page.locator(".row [title=Remove]:focus")).to_have_count(1)
     page.locator("#open-take-along").focus()
     page.keyboard.press("Enter")
     tab_to("[name=form]")
@@ -239,8 +243,8 @@ def test_a_reload_midway_loses_nothing(open_page: OpenPage) -> None:
     page.get_by_role("button", name="Decorative").click()
     page.reload()
     expect(page.locator(".row .state").nth(3)).to_have_text("Decorative")
-    states = page.locator(".row .state").all_text_contents()
-    assert all(" %" in one for number, one in enumerate(states) if number != 3), states
+    states = ["Decorative" if number == 3 else re.compile(" %") for number in range(12)]
+    expect(page.locator(".row .state")).to_have_text(states)
     expect(page.locator(".row .thumbnail img")).to_have_count(12)
 
 
@@ -259,14 +263,6 @@ def test_a_text_is_kept_even_where_the_tab_ends_at_once(open_page: OpenPage) -> 
     expect(page.locator("#editor-text")).to_have_value("The last words.")
 
 
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def test_a_restart_of_the_service_loses_nothing(open_page: OpenPage, serve: Any, free_port: int) -> None:
     service = serve(port=free_port)
     page = open_page(service.url, expect=("ERR_CONNECTION", "ERR_EMPTY", "503"))
@@ -281,7 +277,7 @@ def test_a_restart_of_the_service_loses_nothing(open_page: OpenPage, serve: Any,
     expect(page.locator("#offline")).to_be_hidden(timeout=SLOW)
     captioned(page)
     expect(page.locator("#editor-text")).to_have_value("Written while the service was away.")
-    assert all(" %" in one for one in page.locator(".row .state").all_inner_texts())
+    expect(page.locator(".row .state")).to_have_text([re.compile(" %")] * 7)
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +298,7 @@ def test_a_key_is_asked_for_and_used(open_page: OpenPage, guarded: Any) -> None:
     expect(page.locator("html[data-ready]")).to_be_attached()
     add(page, picture(1))
     captioned(page)
-    assert " %" in page.locator(".row .state").inner_text()
+    expect(page.locator(".row .state")).to_contain_text(" %")
     page.context.clear_cookies()
     add(page, picture(2))
     expect(page.locator("#key")).to_be_visible()
