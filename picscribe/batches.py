@@ -122,11 +122,7 @@ class Batches:
             return self.inference.compute(items)
         except torch.cuda.OutOfMemoryError:
             if len(items) == 1:
-                return [
-                    InputError(
-                        "one image does not fit into the GPU's memory: ask for fewer beams, or use dtype bfloat16"
-                    )
-                ]
+                return [InputError("one image does not fit into the GPU's memory: lower beams, or use dtype bfloat16")]
         torch.cuda.empty_cache()
         half = len(items) // 2
         return [result for part in (items[:half], items[half:]) for result in self._within_memory(part)]

@@ -129,7 +129,10 @@ class Inference:
             prompt = self.prompt(task.prompt)
             read, room = [prompt], room_for(1, len(prompt.ids), 1, self._trie(settings.labels).longest)
         else:
-            raise ConfigurationError(f"{type(task).__name__} is not a task: give a CaptionTask, an AskTask …")
+            raise ConfigurationError(
+                f"{type(task).__name__} is not a task: give a CaptionTask, AskTask, ClassifyTask, ScoreTask or "
+                "ExplainTask"
+            )
         notes += tuple(note for line in read if isinstance(line, Prompt) for note in line.notes)
         lines = tuple(line.ids if isinstance(line, Prompt) else line for line in read)
         return Prepared(task, self.pixels(image), lines, settings, room, notes)
@@ -182,10 +185,10 @@ class Inference:
         """Tokens of a text, [SEP] last, that is scored after a prompt of so many."""
         ids, most = self.tokenizer.encode(text), self.model.config.text_decoder.max_positions
         if not ids or self.tokenizer.sep_id in ids:
-            raise InputError(f"the text {text!r} cannot be scored: it must hold a word, and no [SEP]")
+            raise InputError(f"the text {text!r} cannot be scored: it needs a word, and must not have [SEP]")
         if prompt + len(ids) + 1 > most:
             raise InputError(
-                f"the text {text[:60]!r}… is {len(ids)} tokens after a prompt of {prompt}, but the model knows {most}"
+                f"the text {text[:60]!r}… is {len(ids)} tokens after a prompt of {prompt}, but the model has {most}"
                 " positions: shorten it"
             )
         if self.tokenizer.unk_id not in ids:
@@ -200,13 +203,12 @@ class Inference:
         decoder = self.model.config.text_decoder
         if options.beams > decoder.vocabulary_size and not options.temperature:
             raise ConfigurationError(
-                f"{options.beams} beams, but the vocabulary has only {decoder.vocabulary_size} words: ask "
-                "for fewer beams"
+                f"{options.beams} beams, but the vocabulary has only {decoder.vocabulary_size} words: lower beams"
             )
         if prompt + options.max_new_tokens > decoder.max_positions:
             raise ConfigurationError(
-                f"a prompt of {prompt} tokens and {options.max_new_tokens} new ones are more than the model's"
-                f" {decoder.max_positions} positions: ask for fewer new tokens"
+                f"a prompt of {prompt} tokens and {options.max_new_tokens} new tokens do not fit into the model's"
+                f" {decoder.max_positions} positions: lower max_new_tokens"
             )
         _constraints(self.tokenizer, options)
 
@@ -344,7 +346,7 @@ class Inference:
     def _explain(self, item: Prepared, caption: Caption, method: Method) -> Explanation | PicscribeError:
         """The words of a caption, and for each its map, (words, F, rows, columns)."""
         if not caption.tokens:
-            return InputError("the caption holds no word to explain: ask for min_new_tokens=1")
+            return InputError("the caption has no word to explain: set min_new_tokens=1")
         (prompt,) = item.lines
         assert not isinstance(prompt, PicscribeError)
         try:
@@ -386,7 +388,7 @@ class Inference:
 
     def _caption_of(self, hypotheses: Sequence[Hypothesis], prompt: Sequence[int]) -> Caption | PicscribeError:
         if not hypotheses:
-            return InputError("no caption fits the options: allow more words or a shorter caption")
+            return InputError("no caption fits the options: ban and require fewer words, or lower min_new_tokens")
         captions = tuple(
             Caption(
                 self.tokenizer.write(h.tokens),

@@ -652,7 +652,7 @@ def load(
         raise ConfigurationError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
     chooses = precision != "exact"
     if chooses and (dtype != "float32" or quantize is not None):
-        raise ConfigurationError(f"precision {precision} chooses the number type: leave dtype and quantize out")
+        raise ConfigurationError(f"precision {precision} sets the number type: leave out dtype and quantize")
     checkpoint, chosen = checkpoints.load(where, revision=revision, **settings), None
     if chooses and not checkpoint.is_int8:
         chosen = find_fast_precision(checkpoint.model.config, device)

@@ -57,9 +57,9 @@ def decode_text(content: bytes, name: object, error: type[PicscribeError] = Inpu
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as wrong:
         if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise error(f"{name}: is UTF-16 text; save it as UTF-8") from None
+            raise error(f"{name}: is UTF-16 text: save it as UTF-8") from None
         line = f"line {content.count(10, 0, wrong.start) + 1} " if b"\n" in content.strip() else ""
-        raise error(f"{name}: {line}is not UTF-8 text (byte {wrong.start}); save it as UTF-8") from None
+        raise error(f"{name}: {line}is not UTF-8 text (byte {wrong.start}): save it as UTF-8") from None
 
 
 def read_text(path: Path, most: int | None = None, error: type[PicscribeError] = InputError) -> str:
@@ -70,7 +70,7 @@ def read_text(path: Path, most: int | None = None, error: type[PicscribeError] =
     except (OSError, ValueError) as wrong:  # the latter for a name that no file can have
         raise error(f"{path}: cannot be read ({getattr(wrong, 'strerror', None) or wrong})") from wrong
     if most is not None and len(content) > most:
-        raise error(f"{path}: has over {most:,} bytes, far more than such a file holds")
+        raise error(f"{path}: has over {most:,} bytes, too many for this kind of file: name another")
     return decode_text(content, path, error)
 
 
@@ -102,5 +102,5 @@ def read_json_object(path: Path, most: int | None = None, error: type[PicscribeE
     document = read_json(path, most, error)
     if not isinstance(document, dict):
         kinds = {list: "a list", str: "a text", int: "a number", float: "a number", type(None): "null"}
-        raise error(f"{path}: must hold a JSON object, found {kinds.get(type(document), 'true or false')}")
+        raise error(f"{path}: must contain a JSON object, found {kinds.get(type(document), 'true or false')}")
     return document

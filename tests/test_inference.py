@@ -228,7 +228,7 @@ def test_a_batch_beyond_the_memory_is_halved(scribe: Scribe, monkeypatch: pytest
     monkeypatch.setattr(Git, "visual_features", limited)
     found = scribe.caption(images, beams=2, errors="return")
     assert isinstance(found[4], InputError)
-    assert "fewer beams" in str(found[4])
+    assert "lower beams" in str(found[4])
     assert [one.tokens for one in found[:4]] == [one.tokens for one in expected[:4]]
     assert [one.tokens for one in found[5:]] == [one.tokens for one in expected[5:]]
     assert max(sizes) == 10

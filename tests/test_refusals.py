@@ -55,7 +55,7 @@ def photo(height: int = 40, width: int = 48, seed: int = 0) -> np.ndarray:
 def test_a_network_that_overflows_says_so_in_every_job(job: str, factor: float) -> None:
     broken = make_scribe()
     broken.model.text_decoder.embedding_norm.weight.data.mul_(factor)
-    with pytest.raises(CheckpointError, match=r"not finite, in float32: .* get the checkpoint again"):
+    with pytest.raises(CheckpointError, match=r"not finite, in float32: .* download the checkpoint again"):
         JOBS[job](broken, photo())
 
 
@@ -188,7 +188,7 @@ def score_text(scribe: Scribe, text: str) -> Any:
 
 
 def test_texts_of_unknown_words_alone_are_not_scored(scribe: Scribe) -> None:
-    with pytest.raises(InputError, match="holds no word that the checkpoint knows"):
+    with pytest.raises(InputError, match="has no word that the checkpoint knows"):
         scribe.score(photo(), ["☃☂"])
     found = scribe.score(photo(), ["a", "☃"], errors="return")
     assert [isinstance(one, InputError) for one in found] == [False, True]
@@ -207,10 +207,10 @@ def test_texts_of_unknown_words_alone_are_not_scored(scribe: Scribe) -> None:
     ],
 )
 def test_unknown_words_among_others_are_warned_of(scribe: Scribe, call: Callable[[Scribe, str], Any]) -> None:
-    with pytest.warns(UserWarning, match="holds what the checkpoint does not know: 'zebra', '☃'"):
+    with pytest.warns(UserWarning, match="has words that the checkpoint does not know: 'zebra', '☃'"):
         call(scribe, "a zebra ☃ dog")
     if call is not score_text:
-        with pytest.warns(UserWarning, match="holds no word that the checkpoint knows"):
+        with pytest.warns(UserWarning, match="has no word that the checkpoint knows"):
             call(scribe, "☃")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -218,11 +218,13 @@ def test_unknown_words_among_others_are_warned_of(scribe: Scribe, call: Callable
 
 
 def test_a_prompt_that_is_cut_says_what_was_cut(scribe: Scribe) -> None:
-    with pytest.warns(UserWarning, match=r"is 42 tokens, of which 38 are read: without 'man man' and 'cat runs'"):
+    with pytest.warns(
+        UserWarning, match=r"has 42 tokens, of which only 38 are read: it is read without 'man man' and 'cat runs'"
+    ):
         scribe.ask(photo(), ["man man " + "dog " * 38 + "cat runs"])
     assert Prompt.of(scribe.tokenizer, "dog " * 38).notes == ()
     (note,) = Prompt.of(scribe.tokenizer, "red " + "dog " * 38).notes
-    assert note.endswith("39 tokens, of which 38 are read: without 'red'")
+    assert note.endswith("39 tokens, of which only 38 are read: it is read without 'red'")
 
 
 # Options
@@ -231,10 +233,10 @@ def test_a_prompt_that_is_cut_says_what_was_cut(scribe: Scribe) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"temperature": 1.0, "beams": 2}, "beams has no effect on what is drawn"),
-        ({"temperature": 1.0, "beams": 4}, "beams has no effect on what is drawn"),
-        ({"temperature": 1.0, "length_penalty": 0.6}, "length_penalty has no effect on what is drawn"),
-        ({"temperature": 1.0, "scoring": "git"}, "scoring has no effect on what is drawn"),
+        ({"temperature": 1.0, "beams": 2}, "beams has no effect on sampling"),
+        ({"temperature": 1.0, "beams": 4}, "beams has no effect on sampling"),
+        ({"temperature": 1.0, "length_penalty": 0.6}, "length_penalty has no effect on sampling"),
+        ({"temperature": 1.0, "scoring": "git"}, "scoring has no effect on sampling"),
         ({"beams": 1, "length_penalty": 1.0}, "length_penalty has no effect on greedy"),
         ({"beams": 1, "scoring": "transformers"}, "scoring has no effect on greedy"),
         ({"seed": 1}, "seed has no effect on a search"),
@@ -371,7 +373,7 @@ def test_reading_that_is_given_up_goes_no_further_and_others_go_on(scribe: Scrib
 
 
 def test_a_question_is_not_called_a_prompt(scribe: Scribe) -> None:
-    with pytest.warns(UserWarning, match="^the question 'a zebra' holds"):
+    with pytest.warns(UserWarning, match="^the question 'a zebra' has"):
         scribe.ask(photo(), ["a zebra"])
-    with pytest.raises(InputError, match=r"^the question 'what \[SEP\]' holds"):
+    with pytest.raises(InputError, match=r"^the question 'what \[SEP\]' has"):
         scribe.ask(photo(), ["what [SEP]"])

@@ -50,7 +50,7 @@ def test_a_byte_order_mark_does_no_harm(mark: bytes, tmp_path: Path) -> None:
         (b'{"a":\n1,}', r"is not valid JSON \(.*line 2"),
         (b"[" * 8_000, "nested too deeply"),
         (b"1" * 5000, "is not valid JSON"),
-        (b"[]", "must hold a JSON object, found a list"),
+        (b"[]", "must contain a JSON object, found a list"),
         (b'{"a": "' + b"x" * 10_000 + b'"}', "over 9,000 bytes"),
     ],
 )

@@ -51,7 +51,9 @@ def find_engine() -> str:
     for engine in ENGINES:
         if engine in engines:
             return engine
-    raise ConfigurationError("int8 cannot be used: this PyTorch was built without fbgemm and qnnpack")
+    raise ConfigurationError(
+        "int8 cannot be used: this PyTorch was built without fbgemm and qnnpack; leave quantize out"
+    )
 
 
 def _pack(weight: Tensor, scale: Tensor) -> Any:

@@ -57,7 +57,7 @@ def require_exact(checkpoint: Checkpoint) -> None:
     """Raise CheckpointError for int8 weights, which the usual layouts cannot hold."""
     if checkpoint.is_int8:
         raise CheckpointError(
-            f"{checkpoint.name} holds int8 weights, which cannot be made exact again: save the model it was made of"
+            f"{checkpoint.name} has int8 weights, which cannot be converted back: save the model before its conversion"
         )
 
 

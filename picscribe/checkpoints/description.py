@@ -121,7 +121,7 @@ class _Findings:
             differing = [key for key in used[1].keys() & stored.keys() if used[1][key] != stored[key]]
             if differing:
                 self.notes.append(
-                    f"{alone.name} says another {', '.join(sorted(differing))} than {other.name}, which counts"
+                    f"{alone.name} and {other.name} differ in {', '.join(sorted(differing))}: {other.name} is used"
                 )
 
     def _read_tensors(self) -> dict[str, Tensor]:
@@ -192,7 +192,9 @@ def _summarise(name: str, released: Released | None, layout: str | None, finding
         findings.problems += vocabulary_problems(config, tokenizer)
         rows, words = config.text_decoder.vocabulary_size, tokenizer.vocabulary_size
         if padding := padding_rows(rows, words):
-            findings.notes.append(f"the vocabulary's {rows} rows are {words} words and {padding} of padding, left out")
+            findings.notes.append(
+                f"the vocabulary has {rows} rows for {words} words: the {padding} rows of padding are left out"
+            )
     files = findings.attempt(lambda: _files(findings.folder)) or ()
     return Description(
         name=name,

@@ -30,12 +30,13 @@ def download(hub_name: str, revision: str | None, *, local_only: bool) -> Path:
             break
     else:
         raise CheckpointError(
-            f"{hub_name}: {_place(local_only)} holds no whole weights (model.safetensors or pytorch_model.bin): "
-            "go online, or name another"
+            f"{hub_name}: {_place(local_only)} has no complete weights (model.safetensors or pytorch_model.bin): "
+            "download it while you are online, or name another model"
         )
     if not (folder / DESCRIPTIONS[0]).exists():
         raise CheckpointError(
-            f"{hub_name}: {_place(local_only)} holds no {DESCRIPTIONS[0]}: go online, or name a GIT model"
+            f"{hub_name}: {_place(local_only)} has no {DESCRIPTIONS[0]}: download it while you are online, or "
+            "name a GIT model"
         )
     return folder
 
@@ -77,12 +78,13 @@ def _explain(hub_name: str, at: str, error: Exception, local_only: bool) -> str:
     has_token = bool(huggingface_hub.get_token())
     if status == 401 and has_token:
         return (
-            f"the Hugging Face hub refuses your access token{answer}, so that {hub_name} cannot be had: make a new one "
-            "at its settings and set HF_TOKEN to it, or unset HF_TOKEN and log out (`hf auth logout`) for public models"
+            f"the Hugging Face hub refuses your access token{answer}, so {hub_name} cannot be downloaded: create a new "
+            "token in the hub's settings and set HF_TOKEN to it; or, for public models, unset HF_TOKEN and log out "
+            "(`hf auth logout`)"
         )
     if isinstance(error, hub_errors.GatedRepoError):
         then = "then wait for its owner to let you in" if has_token else "then set HF_TOKEN to your access token"
-        return f"{hub_name} asks for its terms to be accepted: do so on its page, {then}"
+        return f"{hub_name} has terms that you must accept: accept them on its page, {then}"
     if isinstance(error, hub_errors.RevisionNotFoundError):
         return f"{hub_name} has no revision {at.removeprefix(' at revision ')!r}: name a branch, tag or commit of it"
     if isinstance(error, hub_errors.RepositoryNotFoundError):
@@ -90,22 +92,22 @@ def _explain(hub_name: str, at: str, error: Exception, local_only: bool) -> str:
         near = [] if find_released(hub_name) else difflib.get_close_matches(hub_name, names, n=1)
         suggestion = f"did you mean {near[0]}? " if near else ""
         remedy = "your access token may not read it" if has_token else "set HF_TOKEN to your access token"
-        return f"the Hugging Face hub shows no {hub_name}: {suggestion}If it is private, {remedy}"
+        return f"the Hugging Face hub shows no model {hub_name}: {suggestion}If it is private, {remedy}"
     if isinstance(error, hub_errors.HFValidationError):
         return f"{hub_name!r} is not a valid name on the Hugging Face hub: {error}"
     if status:
         remedy = {
             403: "your access token may not read it: give it that right, or accept the model's terms on its page",
             429: "too many requests come from here: wait a while, or set HF_TOKEN to your access token",
-        }.get(status, "it may be down: try again later; what has come is kept")
+        }.get(status, "it may be down: try again later; the files downloaded so far are kept")
         return f"{hub_name}{at} could not be downloaded: the Hugging Face hub answers {status}{answer}; {remedy}"
     if isinstance(error, hub_errors.LocalEntryNotFoundError):
         if local_only or huggingface_hub.constants.HF_HUB_OFFLINE:
-            why, remedy = "HF_HUB_OFFLINE forbids to download it", "unset it once"
+            why, remedy = "HF_HUB_OFFLINE forbids the download", "unset it once"
         else:
             why, remedy = "the Hugging Face hub cannot be reached", "check the network"
         return f"{hub_name}{at} is not on this machine, and {why}: {remedy}, or give a folder"
-    return f"{hub_name} could not be downloaded: {error}. Try again; what has come is kept"
+    return f"{hub_name} could not be downloaded: {error}. Try again; the files downloaded so far are kept"
 
 
 def _answer_of(error: BaseException | None) -> tuple[int, str]:

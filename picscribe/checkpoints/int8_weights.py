@@ -77,4 +77,4 @@ def int8_differences(tensors: dict[str, Tensor], model: Git) -> list[str]:
 def _broken_values(tensors: dict[str, Tensor]) -> list[str]:
     floats = {name: x for name, x in tensors.items() if x.is_floating_point() and x.numel()}
     broken = [name for name, x in floats.items() if not all(bool(torch.isfinite(end)) for end in x.aminmax())]
-    return [f"tensor {name} holds values that are not finite (NaN or infinite)" for name in sorted(broken)]
+    return [f"tensor {name} has values that are not finite (NaN or infinite)" for name in sorted(broken)]

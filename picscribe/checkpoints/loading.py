@@ -57,10 +57,10 @@ def load(
     if dtype not in DTYPES:
         raise ConfigurationError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
     if quantize not in (None, INT8):
-        raise ConfigurationError(f"quantize {quantize!r} is not known: the choice is {INT8}, or none")
+        raise ConfigurationError(f"unknown quantize {quantize!r}: choose {INT8}, or leave it out")
     if dtype == "bfloat16" and target.type == "cpu" and not multiplies_bfloat16():
         warnings.warn(
-            "this processor has no bfloat16 arithmetic: it takes dozens of times as long; leave dtype bfloat16 out",
+            "this processor has no bfloat16 arithmetic, so it takes dozens of times as long: leave out dtype bfloat16",
             stacklevel=2,
         )
     folder = resolve(name_or_folder, revision=revision)
@@ -83,11 +83,12 @@ def _read(folder: Path, name: str, device: torch.device, dtype: str, quantize: s
     """A folder's checkpoint, on the CPU. Raises CheckpointError, and ConfigurationError for int8 where it is not."""
     stored = holds_int8(folder)
     if stored or quantize:
-        what = f"{folder} holds int8 weights" if stored else f"quantize={quantize!r} was asked for"
+        what = f"{folder} has int8 weights" if stored else f"quantize is {quantize!r}"
         if dtype != "float32":
-            raise ConfigurationError(f"{what}, and the rest is float32: leave dtype {dtype} out")
+            raise ConfigurationError(f"{what}, which works with float32 only: leave out dtype {dtype}")
         if device.type != "cpu":
-            raise ConfigurationError(f"{what}, which compute on a CPU alone: use device cpu, or dtype bfloat16")
+            remedy = "load the model before its conversion" if stored else "set dtype bfloat16 instead of quantize"
+            raise ConfigurationError(f"{what}, which works on a CPU only: use device cpu, or {remedy}")
     if stored:
         return load_int8(folder, name)
     if find_layout(folder) == "original":
@@ -111,7 +112,8 @@ def _find_device(device: str) -> torch.device:
 
 def _unusable(device: str, error: Exception) -> ConfigurationError:
     reason = str(error).strip().split("\n")[0]
-    return ConfigurationError(f"device {device!r} cannot be used: {reason}")
+    remedy = "" if device == "cpu" else ": use device cpu, or a PyTorch that supports it"
+    return ConfigurationError(f"device {device!r} cannot be used ({reason}){remedy}")
 
 
 def preprocessing_as_released(name_or_folder: str | Path, stored: Preprocessing) -> Preprocessing:

@@ -40,7 +40,8 @@ def _require_known_quantization(content: dict[str, Any], file: Path) -> None:
     method = content.get(QUANTIZATION)
     if method not in (None, INT8):
         raise CheckpointError(
-            f"{file}: {QUANTIZATION} is {abridged(method)}; only picscribe's own int8 weights are read"
+            f"{file}: {QUANTIZATION} is {abridged(method)}, which picscribe cannot read: use the "
+            "model before it was quantized"
         )
 
 
@@ -142,8 +143,8 @@ def _write_git(config: GitConfig, image: ClipVitConfig, stored: str) -> dict[str
     text = config.text_decoder
     if config.projection_norm_eps != image.norm_eps:
         raise CheckpointError(
-            "Hugging Face's layout has one layer norm eps for image encoder and projection, the model has "
-            f"{image.norm_eps} and {config.projection_norm_eps}"
+            "Hugging Face's layout stores one norm_eps for the image encoder and the projection, but the model has "
+            f"{image.norm_eps} and {config.projection_norm_eps}: give both the same"
         )
     content: dict[str, Any] = {
         "architectures": ["GitForCausalLM"],

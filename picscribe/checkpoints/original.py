@@ -51,8 +51,8 @@ def read_original_tensors(file: Path) -> dict[str, Tensor]:
 def _heads(width: int, given: int | None, what: str, file: Path) -> int:
     if given is None and width % HEAD_WIDTH:
         raise CheckpointError(
-            f"{file}: the number of {what} heads is not in the tensors, and the width {width} is not a multiple "
-            f"of {HEAD_WIDTH}; say {what}_heads in {PARAMETERS}"
+            f"{file}: the tensors do not give the number of {what} heads, and the width {width} is not a multiple of "
+            f"{HEAD_WIDTH}: set {what}_heads in {PARAMETERS}"
         )
     return given or width // HEAD_WIDTH
 
@@ -78,7 +78,9 @@ def config_of_tensors(
     text_layers = _count(tensors, "textual.transformer.encoder.layer.", file)
     side = round((positions[0] - 1) ** 0.5)
     if side < 1 or side * side + 1 != positions[0]:
-        raise CheckpointError(f"{file}: {positions[0]} image positions are not a class token and a square grid")
+        raise CheckpointError(
+            f"{file}: {positions[0]} image positions, expected one for the class token and a square number"
+        )
     output = tensors.get("textual.output.weight")
     try:
         image = ClipVitConfig(
@@ -175,7 +177,7 @@ def read_parameters(folder: Path) -> Fields:
         raise CheckpointError(f"{file} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
     content = {} if content is None else content
     if not isinstance(content, dict):
-        raise CheckpointError(f"{file} must hold keys and values, not a {type(content).__name__}")
+        raise CheckpointError(f"{file} must contain settings (key: value), not a {type(content).__name__}")
     unknown = [abridged(key) for key in content if key not in KEYS]
     if unknown:
         raise CheckpointError(f"{file}: unknown key(s) {', '.join(unknown[:5])}; known are {', '.join(KEYS)}")
@@ -226,7 +228,7 @@ def read_original_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer of an original folder. Raises CheckpointError that says where its vocabulary comes from."""
     if not any((folder / vocabulary).is_file() for vocabulary in TOKENIZER_FILES[:2]):
         raise CheckpointError(
-            f"{folder} holds no vocabulary, because the original code downloads BERT's: "
+            f"{folder} has no vocabulary, because the original code downloads BERT's: "
             "copy bert-base-uncased's vocab.txt into the folder"
         )
     return Tokenizer.from_folder(folder)
@@ -240,7 +242,7 @@ def load_original(folder: Path, name: str, dtype: torch.dtype) -> Checkpoint:
     require_folder(folder)
     file = find_original_weights(folder)
     if file is None:
-        raise CheckpointError(f"{folder} holds no {WEIGHTS}")
+        raise CheckpointError(f"{folder} has no {WEIGHTS}: name the folder that contains it")
     tokenizer = read_original_tokenizer(folder)
     tensors = read_original_tensors(file)
     config, preprocessing = read_original_config(folder, file, tensors, tokenizer.cls_id, tokenizer.sep_id)
@@ -279,8 +281,8 @@ def _write_parameters(config: GitConfig, preprocessing: Preprocessing) -> dict[s
         )
     if preprocessing.size != image.image_size:
         raise CheckpointError(
-            f"the original format has one size, but images come as {preprocessing.size} pixels and positions are for "
-            f"{image.image_size}"
+            f"the original format stores one size, but this model resizes to {preprocessing.size} pixels and has "
+            f"positions for {image.image_size}: save it in Hugging Face's layout"
         )
     parameters: dict[str, Any] = {"visual_feature_size": image.width, "test_crop_size": preprocessing.size}
     for encoder, sizes in ENCODER_TYPES.items():

@@ -69,7 +69,9 @@ def local_folder(name: str | Path, *, revision: str | None = None) -> Path:
     """
     folder = _local_folder(name)
     if revision is not None:
-        raise ConfigurationError(f"revision {revision!r} goes with a name on the Hugging Face hub, not with {name}")
+        raise ConfigurationError(
+            f"revision {revision!r} works for names on the Hugging Face hub only, not for {name}: leave it out"
+        )
     return folder
 
 

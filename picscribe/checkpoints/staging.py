@@ -30,7 +30,7 @@ def staged_folder(folder: Path, replaceable: Collection[str]) -> Iterator[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     except OSError as error:
-        raise CheckpointError(f"{folder} cannot be written: {error.strerror}") from error
+        raise CheckpointError(f"{folder} cannot be written ({error.strerror}): name another folder") from error
     try:
         yield stage
         if (folder / KEPT).is_file():
@@ -42,21 +42,23 @@ def staged_folder(folder: Path, replaceable: Collection[str]) -> Iterator[Path]:
         stage.chmod(0o755)  # mkdtemp's folders are private
         _swap(stage, folder)
     except (OSError, SafetensorError) as error:  # safetensors has a type of its own for a full disk
-        raise CheckpointError(f"{folder} cannot be written: {error}") from error
+        raise CheckpointError(
+            f"{folder} cannot be written ({error}): check the disk, or name another folder"
+        ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
 
 def _require_replaceable(folder: Path, replaceable: Collection[str]) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise CheckpointError(f"{folder} is not a plain folder; choose another place to save to")
+        raise CheckpointError(f"{folder} is a file or a link, not a folder: name another folder to save to")
     if folder.is_dir():
         known = {*replaceable, KEPT}
         others = sorted(item.name for item in folder.iterdir() if item.name not in known or item.is_dir())
         if others:
             raise CheckpointError(
-                f"{folder} holds files that do not belong to a checkpoint ({', '.join(others[:5])}); "
-                "choose a new folder, or move them away"
+                f"{folder} has files that do not belong to a checkpoint ({', '.join(others[:5])}); "
+                "name a new folder, or move them away"
             )
 
 

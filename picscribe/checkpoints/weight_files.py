@@ -38,7 +38,9 @@ def without_wrappers(tensors: Mapping[str, Tensor], source: object) -> dict[str,
     for name, tensor in tensors.items():
         inner = re.sub(r"^(module\.)+", "", name.replace("_orig_mod.", ""))
         if inner in bare:
-            raise CheckpointError(f"{source} holds {inner} twice, with and without 'module.' or '_orig_mod.' before it")
+            raise CheckpointError(
+                f"{source} has {inner} twice, with and without the prefix 'module.' or '_orig_mod.': remove one"
+            )
         bare[inner] = tensor
     return bare
 
@@ -53,26 +55,30 @@ def find_weights(folder: Path) -> list[Path]:
             return [folder / name]
         if (folder / f"{name}.index.json").is_file():
             return sorted(set(_read_index(folder / f"{name}.index.json").values()))
-    raise CheckpointError(f"{folder} holds no weights: neither {SAFETENSORS} nor {PICKLE}, whole or sharded")
+    raise CheckpointError(
+        f"{folder} has no weights (neither {SAFETENSORS} nor {PICKLE}, nor their shards): download them again"
+    )
 
 
 def _read_index(index: Path) -> dict[str, Path]:
     """Name of each tensor → the shard that holds it, a plain file next to the index."""
     weight_map = read_configuration(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{index}: `weight_map` must be an object of tensor names and shard files")
+        raise CheckpointError(f"{index}: `weight_map` must be an object (tensor name: shard file)")
     shards = {}
     for name, shard in weight_map.items():
         plain = isinstance(shard, str) and PurePosixPath(shard).name == shard and "\\" not in shard
         if not plain or not shard.endswith((".safetensors", ".bin")):
             raise CheckpointError(
-                f"{index}: {abridged(shard)} is not the plain name of a .safetensors or .bin file; refused"
+                f"{index}: {abridged(shard)} must be the name of a .safetensors or .bin file in the same folder"
             )
         shards[name] = index.parent / shard
     missing = sorted({shard.name for shard in shards.values() if not shard.is_file()})
     if missing:
         named = ", ".join(missing[:5])
-        raise CheckpointError(f"{index.parent} lacks {len(missing)} shard(s) that its index names: {named}")
+        raise CheckpointError(
+            f"{index.parent}: {len(missing)} shard(s) of its index are missing ({named}): download them again"
+        )
     return shards
 
 
@@ -87,7 +93,9 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         content = read_safetensors(file) if file.suffix == ".safetensors" else read_pickle(file)
         doubled = sorted(tensors.keys() & content.keys())
         if doubled:
-            raise CheckpointError(f"{file} holds tensors that another shard holds too: {', '.join(doubled[:5])}")
+            raise CheckpointError(
+                f"{file} has tensors of another shard ({', '.join(doubled[:5])}): download both again"
+            )
         tensors.update(content)
     for name in (SAFETENSORS, PICKLE):
         index = folder / f"{name}.index.json"
@@ -102,7 +110,9 @@ def _check_against_index(index: Path, tensors: Mapping[str, Tensor]) -> None:
     differing = sorted(listed ^ tensors.keys())
     if differing:
         named = ", ".join(differing[:5])
-        raise CheckpointError(f"{index} and its shards disagree about {len(differing)} tensor(s): {named}")
+        raise CheckpointError(
+            f"{index} and its shards differ in {len(differing)} tensor(s) ({named}): download them again"
+        )
 
 
 def read_safetensors(file: Path) -> dict[str, Tensor]:
@@ -111,7 +121,9 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return dict(safetensors.torch.load_file(file))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{file} is not a whole safetensors file ({error}): copy or download it again") from error
+        raise CheckpointError(
+            f"{file} is not a complete safetensors file ({error}): copy or download it again"
+        ) from error
 
 
 def read_pickle(file: Path) -> dict[str, Tensor]:
@@ -123,18 +135,18 @@ def read_pickle(file: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore", UserWarning)  # on pickle protocols: what cannot be read is an error below
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except FileNotFoundError:
-        raise CheckpointError(f"{file} is missing") from None
+        raise CheckpointError(f"{file} is missing: download the checkpoint again") from None
     except Exception as error:  # what a damaged pickle raises has no bounds; no interrupt is caught here
         reason = str(error).strip().split("\n")[0][:300]
         raise CheckpointError(
-            f"{file} cannot be read as tensors alone ({type(error).__name__}: {reason}). It is damaged, or carries "
+            f"{file} cannot be read as tensors only ({type(error).__name__}: {reason}). It is damaged, or contains "
             "code, which picscribe never runs: download it again from a source that you trust"
         ) from None
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content:
-        raise CheckpointError(f"{file} should hold a dictionary of tensors, but holds a {type(content).__name__}")
+        raise CheckpointError(f"{file} must contain a dictionary of tensors, but contains a {type(content).__name__}")
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
             raise CheckpointError(f"{file}: {name!r} is not a plain tensor, but a {type(tensor).__name__}")

@@ -53,11 +53,11 @@ def _fault(name: str, tensor: Tensor, dtype: torch.dtype) -> str | None:
     """Why the values of a tensor cannot be used as `dtype`, a sentence; None where they can."""
     low, high = tensor.aminmax()  # one pass, no memory; both are NaN where any value is
     if not torch.isfinite(low) & torch.isfinite(high):
-        return f"tensor {name} holds values that are not finite (NaN or infinite)"
+        return f"tensor {name} has values that are not finite (NaN or infinite)"
     largest = max(-low.item(), high.item())
     if largest > torch.finfo(dtype).max:
         remedy = "; load it as bfloat16" if dtype == torch.float16 else ""
-        return f"tensor {name} holds {largest:g}, more than {dtype} can{remedy}"
+        return f"tensor {name} has the value {largest:g}, too large for {dtype}{remedy}"
     return None
 
 
@@ -105,7 +105,8 @@ def without_padding(state: dict[str, Tensor], config: GitConfig, words: int | No
         if name in state:
             state[name] = state[name][:words]
     warnings.warn(
-        f"the vocabulary's {rows} rows are {words} words and {rows - words} of padding, left out", stacklevel=2
+        f"the vocabulary has {rows} rows for {words} words: the {rows - words} rows of padding are left out",
+        stacklevel=2,
     )
     return replace(config, text_decoder=replace(config.text_decoder, vocabulary_size=words))
 
@@ -116,7 +117,10 @@ def fill(model: Git, state: dict[str, Tensor], source: object) -> Git:
     tied = model.config.text_decoder.tie_output
     if tied:
         if output in state and not torch.equal(state[output], state[words]):
-            raise CheckpointError(f"{source}: the output weight should be the word embedding, but the file has another")
+            raise CheckpointError(
+                f"{source}: its configuration ties the output weight to the word embedding, but the two differ: untie "
+                "them there, or download the checkpoint again"
+            )
         state[output] = state[words]
     model.load_state_dict(state, assign=True)
     if tied:

@@ -50,7 +50,7 @@ def forbid_sequences(sequences: Sequence[Sequence[int]]) -> Filter:
     by_length: dict[int, list[Sequence[int]]] = {}
     for sequence in sequences:
         if not sequence:
-            raise ConfigurationError("a banned word holds nothing that the tokenizer knows: leave it out")
+            raise ConfigurationError("a banned word has no token of the vocabulary: leave it out")
         by_length.setdefault(len(sequence), []).append(sequence)
     tables = [torch.tensor(of_length) for of_length in by_length.values()]
 

@@ -82,7 +82,9 @@ def stream(
     Raises ConfigurationError for a beam search, in which a word is not chosen before the last.
     """
     if options.lines != 1:
-        raise ConfigurationError("words come one by one only from beams=1 or one sample: a beam search may change them")
+        raise ConfigurationError(
+            "words can be streamed with beams=1 or one sample only: a beam search may change them later"
+        )
     config = model.config.text_decoder
     chooser = build_chooser(config, options, words, torch.tensor([len(prompt)], device=prefix.keys[0].device))
     filters = build_filters(options, config.sep_id, words.never_written, words.banned)
@@ -100,7 +102,9 @@ def build_chooser(
     """The chooser that `options` ask for, of N texts; `prompt_length` (N,) counts [CLS]."""
     texts, device, limit, sep_id = len(prompt_length), prompt_length.device, options.max_new_tokens, config.sep_id
     if options.beams > config.vocabulary_size and not options.temperature:
-        raise ConfigurationError(f"{options.beams} beams, but the vocabulary has only {config.vocabulary_size} words")
+        raise ConfigurationError(
+            f"{options.beams} beams, but the vocabulary has only {config.vocabulary_size} words: lower beams"
+        )
     if options.temperature:
         return Sampling(options, sep_id, config.vocabulary_size, texts, device)
     if options.beams == 1:
@@ -246,9 +250,9 @@ def check_finite(model: Git, values: Tensor) -> None:
     dtype = model.projection_norm.weight.dtype
     name = str(dtype).removeprefix("torch.")
     remedy = (
-        "its weights are damaged or far too large: get the checkpoint again, or train it with a lower learning rate"
+        "its weights are damaged or too large: download the checkpoint again, or train it with a lower learning rate"
         if dtype == torch.float32
-        else "this checkpoint needs larger numbers than that holds: load it with dtype float32"
+        else "this checkpoint needs larger numbers: load it with dtype float32"
     )
     raise CheckpointError(f"the network computed numbers that are not finite, in {name}: {remedy}")
 
@@ -277,15 +281,15 @@ def _check_prompts(model: Git, prefix: ImagePrefix, prompts: Prompts, max_new_to
         raise InputError(f"every image needs the same number of prompts, at least one, not {sorted(counts)}")
     longest = max(len(prompt) for of_image in prompts for prompt in of_image)
     if min(len(prompt) for of_image in prompts for prompt in of_image) < 1:
-        raise InputError("a prompt must hold at least [CLS]")
+        raise InputError("a prompt must have at least [CLS]")
     positions, words = model.config.text_decoder.max_positions, model.config.text_decoder.vocabulary_size
     for token in (token for of_image in prompts for prompt in of_image for token in prompt):
         if not 0 <= token < words:
-            raise InputError(f"a prompt holds token {token}, but the model has a vocabulary of {words} words")
+            raise InputError(f"a prompt has the token {token}, but the model has a vocabulary of {words} words")
     if longest + max_new_tokens > positions:
         raise ConfigurationError(
-            f"a prompt of {longest} tokens and {max_new_tokens} new ones are more than the model's {positions} "
-            "positions: ask for fewer new tokens"
+            f"a prompt of {longest} tokens and {max_new_tokens} new tokens do not fit into the model's {positions} "
+            "positions: lower max_new_tokens"
         )
 
 

@@ -54,7 +54,7 @@ def check_prompts(model: Git, prefix: ImagePrefix, prompts: Sequence[Sequence[in
     for image, prompt in enumerate(prompts):
         if not prompt or not all(0 <= token < words for token in prompt):
             raise InputError(
-                f"the prompt of image {image}, {list(prompt)}, must hold at least [CLS], and tokens below {words} alone"
+                f"the prompt of image {image}, {list(prompt)}, must have at least [CLS], and only tokens below {words}"
             )
 
 
@@ -103,12 +103,12 @@ def compute_log_probabilities(
 def _check_text(model: Git, prompt: Sequence[int], text: Sequence[int], name: str) -> None:
     decoder = model.config.text_decoder
     if not text:
-        raise InputError(f"{name} is empty: it needs at least one token, be it [SEP]")
+        raise InputError(f"{name} is empty: it needs at least one token, such as [SEP]")
     if not all(0 <= token < decoder.vocabulary_size for token in text):
-        raise InputError(f"{name} holds a token outside the model's vocabulary of {decoder.vocabulary_size} words")
+        raise InputError(f"{name} has a token outside the model's vocabulary of {decoder.vocabulary_size} words")
     if len(prompt) + len(text) > decoder.max_positions:
         raise InputError(
-            f"{name} is {len(text)} tokens after a prompt of {len(prompt)}, but the model knows "
+            f"{name} is {len(text)} tokens after a prompt of {len(prompt)}, but the model has "
             f"{decoder.max_positions} positions: shorten it"
         )
 
@@ -283,11 +283,11 @@ def _check(model: Git, prefix: ImagePrefix, prompts: Sequence[Sequence[int]], tr
     check_prompts(model, prefix, prompts)
     decoder, longest = model.config.text_decoder, max(map(len, prompts))
     if int(trie.token.max()) >= decoder.vocabulary_size:
-        raise InputError(f"a label holds a token outside the model's vocabulary of {decoder.vocabulary_size} words")
+        raise InputError(f"a label has a token outside the model's vocabulary of {decoder.vocabulary_size} words")
     if longest + trie.longest > decoder.max_positions:
         number = int(trie.depth[trie.end].argmax())
         raise InputError(
-            f"label {number} is {trie.longest} tokens with [SEP], after a prompt of {longest}, but the model knows "
+            f"label {number} is {trie.longest} tokens with [SEP], after a prompt of {longest}, but the model has "
             f"{decoder.max_positions} positions: shorten or leave out the label"
         )
 

@@ -101,7 +101,7 @@ class GenerationOptions:
             raise ConfigurationError(f"beams must be at most {MOST_BEAMS}, not {self.beams}")
         if self.min_new_tokens > self.max_new_tokens:
             raise ConfigurationError(
-                f"min_new_tokens ({self.min_new_tokens}) is more than max_new_tokens ({self.max_new_tokens})"
+                f"min_new_tokens ({self.min_new_tokens}) is more than max_new_tokens ({self.max_new_tokens}): lower it"
             )
         for name, lowest, highest in (
             ("length_penalty", -10, 10),
@@ -127,7 +127,7 @@ class GenerationOptions:
         for name in ("banned_words", "required_words"):
             words = getattr(self, name)
             if not isinstance(words, list | tuple) or not all(isinstance(word, str) and word.strip() for word in words):
-                raise ConfigurationError(f"{name} must be a list of words, none empty, not {words!r}")
+                raise ConfigurationError(f"{name} must be a list of words that are not empty, not {words!r}")
             object.__setattr__(self, name, tuple(words))
         if self.seed >= 2**63:
             raise ConfigurationError(f"seed must be below 2**63, not {self.seed}")
@@ -145,7 +145,7 @@ class GenerationOptions:
                 raise ConfigurationError("beam_groups need a beam search: leave out temperature")
             return
         if self.top_k or self.top_p < 1:
-            raise ConfigurationError("top_k and top_p are for sampling: give a temperature above 0, such as 1")
+            raise ConfigurationError("top_k and top_p are for sampling: set temperature above 0, such as 1")
         if self.num_captions > self.beams:
             raise ConfigurationError(
                 f"num_captions ({self.num_captions}) is more than beams ({self.beams}): ask for at least as many beams"
@@ -167,16 +167,16 @@ class GenerationOptions:
 
         if self.temperature:
             if self.beams > 1:
-                refuse(["beams"], "on what is drawn: leave it or temperature out")
-            refuse(["length_penalty", "scoring"], "on what is drawn: leave it or temperature out")
+                refuse(["beams"], "on sampling: leave out it or temperature")
+            refuse(["length_penalty", "scoring"], "on sampling: leave out it or temperature")
         else:
-            refuse(["seed", "own_draws"], "on a search: give a temperature, or leave it out")
+            refuse(["seed", "own_draws"], "on a search: set temperature, or leave it out")
             if self.beams == 1:
                 # Only where they are given with it: an object's settings may serve greedy search for once.
                 names = [name for name in ("length_penalty", "scoring") if name in given]
-                refuse(names, "on greedy search: ask for more beams, or leave it out")
+                refuse(names, "on greedy search: set beams above 1, or leave it out")
         if self.beam_groups == 1:
-            refuse(["diversity_penalty"], "without beam_groups: ask for at least 2, or leave it out")
+            refuse(["diversity_penalty"], "without beam_groups: set them to at least 2, or leave it out")
 
     @property
     def lines(self) -> int:

@@ -54,17 +54,19 @@ class Labels:
             problem = _problem(tokenizer, ids)
             if problem is None and ids in first:
                 before = first[ids]
-                problem = f"is to the checkpoint the same as {before + 1}, {quote(given[before])}"
+                problem = f"means the same to the checkpoint as {before + 1}, {quote(given[before])}"
             if problem is not None:
                 notes.append(f"{source}: {place + 1}, {quote(name)}, is left out: it {problem}")
                 continue
             first[ids] = place
             if tokenizer.unk_id in ids:
                 unknown = ", ".join(map(quote, tokenizer.unknown_words(name)))
-                notes.append(f"{source}: {place + 1}, {quote(name)}, holds what the checkpoint cannot write: {unknown}")
+                notes.append(
+                    f"{source}: {place + 1}, {quote(name)}, has words that the checkpoint cannot write: {unknown}"
+                )
         if not first:
             reasons = f": {notes[0]}" if notes else ""
-            raise InputError(f"{source}: none of {len(given)} labels can be used; give at least one{reasons}")
+            raise InputError(f"{source}: none of {len(given)} labels can be used: give at least one{reasons}")
         places = tuple(first.values())
         return cls(tuple(given[place].strip() for place in places), tuple(first), places, tuple(notes))
 
@@ -76,7 +78,7 @@ def _problem(tokenizer: Tokenizer, ids: Sequence[int]) -> str | None:
     words = [tokenizer.vocabulary[index] for index in ids]
     special = [word for word in words if word in SPECIAL_TOKENS and word != UNK]
     if special:
-        return f"holds the special token {special[0]}"
+        return f"has the special token {special[0]}"
     if all(index == tokenizer.unk_id for index in ids):
-        return "holds no word that the checkpoint knows"
+        return "has no word that the checkpoint knows"
     return None

@@ -33,7 +33,7 @@ class Prompt:
         special = {tokenizer.pad_id: PAD, tokenizer.cls_id: CLS, tokenizer.sep_id: SEP}
         for index in first:
             if index in special:
-                raise InputError(f"the {kind} {text!r} holds the special token {special[index]}: write it without")
+                raise InputError(f"the {kind} {text!r} has the special token {special[index]}: remove it")
         notes = []
         if text and tokenizer.unk_id in ids:
             notes.append(unknown_note(tokenizer, f"the {kind} {quote(text)}", text, ids))
@@ -41,7 +41,8 @@ class Prompt:
             lost = [first[: len(first) - len(ids)], whole[MAX_TOKENS:]]
             words = " and ".join(quote(tokenizer.decode(part)) for part in lost if part)
             notes.append(
-                f"the {kind} {quote(text)} is {len(whole)} tokens, of which {len(ids)} are read: without {words}"
+                f"the {kind} {quote(text)} has {len(whole)} tokens, of which only {len(ids)} are read: it is read "
+                f"without {words}"
             )
         return cls((tokenizer.cls_id, *ids), tuple(notes))
 
@@ -49,9 +50,9 @@ class Prompt:
 def unknown_note(tokenizer: Tokenizer, name: str, text: str, ids: Sequence[int]) -> str:
     """What to say of a text, called `name`, whose `ids` hold [UNK]."""
     if all(index == tokenizer.unk_id for index in ids):
-        return f"{name} holds no word that the checkpoint knows: use words of its language"
+        return f"{name} has no word that the checkpoint knows: use words of its language"
     unknown = ", ".join(map(quote, tokenizer.unknown_words(text)))
-    return f"{name} holds what the checkpoint does not know: {unknown}"
+    return f"{name} has words that the checkpoint does not know: {unknown}"
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str | None) -> list[int]:

@@ -80,7 +80,7 @@ class Tokenizer:
         if not path.is_file():
             path = Path(folder) / "vocab.txt"
         if not path.is_file():
-            raise CheckpointError(f"{folder} holds neither tokenizer.json nor vocab.txt: the checkpoint is incomplete")
+            raise CheckpointError(f"{folder} has neither tokenizer.json nor vocab.txt: download the checkpoint again")
         try:
             words = _words_of_json(path) if path.suffix == ".json" else _words_of_text(path)
             return cls(words)
@@ -150,7 +150,7 @@ class Tokenizer:
         ids = [int(index) for index in ids]
         for index in ids:
             if not 0 <= index < self.vocabulary_size:
-                raise InputError(f"token id {index} lies outside the vocabulary of {self.vocabulary_size} words")
+                raise InputError(f"token id {index} is not in the vocabulary of {self.vocabulary_size} words")
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
     def words(self, ids: Iterable[int]) -> list[str]:
@@ -161,7 +161,7 @@ class Tokenizer:
         words = list[str]()
         for index in ids:
             if not 0 <= index < self.vocabulary_size:
-                raise InputError(f"token id {index} lies outside the vocabulary of {self.vocabulary_size} words")
+                raise InputError(f"token id {index} is not in the vocabulary of {self.vocabulary_size} words")
             token = self.vocabulary[index]
             if token in SPECIAL_TOKENS:
                 continue
@@ -220,7 +220,7 @@ def _check_vocabulary(words: Sequence[str]) -> None:
         seen[word] = index
     missing = [word for word in (PAD, UNK, CLS, SEP) if word not in seen]
     if missing:
-        raise ConfigurationError(f"the vocabulary of {len(words)} words lacks {', '.join(missing)}, which BERT's has")
+        raise ConfigurationError(f"the vocabulary of {len(words)} words has no {', '.join(missing)}: add them")
 
 
 def _words_of_text(path: Path) -> list[str]:
@@ -232,7 +232,9 @@ def _words_of_text(path: Path) -> list[str]:
         configuration.is_file()
         and read_json_object(configuration, LARGEST_JSON, CheckpointError).get("do_lower_case") is False
     ):
-        raise CheckpointError(f"{configuration} says do_lower_case false, but GIT uses BERT's uncased tokenizer")
+        raise CheckpointError(
+            f"{configuration} sets do_lower_case to false, but GIT needs BERT's uncased tokenizer: set it to true"
+        )
     return words
 
 
@@ -242,16 +244,24 @@ def _words_of_json(path: Path) -> list[str]:
     model, normalizer, added = (content.get(key) for key in ("model", "normalizer", "added_tokens"))
     vocabulary = model.get("vocab") if isinstance(model, dict) and model.get("type") in (None, "WordPiece") else None
     if not isinstance(vocabulary, dict) or not all(type(index) is int for index in vocabulary.values()):
-        raise CheckpointError(f"{path} holds no WordPiece vocabulary (word to id), which is what GIT uses")
+        raise CheckpointError(
+            f"{path} has no WordPiece vocabulary (word to id), which GIT needs: download the checkpoint again"
+        )
     if not isinstance(normalizer, dict) or any(normalizer.get(key) != value for key, value in UNCASED.items()):
-        raise CheckpointError(f"{path} normalises text by {normalizer!r}, but GIT uses BERT's uncased rule {UNCASED!r}")
+        raise CheckpointError(
+            f"{path} normalises text by {normalizer!r}, but GIT needs BERT's uncased rule {UNCASED!r}"
+        )
     for token in added if isinstance(added, list) else []:
         if not isinstance(token, dict) or token.get("content") not in vocabulary:
-            raise CheckpointError(f"{path} adds {token!r} to its WordPiece vocabulary, which no GIT checkpoint does")
+            raise CheckpointError(
+                f"{path} adds {token!r} to its WordPiece vocabulary, which GIT cannot use: remove it from added_tokens"
+            )
     words = sorted(vocabulary, key=vocabulary.__getitem__)
     for index, word in enumerate(words):
         if vocabulary[word] != index:
-            raise CheckpointError(f"{path} has no word of id {index}: the next, {word!r}, has id {vocabulary[word]}")
+            raise CheckpointError(
+                f"{path} has no word with the id {index}: the next one, {word!r}, has {vocabulary[word]}"
+            )
     return words
 
 

@@ -133,17 +133,18 @@ def test_what_the_hub_refuses_is_said_with_its_remedy(hub: Any, tmp_path: Path) 
     )
     for answer in answers[:4]:
         assert answer.startswith("the Hugging Face hub refuses your access token (")
-        assert "make a new one at its settings and set HF_TOKEN to it, or unset HF_TOKEN" in answer
+        assert "create a new token in the hub's settings and set HF_TOKEN to it; or, for public" in answer
         assert "did you mean" not in answer
     assert "is expired)" in answers[1]
-    assert "terms to be accepted: do so on its page, then set HF_TOKEN" in answers[4]
-    assert "terms to be accepted: do so on its page, then wait for its owner" in answers[5]
+    assert "terms that you must accept: accept them on its page, then set HF_TOKEN" in answers[4]
+    assert "terms that you must accept: accept them on its page, then wait for its owner" in answers[5]
     assert (
         answers[6]
-        == "the Hugging Face hub shows no someone/private: If it is private, set HF_TOKEN to your access token"
+        == "the Hugging Face hub shows no model someone/private: If it is private, set HF_TOKEN to your access token"
     )
     assert (
-        answers[7] == "the Hugging Face hub shows no someone/none: If it is private, your access token may not read it"
+        answers[7]
+        == "the Hugging Face hub shows no model someone/none: If it is private, your access token may not read it"
     )
     assert "did you mean microsoft/git-base-coco?" in answers[8]
     assert answers[9] == f"{name} has no revision 'v9': name a branch, tag or commit of it"
@@ -182,10 +183,13 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(hub: Any, tiny_folder: 
     case = (None, "someone/large", None)
     hub.cuts = [11 << 20, *[0] * 20]
     [answer] = resolve_all(hub, tmp_path / "hf", case)
-    assert answer.startswith("someone/large could not be downloaded") and answer.endswith("what has come is kept")
+    assert answer.startswith("someone/large could not be downloaded") and answer.endswith(
+        "the files downloaded so far are kept"
+    )
     [offline] = resolve_all(hub, tmp_path / "hf", case, HF_HUB_OFFLINE="1")
     assert (
-        offline.startswith("someone/large: its copy on this machine holds no whole weights") and "go online" in offline
+        offline.startswith("someone/large: its copy on this machine has no complete weights")
+        and "while you are online" in offline
     )
     ranges = [wanted for method, path, wanted in hub.requests if method == "GET" and path.endswith("model.safetensors")]
     assert ranges[0] == "" and set(ranges[1:]) == {"bytes=10485760-"}
@@ -205,7 +209,7 @@ def test_shards_that_have_not_all_come_are_no_checkpoint(hub: Any, tiny_folder: 
     )
     hub.repositories["someone/half"] = {"main": folder}
     [answer] = resolve_all(hub, tmp_path / "hf", (None, "someone/half", None))
-    assert answer.startswith("someone/half: the repository holds no whole weights")
+    assert answer.startswith("someone/half: the repository has no complete weights")
 
 
 def test_a_released_video_checkpoint_by_name(hub: Any, tiny_folder: Path, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_position_ids_of_old_files_are_let_pass_and_the_old_spelling_of_frames(
     assert_equal_weights(load(tmp_path / "old"), saved)
     tensors["git.img_temporal_embedding.1"] = tensors["git.img_temperal_embedding.1"] + 1
     safetensors.torch.save_file(tensors, file)
-    with pytest.raises(CheckpointError, match=r"another git\.img_temporal_embedding\.1 under the older spelling"):
+    with pytest.raises(CheckpointError, match=r"two different tensors for git\.img_temporal_embedding\.1"):
         load(tmp_path / "old")
 
 
@@ -235,7 +235,7 @@ def test_a_device_whose_memory_does_not_hold_the_model(tiny_folder: Path, monkey
         raise RuntimeError("out of memory\nand much more")
 
     monkeypatch.setattr(torch.nn.Module, "to", fail)
-    with pytest.raises(ConfigurationError, match=r"device 'cpu' cannot be used: out of memory$"):
+    with pytest.raises(ConfigurationError, match=r"device 'cpu' cannot be used \(out of memory\)$"):
         load(tiny_folder)
 
 

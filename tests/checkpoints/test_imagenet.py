@@ -86,5 +86,5 @@ def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 def test_weights_of_another_variant_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     installed_weights(0)
     monkeypatch.setattr("picscribe.checkpoints.imagenet.imagenet_file", lambda variant: imagenet_file(0))
-    with pytest.raises(CheckpointError, match="other tensors"):
+    with pytest.raises(CheckpointError, match="its tensors are not those of"):
         load_imagenet(EfficientNetLite(EfficientNetLiteConfig(2, 64)))

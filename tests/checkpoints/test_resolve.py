@@ -99,7 +99,7 @@ def test_what_is_not_cached_offline_is_one_clear_error(cached_hub: Path) -> None
     first, second, third = run_offline(code, cached_hub).splitlines()
     assert first.startswith("microsoft/git-base is not on this machine, and HF_HUB_OFFLINE forbids")
     assert second.startswith("microsoft/git-base-coco at revision v9 is not on this machine")
-    assert third.startswith("microsoft/git-base-coco: its copy on this machine holds no whole weights")
+    assert third.startswith("microsoft/git-base-coco: its copy on this machine has no complete weights")
 
 
 def response(status: int) -> Any:
@@ -110,7 +110,7 @@ def response(status: int) -> Any:
     ("error", "named"),
     [
         (hub_errors.GatedRepoError("", response=response(403)), "set HF_TOKEN"),
-        (hub_errors.RepositoryNotFoundError("", response=response(404)), "shows no microsoft/git-base"),
+        (hub_errors.RepositoryNotFoundError("", response=response(404)), "shows no model microsoft/git-base"),
         (hub_errors.RevisionNotFoundError("", response=response(404)), "no revision 'v9'"),
         (hub_errors.LocalEntryNotFoundError("no network"), "cannot be reached: check the network"),
         (hub_errors.HFValidationError("bad"), "is not a valid name on the Hugging Face hub"),
@@ -142,10 +142,10 @@ def test_a_cached_part_is_used_where_it_holds_weights(tmp_path: Path, monkeypatc
         raise error
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(CheckpointError, match="holds no whole weights"):
+    with pytest.raises(CheckpointError, match="has no complete weights"):
         resolve("git-base")
     (tmp_path / "model.safetensors").touch()
-    with pytest.raises(CheckpointError, match=r"holds no config\.json: go online"):
+    with pytest.raises(CheckpointError, match=r"has no config\.json: download it while you are online"):
         resolve("git-base")
     (tmp_path / "config.json").touch()
     assert resolve("git-base") == tmp_path
@@ -223,7 +223,7 @@ def test_a_revision_is_one_on_the_hub(tmp_path: Path, monkeypatch: pytest.Monkey
     forbid_network(monkeypatch)
     for name in (tmp_path, str(tmp_path)):
         for find in (resolve, describe):
-            with pytest.raises(ConfigurationError, match="revision 'v2' goes with a name on the Hugging Face hub"):
+            with pytest.raises(ConfigurationError, match="revision 'v2' works for names on the Hugging Face hub only"):
                 find(name, revision="v2")
 
 

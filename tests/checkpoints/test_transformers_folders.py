@@ -92,7 +92,8 @@ def test_the_nested_image_processor_counts(tiny_folder: Path) -> None:
     found = describe(tiny_folder)
     assert found.problems == ()
     assert found.notes == (
-        "preprocessor_config.json says another do_center_crop, image_mean than processor_config.json, which counts",
+        "preprocessor_config.json and processor_config.json differ in do_center_crop, image_mean: "
+        "processor_config.json is used",
     )
     (tiny_folder / "preprocessor_config.json").unlink()
     assert load(tiny_folder).preprocessing.mean == (0.5, 0.5, 0.5)
@@ -115,7 +116,7 @@ def test_version_4_has_a_processor_file_without_an_image_processor(tiny_folder: 
         ({"image_processor": [1]}, r"processor_config\.json: key image_processor must be an object, not \[1\]"),
         ({"image_processor": {}}, r"key image_processor\.image_mean is missing"),
         ({"image_processor": {**CLIP_FILE, "resample": 0}}, r"key image_processor\.resample must be 3"),
-        ([], r"processor_config\.json: must hold a JSON object"),
+        ([], r"processor_config\.json: must contain a JSON object"),
         (None, r"preprocessor_config\.json is missing, and processor_config\.json too"),
     ],
 )
@@ -156,7 +157,7 @@ def test_names_of_wrappers_are_taken_off(prefix: str, tiny_folder: Path, origina
     load(tiny_folder)
     tensors[next(iter(expected)) and "git.embeddings.word_embeddings.weight"] = torch.zeros(1)
     torch.save(tensors, tiny_folder / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=r"word_embeddings\.weight twice, with and without 'module\.'"):
+    with pytest.raises(CheckpointError, match=r"word_embeddings\.weight twice, with and without the prefix 'module\."):
         load(tiny_folder)
     content = torch.load(original_folder / "model.pt", weights_only=True)["model"]
     torch.save({"model": {prefix + name: tensor for name, tensor in content.items()}}, original_folder / "model.pt")
@@ -191,7 +192,7 @@ def test_padded_rows_of_the_vocabulary_are_left_out_with_a_note(
     words = exact.tokenizer.vocabulary_size
     rows = -(-words // multiple) * multiple
     pad_rows(tiny_folder, rows)
-    with pytest.warns(UserWarning, match=f"{rows} rows are {words} words and {rows - words} of padding"):
+    with pytest.warns(UserWarning, match=f"{rows} rows for {words} words: the {rows - words} rows of padding"):
         loaded = load(tiny_folder)
     assert loaded.model.config == exact.model.config
     pixels, tokens = torch.randn(1, 3, 32, 32), torch.tensor([[[2, 5]]])
@@ -199,7 +200,7 @@ def test_padded_rows_of_the_vocabulary_are_left_out_with_a_note(
         assert torch.equal(loaded.model(pixels, tokens), exact.model(pixels, tokens))
     found = describe(tiny_folder)
     assert found.problems == () and found.notes == (
-        f"the vocabulary's {rows} rows are {words} words and {rows - words} of padding, left out",
+        f"the vocabulary has {rows} rows for {words} words: the {rows - words} rows of padding are left out",
     )
     save(loaded, tmp_path / "again")
     assert describe(tmp_path / "again").notes == ()

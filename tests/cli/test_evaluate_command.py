@@ -167,8 +167,8 @@ def test_what_changes_numbers_is_part_of_what_an_evaluation_is(evaluate: Any, tm
     assert "dtype was bfloat16, is float32" in result.stderr
     for options, message in {
         ("--dtype", "half"): "unknown dtype 'half': choose one of float32, bfloat16, float16",
-        ("--quantize", "int4"): "the choice is int8",
-        ("--quantize", "int8", "--dtype", "float16"): "leave dtype float16 out",
+        ("--quantize", "int4"): "choose int8",
+        ("--quantize", "int8", "--dtype", "float16"): "leave out dtype float16",
     }.items():
         result = evaluate(*options)
         assert result.exit_code == 2
@@ -436,7 +436,7 @@ def test_captions_may_have_to_be_equal(evaluate: Any, tiny_model: Path, data: Pa
         (["--beams", "100"], 2, "the vocabulary has only"),
         (["--length-penalty", "99"], 2, "length_penalty must be a number from -10 to 10"),
         (["--device", "toaster"], 2, "device 'toaster' cannot be used"),
-        (["--revision", "v2"], 2, "revision 'v2' goes with a name on the Hugging Face hub"),
+        (["--revision", "v2"], 2, "revision 'v2' works for names on the Hugging Face hub only"),
         (["--metric", "vqa-accuracy"], 2, "'vqa-accuracy' cannot score captions"),
         (["--format", "karpaty"], 2, "karpathy"),
         (["--num-processes", "1000"], 2, "processes must be 1 to 256"),

@@ -75,7 +75,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     "nothing in it": ("x.json", {"images": [], "annotations": []}, r"has no examples \(coco-captions\)"),
     "images an object": ("x.json", {"images": {"filename": 1}}, "images must be a list, found an object"),
     "karpathy: no images": ("x.json karpathy", {"dataset": "x"}, "lacks the key 'images'; it has 'dataset'"),
-    "karpathy: a list": ("x.json karpathy", [karpathy()], "must hold a JSON object, found a list"),
+    "karpathy: a list": ("x.json karpathy", [karpathy()], "must contain a JSON object, found a list"),
     "karpathy: image a number": ("x.json", {"images": [*karpathy()["images"], 3]}, r"images\[2\]: must be an object"),
     "karpathy: no split": ("x.json", karpathy(split=MISSING), r"images\[1\]: lacks the key 'split'"),
     "karpathy: split a number": ("x.json", karpathy(split=1), r"images\[1\]: split must be a text, found a number"),

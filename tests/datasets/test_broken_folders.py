@@ -105,7 +105,7 @@ BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
     "a caption of 1 MB": (jsonl(GOOD | {"text": "x" * 1_000_000}), r"line 1.*(1,000,000 characters|over 1 MiB)"),
     "labels.json not an object": (
         {"metadata.jsonl": b'{"file_name": "a.jpg", "label": 1}', "labels.json": b"[]"} | PHOTO,
-        r"labels\.json: must hold a JSON object",
+        r"labels\.json: must contain a JSON object",
     ),
     # WebDataset
     "tar cut within a member": ({"x.tar": TAR[:4000]}, r"x\.tar: ends inside b\.jpg"),

@@ -259,8 +259,8 @@ def test_a_beam_search_cannot_be_streamed(tiny_model: Models, random_pixels: Pix
     [
         ({"temperature": -1}, "temperature must be a number from 0"),
         ({"temperature": float("nan")}, "temperature must be a number"),
-        ({"top_k": 5}, "give a temperature above 0"),
-        ({"top_p": 0.5}, "give a temperature above 0"),
+        ({"top_k": 5}, "set temperature above 0"),
+        ({"top_p": 0.5}, "set temperature above 0"),
         ({"top_p": 0.0, "temperature": 1.0}, "top_p must be a number"),
         ({"top_k": -1, "temperature": 1.0}, "top_k must be a whole number"),
         ({"seed": 2**63, "temperature": 1.0}, "seed must be below"),

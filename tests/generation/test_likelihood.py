@@ -173,8 +173,8 @@ def test_logits_are_bounded(tiny_model: MakeModel, random_pixels: MakePixels, mo
     [
         ([[[3]]], "2 images but texts for 1"),
         ([[[3]], [[4], []]], "text 1 of image 1 is empty"),
-        ([[[3]], [[WORDS]]], "text 0 of image 1 holds a token outside the model's vocabulary of 23"),
-        ([[[3]], [[3] * 40]], "text 0 of image 1 is 40 tokens after a prompt of 1, but the model knows 40 positions"),
+        ([[[3]], [[WORDS]]], "text 0 of image 1 has a token outside the model's vocabulary of 23"),
+        ([[[3]], [[3] * 40]], "text 0 of image 1 is 40 tokens after a prompt of 1, but the model has 40 positions"),
     ],
 )
 def test_wrong_texts(

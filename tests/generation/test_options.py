@@ -41,7 +41,7 @@ def test_the_defaults_are_the_papers() -> None:
         ({"scoring": "hf"}, "one of git, transformers"),
         ({"scoring": ["git"]}, "one of git, transformers"),
         ({"banned_words": "dog"}, "list of words"),
-        ({"banned_words": ("dog", " ")}, "none empty"),
+        ({"banned_words": ("dog", " ")}, "words that are not empty"),
         ({"banned_words": (7,)}, "banned_words"),
         ({"banned_words": 7}, "banned_words"),
         ({"no_immediate_repeat": "no"}, "no_immediate_repeat must be True or False"),
@@ -60,7 +60,12 @@ def test_banned_words_of_a_list_are_kept_as_a_tuple() -> None:
 @pytest.mark.parametrize(
     ("prompts", "settings", "error", "words"),
     [
-        ([[[1]]], {"max_new_tokens": 40}, ConfigurationError, "1 tokens and 40 new ones are more than the model's 40"),
+        (
+            [[[1]]],
+            {"max_new_tokens": 40},
+            ConfigurationError,
+            "1 tokens and 40 new tokens do not fit into the model's 40",
+        ),
         ([[[1]]], {"beams": 24}, ConfigurationError, "24 beams, but the vocabulary has only 23"),
         ([[[1]], [[1]]], {}, InputError, "1 images but prompts for 2"),
         ([], {}, InputError, "at least one prompt"),

@@ -22,9 +22,9 @@ def test_labels() -> None:
     assert labels.tokens == ((5, 6, 7), (5,), (12,), (8,))
     assert labels.places == (0, 1, 2, 4)
     assert labels.notes == (
-        "pets.txt: 4, 'GREAT', is left out: it is to the checkpoint the same as 2, 'great'",
-        "pets.txt: 6, 'great white shark', is left out: it is to the checkpoint the same as 1, 'Great White  Shark'",
-        "pets.txt: 7, 'cafe', is left out: it is to the checkpoint the same as 5, 'Café'",
+        "pets.txt: 4, 'GREAT', is left out: it means the same to the checkpoint as 2, 'great'",
+        "pets.txt: 6, 'great white shark', is left out: it means the same to the checkpoint as 1, 'Great White  Shark'",
+        "pets.txt: 7, 'cafe', is left out: it means the same to the checkpoint as 5, 'Café'",
     )
 
 
@@ -37,19 +37,19 @@ def test_what_cannot_be_written() -> None:
         "labels: 3, ' \\t', is left out: it is empty",
     )
     told = "\n".join(labels.notes)
-    assert "4, 'zebra', is left out: it holds no word that the checkpoint knows" in told
-    assert "5, 'zebra ☃', is left out: it holds no word that the checkpoint knows" in told
-    assert "6, 'white zebra', holds what the checkpoint cannot write: 'zebra'" in told
-    assert "7, 'white ☃', is left out: it is to the checkpoint the same as 6, 'white zebra'" in told
-    assert "8, 'dog [SEP]', is left out: it holds the special token [SEP]" in told
-    assert "9, '[MASK]', is left out: it holds the special token [MASK]" in told
+    assert "4, 'zebra', is left out: it has no word that the checkpoint knows" in told
+    assert "5, 'zebra ☃', is left out: it has no word that the checkpoint knows" in told
+    assert "6, 'white zebra', has words that the checkpoint cannot write: 'zebra'" in told
+    assert "7, 'white ☃', is left out: it means the same to the checkpoint as 6, 'white zebra'" in told
+    assert "8, 'dog [SEP]', is left out: it has the special token [SEP]" in told
+    assert "9, '[MASK]', is left out: it has the special token [MASK]" in told
     assert f"10, '{'x' * 60}…', is left out" in told
     assert len(labels.notes) == 9
 
 
 @pytest.mark.parametrize("given", [[], ["", "  "], ["zebra"], ["[SEP]"]])
 def test_none_left(given: list[str]) -> None:
-    with pytest.raises(InputError, match=f"none of {len(given)} labels can be used; give at least one"):
+    with pytest.raises(InputError, match=f"none of {len(given)} labels can be used: give at least one"):
         Labels.of(TOKENIZER, given)
 
 

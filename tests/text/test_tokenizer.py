@@ -167,8 +167,8 @@ def test_pickles() -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ([], r"lacks \[PAD\], \[UNK\], \[CLS\], \[SEP\]"),
-        ([word for word in WORDS if word != "[SEP]"], r"lacks \[SEP\]"),
+        ([], r"has no \[PAD\], \[UNK\], \[CLS\], \[SEP\]"),
+        ([word for word in WORDS if word != "[SEP]"], r"has no \[SEP\]"),
         ([*WORDS, "dog"], "'dog' is there twice, as id 8 and as id 14"),
         ([*WORDS, 5], "word 14 must be a str"),
     ],
@@ -195,13 +195,13 @@ def change(content: dict, *keys: str, value: object) -> str:
     ("break_it", "complaint"),
     [
         (lambda c: "{", "is not valid JSON"),
-        (lambda c: "[]", "must hold a JSON object, found a list"),
+        (lambda c: "[]", "must contain a JSON object, found a list"),
         (lambda c: "[" * 100_000, "is not valid JSON"),
         (lambda c: "{}", "no WordPiece vocabulary"),
         (lambda c: change(c, "model", "type", value="BPE"), "no WordPiece vocabulary"),
         (lambda c: change(c, "model", "vocab", value=WORDS), "no WordPiece vocabulary"),
         (lambda c: change(c, "model", "vocab", "dog", value="8"), "no WordPiece vocabulary"),
-        (lambda c: change(c, "model", "vocab", "dog", value=99), r"no word of id 8: the next, '##s', has id 9"),
+        (lambda c: change(c, "model", "vocab", "dog", value=99), r"no word with the id 8: the next one, '##s', has 9"),
         (lambda c: change(c, "normalizer", "lowercase", value=False), "BERT's uncased"),
         (lambda c: change(c, "normalizer", value=None), "BERT's uncased"),
         (lambda c: change(c, "added_tokens", value=[{"id": 14, "content": "<img>"}]), "adds .*<img>"),
@@ -221,11 +221,11 @@ def test_unusable_vocab_txt(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"vocab\.txt: is UTF-16 text"):
         Tokenizer.from_folder(tmp_path)
     (tmp_path / "vocab.txt").write_text("")
-    with pytest.raises(CheckpointError, match=r"vocab\.txt: the vocabulary of 0 words lacks"):
+    with pytest.raises(CheckpointError, match=r"vocab\.txt: the vocabulary of 0 words has no"):
         Tokenizer.from_folder(tmp_path)
     (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    with pytest.raises(CheckpointError, match="do_lower_case false"):
+    with pytest.raises(CheckpointError, match="do_lower_case to false"):
         Tokenizer.from_folder(tmp_path)
 
 
@@ -236,7 +236,7 @@ def test_unusable_input() -> None:
     with pytest.raises(InputError, match="text must be a str, not bytes"):
         tokenizer.encode_batch(["a", b"dog"])
     for index in (-1, len(WORDS)):
-        with pytest.raises(InputError, match=f"token id {index} lies outside the vocabulary of {len(WORDS)} words"):
+        with pytest.raises(InputError, match=f"token id {index} is not in the vocabulary of {len(WORDS)} words"):
             tokenizer.decode([7, index])
 
 
