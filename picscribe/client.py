@@ -147,10 +147,13 @@ class Client:
             raise ConfigurationError(f"{self.called} is not an address: write http://host:port")
         if parts.username is not None or parts.query or parts.fragment:
             raise ConfigurationError(
-                f"{self.called} holds more than an address: write http://host:port; a key goes into PICSCRIBE_API_KEY"
+                f"{self.called} has more than a host, a port and a path: write "
+                "http://host:port, and set PICSCRIBE_API_KEY to a key"
             )
         if key is not None and not (key.isascii() and key.isprintable()):
-            raise ConfigurationError("an API key is letters, digits and signs of ASCII, on one line")
+            raise ConfigurationError(
+                "the API key has a line break, or characters that are not ASCII: check PICSCRIBE_API_KEY"
+            )
         self._secure, self._host = parts.scheme == "https", parts.hostname
         self._port, self._path = port, parts.path.rstrip("/")
         self._most: int | None = None
@@ -247,10 +250,12 @@ class Client:
                     return
                 yield str(event.get("chunk", ""))
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"{self.called} broke off before the caption was complete ({error})") from error
+            raise Unreachable(
+                f"{self.called} broke off before the caption was complete ({error}): try again"
+            ) from error
         finally:
             self._drop()
-        raise Unreachable(f"{self.called} broke off before the caption was complete")
+        raise Unreachable(f"{self.called} broke off before the caption was complete: try again")
 
     def close(self) -> None:
         """Close all connections, once no thread asks any more."""
@@ -329,7 +334,9 @@ class Client:
         content = response.read(LARGEST_ANSWER + 1)
         if len(content) > LARGEST_ANSWER:
             self._drop()
-            raise ServiceError(f"{self.called} gives an answer of over {LARGEST_ANSWER} bytes", response.status)
+            raise ServiceError(
+                f"{self.called} sent an answer of over {LARGEST_ANSWER} bytes: check the address", response.status
+            )
         if response.length:
             raise http.client.IncompleteRead(content, response.length)
         if response.status >= 400:
@@ -371,7 +378,7 @@ class Client:
             raise self._strange() from None
 
     def _strange(self) -> ServiceError:
-        return ServiceError(f"{self.called} does not answer as picscribe serve of this version does: check the address")
+        return ServiceError(f"{self.called} does not answer like this version of picscribe serve: check the address")
 
     def _failure(self, response: http.client.HTTPResponse, content: bytes, name: str) -> PicscribeError:
         """What an answer that is no success means."""
@@ -380,9 +387,11 @@ class Client:
         error = said.get("error")
         code = error.get("code") if isinstance(error, dict) else None
         if 300 <= status < 400:
-            return ServiceError(f"{self.called} redirects elsewhere, which is not followed: give the address itself")
+            return ServiceError(
+                f"{self.called} redirects to another address, which picscribe does not follow: name that address"
+            )
         if status == 401:
-            wanted = "wants an API key: put one that it knows into PICSCRIBE_API_KEY"
+            wanted = "needs an API key: set PICSCRIBE_API_KEY to one that it accepts"
             return ServiceError(f"{self.called} {wanted}", status, code)
         if status == 413 or code in UNUSABLE:
             return Refused(message if name in message or code == "invalid_input" else f"{name}: {message}", code)
@@ -408,7 +417,7 @@ def _form(fields: Mapping[str, Any], content: bytes) -> tuple[dict[str, str], by
             try:
                 add(f'name="{name}[]"' if several else f'name="{name}"', text.encode())
             except UnicodeEncodeError:
-                raise ConfigurationError(f"the text {text!r} holds what is no character: write it as UTF-8") from None
+                raise ConfigurationError(f"the text {text!r} has invalid characters: save it as UTF-8") from None
     add(f'name="image"; filename="{SENT}"', content)
     parts.append(f"--{boundary}--\r\n".encode())
     return {"Content-Type": f"multipart/form-data; boundary={boundary}"}, b"".join(parts)
@@ -417,7 +426,7 @@ def _form(fields: Mapping[str, Any], content: bytes) -> tuple[dict[str, str], by
 def _taken(options: Mapping[str, Any]) -> Mapping[str, Any]:
     """The options. Raises Limited for one that no service takes: it would be ignored."""
     if unknown := [name for name in options if name not in OPTIONS]:
-        raise Limited(f"a service takes no option {unknown[0]}: leave it out, or load the model here")
+        raise Limited(f"a service has no option {unknown[0]}: leave it out, or load the model here")
     return options
 
 

@@ -53,7 +53,7 @@ def parse_output(text: str) -> Output:
     if found.where is not None and is_address(found.where):
         raise ConfigurationError(f"--to {text}: outputs are written to local paths only")
     if found.kind == "metadata" and os.path.basename(found.where or "") != "metadata.jsonl":
-        raise ConfigurationError(f"--to {text}: an image folder's metadata is called metadata.jsonl")
+        raise ConfigurationError(f"--to {text}: the metadata of an image folder must be metadata.jsonl: name it so")
     return found
 
 
@@ -79,7 +79,7 @@ def job_folder(outputs: Sequence[Output], inputs: Sequence[str]) -> str:
         return first.where.rstrip("/") + JOB if first.is_file else os.path.join(first.where, JOB)
     local = next((given for given in inputs if not is_address(given)), None)
     if local is None:
-        raise ConfigurationError("say where the job's journal is to be, with --job: nothing here is on this machine")
+        raise ConfigurationError("no output is on this machine: name a folder for the job's journal with --job")
     return os.path.join(local if os.path.isdir(local) else os.path.dirname(local), JOB)
 
 
@@ -97,7 +97,7 @@ def make_sinks(outputs: Sequence[Output], context: Context, full_xmp: bool = Tru
     files = [os.path.abspath(one.where) for one in outputs if one.is_file and one.where is not None]
     for name in (*names, *files):
         if names.count(name) > 1 or files.count(name) > 1:
-            raise ConfigurationError(f"the output {printable(name)} is there twice")
+            raise ConfigurationError(f"the output {printable(name)} is named twice: remove one")
     return sinks
 
 

@@ -71,7 +71,7 @@ class Options:
             raise ConfigurationError("name at least one input, and at least one output with --to")
         unknown = [kind for kind in self.retry if kind not in CLASSES]
         if unknown:
-            raise ConfigurationError(f"{unknown[0]!r} is not a class of failures: {', '.join(CLASSES)}")
+            raise ConfigurationError(f"{unknown[0]!r} is not a class of failures: choose among {', '.join(CLASSES)}")
 
     @property
     def folder(self) -> Path:
@@ -574,8 +574,8 @@ def require_same(journal: Journal, work: Work, computing: Computing, folder: Pat
     if differ:
         parts = "; ".join(f"{name} was {_short(before.get(name))}, is {_short(now.get(name))}" for name in differ)
         raise ConfigurationError(
-            f"{folder} is the journal of another job ({parts}): give the options that it has, name another folder with"
-            " --job, or begin again with --new"
+            f"{folder} is the journal of another job ({parts}): use its options, name another folder with"
+            " --job, or start again with --new"
         )
 
 

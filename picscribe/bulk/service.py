@@ -129,8 +129,8 @@ class Service:
             raise EntryError(kind, str(error)) from error
         if answer.fingerprint != self.fingerprint:
             raise PicscribeError(
-                f"{self.client.called} has another model under the name {self.name} than when this job began: begin"
-                " again with --new, or have it serve the former one"
+                f"{self.client.called} has another model under the name {self.name} than when this job began: serve"
+                " the old one again, or start again with --new"
             )
         return self.work.value(read.entry, answer.found)
 

@@ -42,11 +42,13 @@ class Work:
         given = {"ask": self.questions, "score": self.texts, "classify": self.labels}
         for kind, what in given.items():
             if what and kind != self.kind:
-                raise ConfigurationError(f"a job is one of captions, questions, labels, texts: this is {self.kind}")
+                raise ConfigurationError(
+                    "a job is for captions, questions, labels or texts, not several: run one after the other"
+                )
         if self.column and self.kind not in ("ask", "score"):
-            raise ConfigurationError("a column is of questions to ask or of texts to score")
+            raise ConfigurationError("column works for questions and for texts only: leave it out")
         if self.column and given[self.kind]:
-            raise ConfigurationError("give the same for all, or a column of the list, not both")
+            raise ConfigurationError("questions or texts for all photos and a column do not go together: choose one")
         if self.kind != "caption" and not given[self.kind] and not self.column:
             raise ConfigurationError(f"{self.kind} needs what to {self.kind}")
         if self.kind == "ask" and self.prompt:

@@ -86,9 +86,11 @@ def curate(
     InputError where the disk is full, MissingPackageError without the extra `curate`.
     """
     if dataset.task == "questions" or dataset.medium != "images":
-        raise ConfigurationError(f"{dataset.path}: photos with captions or classes are curated, not {dataset.task}")
+        raise ConfigurationError(
+            f"{dataset.path}: curate works for captions and classes, not for {dataset.task}: name another data set"
+        )
     if not examples:
-        raise InputError(f"{dataset.path}: holds no pair to look at")
+        raise InputError(f"{dataset.path}: has no photo with a text: name another data set")
     if dataset.task == "labels":  # a word or two in no language, said of many photos
         rules = replace(rules, skip=tuple(sorted({*rules.skip, "length", "language", "text-duplicate"})))
     _require_own_folder(dataset, output)

@@ -67,7 +67,7 @@ def folder_of(examples: Sequence[Example]) -> Path | None:
             inside(name.encode().decode(), "file_name")
         except (InputError, UnicodeEncodeError) as error:
             raise InputError(
-                f"{root}: holds {name!r}, and the list of what stays cannot name a file with : or \\ or what is not "
+                f"{root}: has {name!r}, but the list of kept photos cannot have names with : or \\ or what is not "
                 "UTF-8: rename it"
             ) from error
     return root

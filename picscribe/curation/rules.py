@@ -86,9 +86,11 @@ class Rules:
 
     def __post_init__(self) -> None:
         if unknown := [rule for rule in self.skip if rule not in ORDER]:
-            raise ConfigurationError(f"there is no rule {unknown[0]!r}; there are {', '.join(ORDER)}")
+            raise ConfigurationError(f"unknown rule {unknown[0]!r}: choose among {', '.join(ORDER)}")
         if "broken" in self.skip:
-            raise ConfigurationError("the rule broken cannot be skipped: a photo that does not open teaches nothing")
+            raise ConfigurationError(
+                "the rule broken cannot be skipped, because nothing can be learned from such photos: leave it out"
+            )
         if not self.languages:
             raise ConfigurationError("languages: name at least one, such as en")
         if "offensive" not in self.skip and not self.words:
@@ -103,7 +105,9 @@ class Rules:
         if not 0 <= self.hash_distance <= 16:
             raise ConfigurationError(f"hash_distance must be from 0 to 16 bits, not {self.hash_distance}")
         if self.text_repeats < 1 or self.smallest_side < 1:
-            raise ConfigurationError("text_repeats and smallest_side must be at least 1")
+            raise ConfigurationError(
+                f"text_repeats ({self.text_repeats}) and smallest_side ({self.smallest_side}) must be at least 1"
+            )
         if not 0 <= self.least_language <= 1:
             raise ConfigurationError(f"least_language is a probability, from 0 to 1, not {self.least_language}")
         if self.least_score is not None and not math.isfinite(self.least_score):

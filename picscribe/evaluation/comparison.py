@@ -138,19 +138,21 @@ def compare(
 def _items(first: Run, second: Run, dataset: Dataset | None, split: str | None) -> tuple[Item, ...]:
     """What both sides are held against."""
     if first.task != second.task:
-        raise InputError(f"{first.path} holds {first.task}, {second.path} {second.task}: they cannot be compared")
+        raise InputError(
+            f"{first.path} has {first.task}, but {second.path} has {second.task}: compare results of one kind"
+        )
     if dataset is not None:
         return tuple(Item(e.id, str(e.source), e.question, "", e.texts, {}) for e in dataset.select(split))
     if not first.report and not second.report:
         raise ConfigurationError(
-            f"{first.path} and {second.path} are results files, which hold no references: name the data set"
+            f"{first.path} and {second.path} are results files, which have no references: name the data set"
         )
     if first.report and second.report:
         known = {item.id: item.references for item in first.items}
         unlike = [item.id for item in second.items if known.get(item.id, item.references) != item.references]
         if unlike:
             raise InputError(
-                f"{first.path} and {second.path} have other references of {_some(unlike)}{_hashes(first, second)}"
+                f"{first.path} and {second.path} differ in the references of {_some(unlike)}{_hashes(first, second)}"
             )
     return first.items or second.items
 

@@ -71,7 +71,7 @@ class AnswerJournal:
         """What `begin` was given."""
         content = read_json(self._identity)
         if not isinstance(content, dict):
-            raise InputError(f"{self._identity}: expected an object; remove {self.folder} to start again")
+            raise InputError(f"{self._identity}: expected an object: remove {self.folder} to start again")
         return content
 
     def writer(self, rank: int) -> "JournalWriter":
@@ -90,7 +90,7 @@ class AnswerJournal:
                     batch = _read_batch(line, plan)
                 except (ValueError, LookupError, TypeError) as error:
                     raise InputError(
-                        f"{file}: line {number} is damaged ({error}); remove the line to have it done again"
+                        f"{file}: line {number} is damaged ({error}): remove the line, and it is computed again"
                     ) from error
                 done.setdefault(batch.number, batch)
         return done

@@ -48,7 +48,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         if not self.examples:
-            raise InputError(f"{self.dataset.path}: no examples to evaluate on")
+            raise InputError(f"{self.dataset.path}: has no examples to evaluate: name another split or file")
         if silent := next((example for example in self.examples if not example.texts), None):
             raise InputError(
                 f"{silent.where or silent.id}: nothing to compare with: this split of {self.dataset.path} holds no "
@@ -56,7 +56,9 @@ class Evaluation:
             )
         self.chosen_metric  # noqa: B018 - raises where the metric does not fit
         if self.labels and self.dataset.task != "labels":
-            raise ConfigurationError(f"labels are for classes, but {self.dataset.path} has {self.dataset.task}")
+            raise ConfigurationError(
+                f"labels are for classes, but {self.dataset.path} has {self.dataset.task}: leave labels out"
+            )
         if not 1 <= self.processes <= MOST_PROCESSES:
             raise ConfigurationError(f"processes must be 1 to {MOST_PROCESSES}, not {self.processes}")
 

@@ -53,7 +53,7 @@ def run_in_processes(processes: int, work: Callable[..., None], *arguments: Any)
         # An exception's comes with its traceback, that of a signal is a text.
         why = failure.message["message"] if isinstance(failure.message, dict) else failure.message
         raise PicscribeError(
-            f"process {place} of {processes} died ({why}); run the command again to continue"
+            f"process {place} of {processes} died ({why}): run the same command again to continue"
         ) from error
     except SignalException as error:
         if error.sigval == signal.SIGINT:

@@ -151,7 +151,7 @@ def read_results(path: Path) -> tuple[dict[str, str], str]:
         if not isinstance(text, str):
             raise InputError(f"{where}.{text_key} must be a text, found {str(text)[:80]!r}")
         if name in predictions:
-            raise InputError(f"{where} has the {id_key} {name!r}, which an earlier entry has too")
+            raise InputError(f"{where} has the {id_key} {name!r}, which an earlier entry has too: remove one")
         predictions[name] = text
     return predictions, tasks[0]
 
@@ -160,7 +160,7 @@ def read_predictions(path: Path, task: str) -> dict[str, str]:
     """Predictions by id from a results file that must be of `task`."""
     predictions, found = read_results(path)
     if found != task:
-        raise InputError(f"{path}: holds results for {found}, but the references are {task}")
+        raise InputError(f"{path}: has results for {found}, but the references are {task}: name other results")
     return predictions
 
 

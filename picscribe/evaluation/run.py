@@ -63,7 +63,7 @@ def run(evaluation: Evaluation, folder: Path, progress: Progress = lambda done: 
     done = journal.batches(plan)
     if len(done) < len(plan):
         raise InputError(
-            f"{folder}: {len(plan) - len(done)} batches are gone from its journal; run the command again to continue"
+            f"{folder}: {len(plan) - len(done)} batches are missing in its journal: repeat the command to continue"
         )
     return _finish(evaluation, journal, done, parameters, precision)
 

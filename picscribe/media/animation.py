@@ -65,7 +65,9 @@ class Animation:
         width, height = self.image.size
         if count > MOST_FRAMES or count * width * height > MOST_PIXELS:
             limit = f"{MOST_FRAMES} frames and {MOST_PIXELS // 10**6} million pixels"
-            raise InputError(f"{self.name} has {count} frames of {width}×{height} pixels, over the limit of {limit}")
+            raise InputError(
+                f"{self.name} has {count} frames of {width}×{height} pixels, over the limit of {limit}: shrink it"
+            )
 
     def _times(self, count: int) -> tuple[list[float], float]:
         """When each frame begins, and when the last ends; a file that breaks off ends there."""
@@ -79,7 +81,7 @@ class Animation:
             starts.append(now)
             now += max(SHORTEST, float(self.image.info.get("duration") or 100) / 1000)
         if not starts:
-            raise InputError(f"{self.name}: no frame of it can be read: it is damaged")
+            raise InputError(f"{self.name}: no frame of it can be read, because it is damaged: download it again")
         return starts, now
 
     def frames_at(self, times: Sequence[float]) -> list[Image.Image]:

@@ -118,7 +118,7 @@ def _open(source: ImageSource, name: str, limits: ImageLimits, at_least: int | N
         return upright(_from_array(source, name, limits), name, limits)
     if isinstance(source, Image.Image):
         if source.format is not None and source.format not in READABLE_FORMATS:
-            raise InputError(f"{name} is of Pillow's format {source.format}, which is not opened: convert it to PNG")
+            raise InputError(f"{name} has the format {source.format}, which picscribe does not open: convert it to PNG")
         limits.check(name, *source.size)
         with PILLOW_IMAGES:
             return upright(source, name, limits)

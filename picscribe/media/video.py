@@ -99,14 +99,16 @@ def read_frames(
     finally:
         clip.close()
     if not frames:
-        raise InputError(f"{describe_video(source)}: no frame of it can be read: it is damaged, or empty")
+        raise InputError(
+            f"{describe_video(source)}: no frame of it can be read, because it is damaged or empty: download it again"
+        )
     return frames
 
 
 def duration_of(source: VideoSource, limits: VideoLimits = VideoLimits()) -> float:
     """Seconds that a video file or animation lasts; errors as of `read_frames`."""
     if _has_no_times(source):
-        raise ConfigurationError(f"{describe_video(source)} has no times")
+        raise ConfigurationError(f"{describe_video(source)} has no times: give a video file or an animation")
     clip = open_clip(source, limits)
     try:
         return clip.duration
@@ -125,7 +127,7 @@ def windows(
         raise ConfigurationError(f"every must be a number of seconds above 0, not {every!r}")
     _check_times(start, end)
     if _has_no_times(source):
-        raise ConfigurationError(f"{describe_video(source)} has no times")
+        raise ConfigurationError(f"{describe_video(source)} has no times: leave out every")
     clip = open_clip(source, VideoLimits())
     clip.close()
     first, last = _span(clip, source, start, end)
@@ -154,12 +156,14 @@ def open_clip(source: VideoSource, limits: VideoLimits) -> Clip:
         head = stream.read(START)
         stream.seek(0)
         if not head:
-            raise InputError(f"{name} is empty")
+            raise InputError(f"{name} is empty (0 bytes): download or save it again")
         if (form := container_format(head)) is not None:
             return _within(limits, VideoFile(stream, form, name, limits.max_pixels), name)
         if may_be_animation(head):
             return _within(limits, Animation(stream, name, images), name)
-        raise InputError(f"{name} is not in a known video format, such as MP4, MOV, WebM, MKV, AVI, MPEG, GIF, WebP")
+        raise InputError(
+            f"{name} is not in a known video format (such as MOV, WebM, MKV, AVI or GIF): convert it to MP4"
+        )
     except BaseException:
         stream.close()
         raise
@@ -194,13 +198,15 @@ def _of_images(source: object, count: int, limits: VideoLimits) -> list[Image.Im
             raise InputError(f"{describe_video(source)} is not a video: give uint8 of (frames, height, width, 3)")
         images: Sequence[ImageSource] = source  # type: ignore[assignment]
         if not len(images):
-            raise InputError("a video of no images: give at least one")
+            raise InputError("the video has no images: give at least one")
     else:
         images = [f for f in find_images(Path(str(source))).files if f.suffix.lower() in IMAGE_SUFFIXES]
         if not images:
             raise InputError(f"{source}: no images in this folder: give one that holds a video's frames")
     if len(images) > limits.max_images:
-        raise InputError(f"{describe_video(source)}: {len(images)} images, over the limit of {limits.max_images}")
+        raise InputError(
+            f"{describe_video(source)}: {len(images)} images, over the limit of {limits.max_images}: give fewer"
+        )
     places = range(len(images))
     if len(images) > count:
         places = [int((i + 0.5) * len(images) / count) for i in range(count)]  # type: ignore[assignment]
@@ -214,7 +220,9 @@ def _middles(first: float, last: float, count: int) -> list[float]:
 def _span(clip: Clip, source: object, start: float | None, end: float | None) -> tuple[float, float]:
     first, last = start or 0.0, clip.duration if end is None else min(end, clip.duration)
     if first and first >= clip.duration:
-        raise InputError(f"{describe_video(source)} lasts {clip.duration:.2f} s: it has nothing at {first:g} s")
+        raise InputError(
+            f"{describe_video(source)} lasts {clip.duration:.2f} s, so it has nothing at {first:g} s: lower start"
+        )
     return first, last
 
 

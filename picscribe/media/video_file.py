@@ -47,7 +47,7 @@ class VideoFile:
         try:
             self.container = self.av.open(stream, format=form)
         except Exception as error:  # PyAV's, and OSError and ValueError of the stream
-            raise InputError(f"{name} cannot be read: it is damaged, or was cut off ({reason_of(error)})") from error
+            raise InputError(f"{name} is damaged or was cut off ({reason_of(error)}): download it again") from error
         try:
             self.stream = self._find_stream()
             self.base = float(self.stream.time_base or 1 / 1000)
@@ -135,7 +135,9 @@ class VideoFile:
         try:
             self.container = self.av.open(self.file, format=self.form)
         except self.broken as error:
-            raise InputError(f"{self.name} cannot be read again: it changed, or is damaged") from error
+            raise InputError(
+                f"{self.name} cannot be read again, because it changed or is damaged: give it again"
+            ) from error
         self.stream = self._find_stream()
 
     def frames_at(self, times: Sequence[float]) -> list[Image.Image]:
@@ -217,7 +219,9 @@ class VideoFile:
         try:
             image: Image.Image = frame.to_image()
         except self.broken as error:
-            raise InputError(f"{self.name} holds a frame that cannot be shown ({reason_of(error)})") from error
+            raise InputError(
+                f"{self.name} has a frame that cannot be decoded ({reason_of(error)}): encode it again"
+            ) from error
         aspect = self.stream.sample_aspect_ratio
         if aspect and aspect != 1 and 0.1 < aspect < 10:
             image = image.resize((max(1, round(image.width * float(aspect))), image.height), Image.Resampling.BICUBIC)

@@ -95,10 +95,10 @@ def _statistics(scores: Mapping[str, Metric]) -> Sequence[Statistic]:
     order = list(first.per_item)
     for name, metric in scores.items():
         if metric.statistic is None or not metric.per_item:
-            raise InputError(f"{name}: has no scores of single examples, so that they cannot be resampled")
+            raise InputError(f"{name}: has no scores per example, which resampling needs: choose another metric")
         if list(metric.per_item) != order:
             raise InputError(
-                f"{name_of_first} and {name} must be of the same examples in the same order: "
+                f"{name_of_first} and {name} must have the same examples in the same order: "
                 f"{_odd_one(order, list(metric.per_item))}"
             )
         statistics.append(metric.statistic)

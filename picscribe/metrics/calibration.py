@@ -36,7 +36,7 @@ def calibrate(
     answer cannot be judged. Raises InputError where there are no answers, or a confidence is not a number from 0 to 1.
     """
     if not confidences:
-        raise InputError("no confidences: at least one answer is needed")
+        raise InputError("there are no confidences: give at least one answer")
     for identity, confidence in confidences.items():
         if not 0 <= confidence <= 1:
             raise InputError(f"confidence of {identity!r} must be from 0 to 1, found {confidence!r}")

@@ -95,7 +95,7 @@ class CiderScorer:
     def score(self, predictions: Mapping[str, str]) -> CiderScores:
         """Score one raw prediction an id, for any of the ids; InputError where an id is unknown or there are none."""
         if not predictions:
-            raise InputError("no predictions: at least one is needed for a score")
+            raise InputError("there are no predictions: give at least one")
         return _scores(predictions, self.score_batch(list(predictions), list(predictions.values())))
 
     def score_captions(self, identity: str, captions: Sequence[str]) -> list[float]:
@@ -109,7 +109,7 @@ class CiderScorer:
         """
         require_known(identities, self._references)
         if len(identities) != len(captions):
-            raise InputError(f"one id a caption is needed, found {len(identities)} ids and {len(captions)} captions")
+            raise InputError(f"each caption needs one id, found {len(identities)} ids and {len(captions)} captions")
         images = {identity: number for number, identity in enumerate(dict.fromkeys(identities))}
         numbered = NumberedCaptions(
             [

@@ -142,7 +142,7 @@ def _package_file(folder: str, name: str) -> Path:
     for place in (spec.submodule_search_locations or []) if spec else []:
         if (path := Path(place, folder, name)).is_file():
             return path
-    raise MissingPackageError(f'pycocoevalcap\'s {name} is not here; run: pip install "picscribe[java]"')
+    raise MissingPackageError(f'pycocoevalcap\'s {name} is not installed: pip install "picscribe[java]"')
 
 
 def _run_java(metric: str, arguments: Sequence[str], text: str, time_limit: float) -> str:
@@ -152,7 +152,7 @@ def _run_java(metric: str, arguments: Sequence[str], text: str, time_limit: floa
     java = shutil.which("java")
     if java is None:
         raise MissingPackageError(
-            f"{metric} needs Java (8 or later) and there is none on PATH; install one, for example "
+            f"{metric} needs Java (8 or later), but PATH has none: install it, for example "
             "`apt install default-jre-headless`, or leave this metric out"
         )
     try:
@@ -161,7 +161,7 @@ def _run_java(metric: str, arguments: Sequence[str], text: str, time_limit: floa
         )
     except subprocess.TimeoutExpired as error:
         raise PicscribeError(
-            f"{metric} did not end within {time_limit:g} seconds and was stopped; allow it more with time_limit"
+            f"{metric} took longer than {time_limit:g} seconds and was stopped: raise time_limit"
         ) from error
     if ended.returncode != 0:
         raise PicscribeError(f"{metric} failed in Java (exit status {ended.returncode}): {_end(ended.stderr)}")

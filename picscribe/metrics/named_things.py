@@ -33,7 +33,7 @@ def named_things(predictions: Mapping[str, str], references: Mapping[str, Sequen
     """
     metric = named_things_of_pairs(pair_captions(predictions, references))
     if metric is None:
-        raise InputError("no photo's references agree on a thing: there is nothing that captions should name")
+        raise InputError("no photo has references that agree on a thing: give several references for each photo")
     return metric
 
 

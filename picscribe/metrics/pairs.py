@@ -46,14 +46,14 @@ def read_caption(caption: str, where: str) -> Tokens:
 def read_references(references: Mapping[str, Sequence[str]]) -> dict[str, tuple[Tokens, ...]]:
     """The tokens of every reference; InputError where there is nothing to compare with."""
     if not references:
-        raise InputError("no references: at least one image with at least one reference caption is needed")
+        raise InputError("there are no references: give at least one image with a reference caption")
     by_id = {}
     for identity, captions in references.items():
         where = f"references of {identity!r}"
         if not isinstance(captions, list | tuple):
             raise InputError(f"{where} must be a list of texts, found {captions!r}")
         if not captions:
-            raise InputError(f"{where}: none; every image needs at least one reference caption")
+            raise InputError(f"{where} are empty: give each image at least one reference caption")
         by_id[identity] = tuple(read_caption(caption, where) for caption in captions)
     return by_id
 
@@ -95,7 +95,7 @@ def pair_answers(predictions: Mapping[str, str], answers: Mapping[str, Sequence[
     its score), and where a prediction is no text or answers are no list of texts.
     """
     if not answers:
-        raise InputError("no answers: at least one example with at least one answer to compare with is needed")
+        raise InputError("there are no answers: give at least one example with an answer")
     if extra := [identity for identity in predictions if identity not in answers]:
         raise InputError(f"{len(extra)} of {len(predictions)} predictions have no answers: {_some(extra)}")
     if missing := [identity for identity in answers if identity not in predictions]:
@@ -109,7 +109,7 @@ def _pair(identity: str, prediction: str, answers: Sequence[str]) -> AnswerPair:
     if not isinstance(answers, list | tuple) or not all(isinstance(answer, str) for answer in answers):
         raise InputError(f"answers of {identity!r} must be a list of texts, found {answers!r}")
     if not answers:
-        raise InputError(f"answers of {identity!r}: none; every example needs at least one answer to compare with")
+        raise InputError(f"answers of {identity!r} are empty: give each example at least one")
     return AnswerPair(prediction, tuple(answers))
 
 

@@ -104,7 +104,7 @@ def choose_metric(name: str | None, task: str, form: str, texts: Texts) -> Metri
     """
     if task == "captions":
         if name not in (None, "captions", "exact-match"):
-            raise ConfigurationError(f"{name!r} cannot score captions; leave the metric out, or take exact-match")
+            raise ConfigurationError(f"{name!r} cannot score captions: leave the metric out, or use exact-match")
         return "exact-match" if name == "exact-match" else "captions"
     if name is None and form in USUAL:
         return USUAL[form]
@@ -114,7 +114,7 @@ def choose_metric(name: str | None, task: str, form: str, texts: Texts) -> Metri
     for metric in get_args(AnswerMetric):
         if name == metric:
             return metric
-    raise ConfigurationError(f"no metric {name!r} for {task}; there are {', '.join(get_args(AnswerMetric))}")
+    raise ConfigurationError(f"unknown metric {name!r} for {task}: choose among {', '.join(get_args(AnswerMetric))}")
 
 
 def score(predictions: Mapping[str, str], references: Texts, metric: MetricName) -> dict[str, Metric]:

@@ -73,7 +73,7 @@ def vqa_accuracy(predictions: Mapping[str, str], answers: Mapping[str, Sequence[
     for identity, pair in pairs.items():
         if len(pair.answers) <= ENOUGH:
             raise InputError(
-                f"question {identity!r} has {len(pair.answers)} answers; VQA accuracy holds annotators against each "
+                f"question {identity!r} has {len(pair.answers)} answers; VQA accuracy compares annotators with each "
                 f"other and needs at least {ENOUGH + 1} (the data sets have 10): use exact match"
             )
     return mean_metric({identity: _agreement(*_comparable(pair, form)) for identity, pair in pairs.items()})

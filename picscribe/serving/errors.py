@@ -103,7 +103,7 @@ def as_serving_error(error: BaseException) -> ServingError:
         return BadRequest(str(error), code="invalid_input")
     if isinstance(error, ConfigurationError):
         return BadRequest(str(error), code="invalid_option", param=_named_option(str(error)))
-    return Failed("the request failed inside the server; its log says more under the request's id")
+    return Failed("the request failed inside the server: its log has the details under the request's id")
 
 
 def kind_of(status: int) -> str:

@@ -39,7 +39,7 @@ async def _serve(settings: Settings, started: Callable[[str], None] | None) -> N
     service: Service = app.state.service
     _start_log()
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        log.warning("running as root, for which there is no need: see docs/serving.md for a unit that does not")
+        log.warning("running as root, which is not needed: docs/serving.md has a unit that runs as another user")
     async with app.router.lifespan_context(app):
         for part, state in service.engine.decoders.confined.items():
             if state.startswith("open"):

@@ -83,7 +83,7 @@ class ServiceLimits:
                 raise ConfigurationError(f"{each.name} must be at least {least}, not {value!r}")
         if self.images > self.queue_images:
             raise ConfigurationError(
-                f"images ({self.images}) is more than queue_images ({self.queue_images}): no such request would fit"
+                f"images ({self.images}) is more than queue_images ({self.queue_images}): lower it"
             )
 
 
@@ -157,8 +157,8 @@ class Settings:
                 raise ConfigurationError("a key's hash must be 64 hexadecimal digits: make one with --new-key")
         if not self.is_local and not self.key_hashes and not self.open:
             raise ConfigurationError(
-                f"{self.host} can be reached from other machines, and there is no API key: set PICSCRIBE_API_KEY or"
-                " --key-file, or say --open to serve everyone"
+                f"{self.host} can be reached from other machines, but there is no API key: set PICSCRIBE_API_KEY or"
+                " --key-file, or serve everyone with --open"
             )
 
     @property

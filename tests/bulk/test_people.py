@@ -220,7 +220,7 @@ def test_wrong_usage_is_told_with_exit_code_2(folder: Path, tmp_path: Path) -> N
         (["--to", "txt", "--ask", "why", "--score-text", "a"], "a job is one of"),
         (["--to", "txt", "--retry-failed=sleepy"], "not a class of failures"),
         (["--to", "txt", "--sample", "3"], "--html"),
-        (["--to", "txt", "--to", "txt"], "is there twice"),
+        (["--to", "txt", "--to", "txt"], "is named twice"),
         (["--to", "s3://bucket/o.jsonl"], "local paths only"),
         ([], "Missing option"),
     ):

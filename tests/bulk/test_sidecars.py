@@ -118,7 +118,7 @@ def test_an_edit_between_kill_and_resume_is_kept(bulk: Any, folder: Path) -> Non
 def test_a_growing_file_that_is_there_already(bulk: Any, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_bytes(b'{"mine": 1}')
-    with pytest.raises(InputError, match=r"is there already.*append"):
+    with pytest.raises(InputError, match=r"exists already.*append"):
         bulk(folder, out)
     assert out.read_bytes() == b'{"mine": 1}'
     bulk(folder, out, existing="append")
@@ -141,10 +141,10 @@ def test_rows_that_a_stranger_added_are_kept_aside(bulk: Any, folder: Path, tmp_
     (kept,) = (tmp_path / "out.jsonl.picscribe").glob("out.jsonl.from-*")
     assert kept.read_bytes() == b'{"mine": 1}\n' and "were moved" in bulk.notes[0]
     out.write_bytes(ours.replace(b"path", b"htap"))
-    with pytest.raises(InputError, match="is not as this job left it"):
+    with pytest.raises(InputError, match="has changed since this job wrote it"):
         bulk(folder, out)
     out.unlink()
-    with pytest.raises(InputError, match="is gone"):
+    with pytest.raises(InputError, match="is missing"):
         bulk(folder, out)
 
 
@@ -163,7 +163,7 @@ def test_columns_of_the_input_are_kept_and_none_is_covered(bulk: Any, folder: Pa
     assert first["caption"] == bulk.scribe.caption(folder / "0.png").text
     assert found[str(folder / "below" / "5.jpg")]["tag"] == 8
     assert any("is not in this folder" in note for note in bulk.notes)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists already"):
         bulk(folder, f"metadata:{folder}/metadata.jsonl", job=str(tmp_path / "job"))
 
 

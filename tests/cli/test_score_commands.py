@@ -95,7 +95,7 @@ def test_no_torch_is_needed(results: Path, references: Path) -> None:
     [
         ([{"image_id": 1, "caption": "a dog"}], "2 of 3 images have references but no prediction: '2', '3'"),
         ([{"image_id": n, "caption": "a dog"} for n in (1, 2, 3, 4)], "have no references: '4'"),
-        ([{"question_id": 1, "answer": "yes"}], "holds results for questions, but the references are captions"),
+        ([{"question_id": 1, "answer": "yes"}], "has results for questions, but the references are captions"),
     ],
 )
 def test_what_does_not_fit_is_named(
@@ -142,7 +142,7 @@ def test_labels_are_scored_by_the_metric_asked_for(
     assert json.loads(result.stdout)["scores"] == scores
     wrong = runner.invoke(app, [*command, "--metric", "cider"])
     assert wrong.exit_code == 2
-    assert "no metric 'cider' for labels; there are vqa-accuracy" in wrong.stderr
+    assert "unknown metric 'cider' for labels: choose among vqa-accuracy" in wrong.stderr
 
 
 def test_ranked_labels_give_top_5(runner: CliRunner, classes: Path, tmp_path: Path) -> None:

@@ -387,7 +387,7 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--skip", "tags"], 2, "no rule 'tags'"),
+        (["--skip", "tags"], 2, "unknown rule 'tags'"),
         (["--language", "xx"], 2, "'xx'"),
         (["--language", "english", "--skip", "offensive"], 2, "'english'"),
         (["--model", "nano", "--least-score", "nan"], 2, "must be a number"),

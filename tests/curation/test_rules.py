@@ -129,7 +129,7 @@ def test_offensive_words_are_masked(texts: TextRules) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"skip": ("tags",)}, "no rule 'tags'"),
+        ({"skip": ("tags",)}, "unknown rule 'tags'"),
         ({"skip": ("broken",)}, "cannot be skipped"),
         ({"languages": ()}, "at least one"),
         ({"languages": ("xx",)}, "no list of offensive words in 'xx'"),

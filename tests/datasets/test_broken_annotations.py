@@ -68,7 +68,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     "cut off": ("x.json", json.dumps(karpathy())[:-30], r"not valid JSON \(.*line 1 column \d+"),
     "cut off on a later line": ("x.json", json.dumps(coco(), indent=1)[:-9], r"not valid JSON \(.*line \d\d column"),
     "two documents": ("x.json", json.dumps(coco()) * 2, r"not valid JSON \(Extra data: line 1"),
-    "UTF-16": ("x.json", json.dumps(coco()).encode("utf-16"), r"is UTF-16 text; save it as UTF-8"),
+    "UTF-16": ("x.json", json.dumps(coco()).encode("utf-16"), r"is UTF-16 text: save it as UTF-8"),
     "Latin-1": ("x.json", b'{"images": [], "sentences": "caf\xe9"}', r"not UTF-8 text \(byte 32\)"),
     "too deep": ("x.json", b'{"images":' + b"[" * 200_000, "nested too deeply|not valid JSON"),
     "giant number": ("x.json", '{"images": [], "sentences": ' + "9" * 10_000 + "}", "not valid JSON"),

@@ -195,18 +195,18 @@ def test_other_examples_are_named_with_the_hashes_of_both_data_sets() -> None:
 
 def test_other_references_of_the_same_ids_are_named() -> None:
     other = run_of("b", SECOND, {**REFERENCES, "3": ("a horse",)})
-    with pytest.raises(InputError, match="a and b have other references of '3'"):
+    with pytest.raises(InputError, match="a and b differ in the references of '3'"):
         compare(run_of("a", FIRST), other)
     assert compare(run_of("a", FIRST), other, data_of(REFERENCES), "val", resampling=FEW).examples == 4
 
 
 def test_captions_and_answers_are_not_compared() -> None:
-    with pytest.raises(InputError, match="a holds captions, b questions"):
+    with pytest.raises(InputError, match="a has captions, but b has questions"):
         compare(run_of("a", FIRST), results_of("b", SECOND, "questions"))
 
 
 def test_results_files_alone_need_a_data_set() -> None:
-    with pytest.raises(ConfigurationError, match="hold no references: name the data set"):
+    with pytest.raises(ConfigurationError, match="have no references: name the data set"):
         compare(results_of("a", FIRST), results_of("b", SECOND))
 
 

@@ -85,7 +85,7 @@ def test_another_form_is_named_by_its_place(content: str, words: str, tmp_path: 
 
 def test_results_of_another_task_are_refused(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(results_text({"1": "yes"}, "questions"))
-    with pytest.raises(InputError, match="holds results for questions, but the references are captions"):
+    with pytest.raises(InputError, match="has results for questions, but the references are captions"):
         read_predictions(tmp_path / "r.json", "captions")
 
 

@@ -164,8 +164,8 @@ def test_p_is_never_0() -> None:
         (mean_metric({"a": 1.0, "c": 1.0}), "first and second .* example 1 is 'b' in one and 'c' in the other"),
         (mean_metric({"b": 1.0, "a": 1.0}), "example 0 is 'a' in one and 'b' in the other"),
         (mean_metric({"a": 1.0}), "2 examples and 1"),
-        (Metric(1.0, {"a": 1.0, "b": 1.0}), "second: has no scores of single examples"),
-        (Metric(1.0, {}), "second: has no scores of single examples"),
+        (Metric(1.0, {"a": 1.0, "b": 1.0}), "second: has no scores per example"),
+        (Metric(1.0, {}), "second: has no scores per example"),
     ],
 )
 def test_what_cannot_be_compared_is_named(other: Metric, named: str) -> None:
@@ -173,7 +173,7 @@ def test_what_cannot_be_compared_is_named(other: Metric, named: str) -> None:
     with pytest.raises(InputError, match=named):
         compare_paired(metric, other, Resampling())
     if other.statistic is not None:
-        with pytest.raises(InputError, match="must be of the same examples in the same order"):
+        with pytest.raises(InputError, match="must have the same examples in the same order"):
             intervals({"one": metric, "other": other}, Resampling())
 
 

@@ -27,8 +27,8 @@ def test_each_task_has_its_usual_metric(task: str, form: str, texts: dict[str, l
     ("name", "task", "words"),
     [
         ("vqa-accuracy", "captions", "'vqa-accuracy' cannot score captions"),
-        ("captions", "labels", "no metric 'captions' for labels; there are vqa-accuracy"),
-        ("", "questions", "no metric '' for questions"),
+        ("captions", "labels", "unknown metric 'captions' for labels: choose among vqa-accuracy"),
+        ("", "questions", "unknown metric '' for questions"),
     ],
 )
 def test_a_metric_of_another_task_is_refused(name: str, task: str, words: str) -> None:

@@ -257,7 +257,7 @@ def test_a_bad_photo_is_refused_under_its_own_name(nano: RunningService) -> None
     assert caught.value.code == "request_too_large"
     with pytest.raises(ServiceError, match="is not served here"):
         client.caption(Upload(CAT.read_bytes(), "cat.jpg"), model="other")
-    with pytest.raises(ConfigurationError, match="no character"):
+    with pytest.raises(ConfigurationError, match="invalid characters"):
         client.caption(Upload(CAT.read_bytes(), "cat.jpg"), prompt="\udc80")
 
 
@@ -358,10 +358,10 @@ def test_a_request_that_breaks_off_is_sent_again_with_longer_and_longer_waits() 
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        (answer(302, b"", Location="http://169.254.169.254/"), "redirects elsewhere"),
-        (answer(200, b"<html>"), "does not answer as picscribe serve"),
-        (answer(200, b"[" * 100_000), "does not answer as picscribe serve"),
-        (answer(200, b'{"data": [{"id": 1}]}'), "does not answer as picscribe serve"),
+        (answer(302, b"", Location="http://169.254.169.254/"), "redirects to another address"),
+        (answer(200, b"<html>"), "does not answer like this version of picscribe serve"),
+        (answer(200, b"[" * 100_000), "does not answer like this version of picscribe serve"),
+        (answer(200, b'{"data": [{"id": 1}]}'), "does not answer like this version of picscribe serve"),
         (answer(404, b"not here"), "it says 404"),
         (answer(500, b'{"error": {"message": "it\\nfell over"}}'), "it fell over"),
         (break_off, "does not answer"),

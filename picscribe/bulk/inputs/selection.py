@@ -298,7 +298,9 @@ def _path_column(row: Mapping[str, Any], selection: Selection, where: str) -> st
         return selection.path_column
     found = next((name for name in PATHS if name in row), None)
     if found is None:
-        raise InputError(f"{where} names no photo: it has {', '.join(map(str, row))}; say which with --path-column")
+        raise InputError(
+            f"{where} names no photo: name its column with --path-column; it has {', '.join(map(str, row))}"
+        )
     return found
 
 

@@ -54,7 +54,7 @@ class Database:
                 base.execute(f"DROP TABLE {TABLE}")
                 base.execute(f"DROP TABLE {TABLE}_upto")
             if not is_there and position is not None:
-                raise InputError(f"{printable(self.path)} lacks the table {TABLE}: bring it back, or use --new")
+                raise InputError(f"{printable(self.path)} has no table {TABLE}: restore it, or use --new")
             kinds = ", ".join(f'"{name}" {"REAL" if name in NUMBERS else "TEXT"}' for name in columns)
             base.execute("BEGIN IMMEDIATE")
             base.execute(f"CREATE TABLE IF NOT EXISTS {TABLE} (entry INTEGER PRIMARY KEY, {kinds})")

@@ -67,11 +67,11 @@ class ExifTool:
                 chunk = process.stdout.readline()
                 if not chunk:
                     self.close()
-                    raise EntryError("unwritable", f"ExifTool ended, or took longer than {SECONDS} s")
+                    raise EntryError("unwritable", f"ExifTool crashed, or took longer than {SECONDS} s")
                 output += chunk
         except OSError as error:
             self.close()
-            raise EntryError("unwritable", f"ExifTool ended ({error})") from error
+            raise EntryError("unwritable", f"ExifTool failed ({error})") from error
         finally:
             watch.cancel()
         self._errors.seek(begin)

@@ -41,12 +41,12 @@ class Growing:
         self._attempt(lambda: make_folder(os.path.dirname(self.path)))
         if old and existing not in ("overwrite", "append") and not (existing == "machine" and self._is_of_job_before()):
             raise InputError(
-                f"{printable(self.path)} is there already, and is not of this job: name another file, or use --existing"
+                f"{printable(self.path)} exists already, but is not from this job: name another file, or use --existing"
                 " append to add to it, --existing overwrite to replace it"
             )
         if old and existing == "append":
             if self.end:
-                raise ConfigurationError(f"{printable(self.path)}: nothing can be appended to a JSON array")
+                raise ConfigurationError(f"{printable(self.path)}: a JSON array cannot be appended to: use jsonl")
             self._stream = self._opened("r+b")
             self._check_start()
             assert self._stream
@@ -81,15 +81,15 @@ class Growing:
         try:
             self._stream = open(self.path, "r+b")  # noqa: SIM115 - it stays open
         except FileNotFoundError as error:
-            raise InputError(
-                f"{where} is gone, but the journal says what is in it: bring it back, or use --new"
-            ) from error
+            raise InputError(f"{where} is missing, but the journal lists its rows: restore it, or use --new") from error
         except OSError as error:
-            raise InputError(f"{where} cannot be opened ({error.strerror}): give it back its permissions") from error
+            raise InputError(f"{where} cannot be opened ({error.strerror}): restore its permissions") from error
         begin = self._last[0]
         self._stream.seek(begin)
         if zlib.crc32(self._stream.read(self._offset - begin)) != self._last[1] or self._stream.tell() < self._offset:
-            raise InputError(f"{where} is not as this job left it: bring that back, name another file, or use --new")
+            raise InputError(
+                f"{where} has changed since this job wrote it: restore it, name another file, or use --new"
+            )
         tail = self._stream.read(TAIL)
         if tail.strip(b"\0") and tail != self.end and not (expected() + self.end).startswith(tail):
             kept = str(self.context.folder / f"{os.path.basename(self.path)}.from-{self._offset}")
@@ -173,7 +173,7 @@ class Lines:
         self._file = Growing(self.path, context, start, end)
         self._upto, self._count = 0, 0
         if kind == "coco" and context.work.kind != "caption":
-            raise ConfigurationError("COCO's results hold captions: for answers and classes use jsonl")
+            raise ConfigurationError("COCO's results are for captions: use jsonl for answers and classes")
 
     def claims(self, entry: Entry) -> Sequence[bytes]:
         """COCO's number of the image, which must be no other's."""

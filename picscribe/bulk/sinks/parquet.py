@@ -51,7 +51,7 @@ class ParquetShards:
             self._shard = position["shards"]
             for number in range(max(0, self._shard - 1), self._shard):
                 if not os.path.exists(self._path(number)):
-                    raise InputError(f"{printable(self._path(number))} is gone: bring it back, or use --new")
+                    raise InputError(f"{printable(self._path(number))} is missing: restore it, or use --new")
             return
         refuse_shards(self.context, self.folder, ".parquet")
 

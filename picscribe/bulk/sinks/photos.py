@@ -51,7 +51,7 @@ class InsidePhotos:
     def __init__(self, context: Context) -> None:
         """Raises MissingPackageError without ExifTool, ConfigurationError for scores."""
         if context.work.kind == "score":
-            raise ConfigurationError("scores of texts are not a description: write them to jsonl or csv")
+            raise ConfigurationError("scores of texts cannot be written into photos: use jsonl or csv")
         self.context, self.folder = context, context.folder / "photos"
         self.tool = ExifTool(self.folder)
         self._upto = 0
@@ -62,7 +62,7 @@ class InsidePhotos:
         """The photo. Raises ConfigurationError for one that is not a separate file."""
         if entry.remote or entry.part:
             raise ConfigurationError(
-                f"{printable(entry.path)} is not a file of its own: nothing can be written into it"
+                f"{printable(entry.path)} is not a separate file, so nothing can be written into it: use jsonl"
             )
         return (b"inside:" + os.fsencode(os.path.realpath(entry.source)),)
 
@@ -150,16 +150,18 @@ class InsidePhotos:
         """Raises EntryError where the copy does not say what it should, or is not the same picture."""
         written = self.tool.run("-b", "-XMP", copy.name)
         if not written or not Packet(written).says_the_same(Packet(packet)):
-            raise EntryError("unwritable", "what ExifTool wrote is not what it was told: the photo stays as it was")
+            raise EntryError(
+                "unwritable", "ExifTool did not write the text as given, so the photo is unchanged: use --to xmp"
+            )
         after = copy.read_bytes()
         if kind == "webp" and _loses_alpha(before, after):
             raise EntryError(
                 "unwritable",
-                "this ExifTool forgets the transparency of lossless WebP: the photo stays as it was; use --to xmp, or a"
+                "this ExifTool loses the transparency of lossless WebP, so the photo is unchanged: use --to xmp, or a"
                 " newer ExifTool",
             )
         if not _are_same_pictures(before, after, kind):
-            raise EntryError("unwritable", "its pixels would change: the photo stays as it was; use --to xmp")
+            raise EntryError("unwritable", "its pixels would change, so the photo is unchanged: use --to xmp")
 
     def write(self, rows: Sequence[Row]) -> Mapping[int, Failure]:
         """Put the new photos into the places of the old ones."""
@@ -196,7 +198,10 @@ class InsidePhotos:
             with open(partial, "rb") as stream:
                 os.fsync(stream.fileno())
             if signature(path) != seen:
-                raise EntryError("unwritable", f"{printable(row.entry.path)} was changed by something else meanwhile")
+                raise EntryError(
+                    "unwritable",
+                    f"{printable(row.entry.path)} was changed by another program meanwhile: add --retry-failed",
+                )
             os.replace(partial, path)
         except (OSError, EntryError) as error:
             with contextlib.suppress(OSError):

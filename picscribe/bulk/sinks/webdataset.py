@@ -60,7 +60,7 @@ class WebDatasetShards:
         self._upto, self._shard, self._offset = position["upto"], position["shard"], position["offset"]
         self._stats, self._start, self._closing = position["stats"], position["start"], position["closing"]
         if self._shard and not self._is_whole(self._shard - 1):
-            raise InputError(f"{printable(self._tar(self._shard - 1))} is gone or changed: bring it back, or use --new")
+            raise InputError(f"{printable(self._tar(self._shard - 1))} is missing or changed: restore it, or use --new")
         if self._closing and not os.path.exists(self._partial):
             self._check_size(self._tar(self._shard), self._offset + len(END))
             self._publish_statistics()
@@ -210,7 +210,7 @@ class WebDatasetShards:
 
     def _check_size(self, path: str, least: int) -> None:
         if not os.path.exists(path) or os.path.getsize(path) < least:
-            raise InputError(f"{printable(path)} is gone or cut short: bring it back, or use --new")
+            raise InputError(f"{printable(path)} is missing or cut short: restore it, or use --new")
 
     def _tar(self, number: int) -> str:
         return os.path.join(self.folder, f"{number:05}.tar")

@@ -172,7 +172,7 @@ async def _said(
     service.engine.pool(name)
     if not images:
         raise BadRequest(
-            "this model describes images, and the request holds none", code="image_required", param="images"
+            "this model needs an image, but the request has none: set images", code="image_required", param="images"
         )
     photo = await service.photo(NO_FILES, [("images", images[-1])])
     asked = understand(service, name, text, system)

@@ -86,7 +86,7 @@ async def chat_completions(request: Request) -> Response:
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": fields.model or pool.spec.name}
     if fields.stream:
         if count > 1:
-            raise BadRequest("one text at a time can be streamed", code="invalid_value", param="n")
+            raise BadRequest("only one text can be streamed: set n to 1", code="invalid_value", param="n")
         usage = bool(fields.stream_options and fields.stream_options.include_usage)
         return await _in_pieces(request, service, asked, photo, options, head, fields.prefix, usage)
     said = await answer(request, service, asked, photo, options, fields.prefix)
@@ -147,7 +147,9 @@ async def latest_photo(service: Service, messages: Sequence[dict[str, Any]]) -> 
             if source is not None:
                 return await service.photo(NO_FILES, [("messages", source)])
     raise BadRequest(
-        "there is no image in the messages, and this model needs one", code="image_required", param="messages"
+        "this model needs an image, but the messages have none: add an image_url",
+        code="image_required",
+        param="messages",
     )
 
 
@@ -158,7 +160,9 @@ def image_in(part: dict[str, Any]) -> object | None:
         if value is not None:
             return value.get("url") if isinstance(value, dict) else value
     if part.get("type") in IMAGE_PARTS:
-        raise BadRequest("an image part of the messages holds no image", code="invalid_image", param="messages")
+        raise BadRequest(
+            "an image part of the messages has no image: set its url", code="invalid_image", param="messages"
+        )
     return None
 
 

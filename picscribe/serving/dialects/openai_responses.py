@@ -68,7 +68,9 @@ async def responses(request: Request) -> Response:
     pool = service.engine.pool(fields.model)
     if isinstance(fields.input, str):
         raise BadRequest(
-            "there is no image in the input, and this model needs one", code="image_required", param="input"
+            "this model needs an image, but the input has none: add an input_image",
+            code="image_required",
+            param="input",
         )
     photo = await latest_photo(service, fields.input)
     system = "\n".join([fields.instructions or "", system_text(fields.input)])

@@ -188,7 +188,7 @@ class ServingEngine:
         retry = max(1, min(LONGEST_RETRY, math.ceil(expected)))
         most = self.settings.limits.queue_images
         if waiting + images > most:
-            raise Busy(f"{waiting} images are waiting and at most {most} may: try again later", retry_after=retry)
+            raise Busy(f"{waiting} images are waiting, and the limit is {most}: try again later", retry_after=retry)
         if expected > MARGIN * deadline:
             message = f"the queue would take about {expected:.1f} s, too long for a deadline of {deadline:g} s"
             raise Busy(message, code="queue_too_slow", retry_after=retry)

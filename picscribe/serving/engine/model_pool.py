@@ -255,7 +255,7 @@ class ModelPool:
             ticket.give(said["answer"])
         elif said["fault"] == "server":
             log.error("a question of kind %s failed in the worker: %s", ticket.question.kind, said["error"])
-            ticket.fail(Failed("the model failed over this request; the server's log says more"))
+            ticket.fail(Failed("the model failed on this request: the server's log has the details"))
         else:
             ticket.fail((ConfigurationError if said["fault"] == "option" else InputError)(said["error"]))
 

@@ -265,7 +265,7 @@ async def _caption_in_pieces(
     asked: Asked[CaptionRequest], photos: Sequence[Photo | ServingError], options: dict[str, Any]
 ) -> Response:
     if len(photos) > 1 or not isinstance(photos[0], Photo):
-        raise BadRequest("one image at a time can be streamed", code="invalid_value", param="stream")
+        raise BadRequest("only one image can be streamed: send one image", code="invalid_value", param="stream")
     question = Question("words", photos[0], options, prompt=asked.fields.prefix)
     pieces = await asked.service.words(asked.request, asked.fields.model, question)
 
@@ -311,7 +311,7 @@ def _questions(fields: AskRequest) -> list[str]:
     for message in reversed(fields.messages or []):
         if message.get("role") == "user" and isinstance(message.get("content"), str) and message["content"].strip():
             return [message["content"]]
-    raise BadRequest("the request holds no question", code="invalid_value", param="question")
+    raise BadRequest("the request has no question: set question", code="invalid_value", param="question")
 
 
 def _lines(texts: list[str] | str) -> list[str]:

@@ -106,10 +106,10 @@ async def photos_of(
     """
     count = len(payload.files) + len(sources)
     if not count:
-        raise BadRequest("the request holds no image", code="image_required", param="image")
+        raise BadRequest("the request has no image: send one", code="image_required", param="image")
     if count > limits.images:
         raise BadRequest(
-            f"the request holds {count} images, and at most {limits.images} are taken at once",
+            f"the request has {count} images, but the limit is {limits.images}: send several requests",
             code="too_many_images",
             param=sources[0][0] if sources else "image",
         )
@@ -132,7 +132,7 @@ def _checked(name: str, content: bytes, limits: ServiceLimits) -> bytes:
     if len(content) > limits.image_bytes:
         raise TooLarge(f"{name} is longer than {limits.image_bytes} bytes: shrink it", param="image")
     if not content:
-        raise BadRequest(f"{name} is empty (0 bytes)", code="invalid_image", param="image")
+        raise BadRequest(f"{name} is empty (0 bytes): send it again", code="invalid_image", param="image")
     return content
 
 
@@ -150,7 +150,9 @@ def decode_base64(source: str, param: str, limits: ServiceLimits) -> bytes:
     if source[:5].lower() == "data:":
         match = DATA_URI.match(source[:512])
         if match is None or not match["base64"]:
-            raise BadRequest(f"{param} is a data: URI that is not in base64", code="invalid_image", param=param)
+            raise BadRequest(
+                f"{param} is a data: URI that is not in base64: encode it", code="invalid_image", param=param
+            )
         start = match.end()
     if len(source) > 2 * limits.image_bytes:
         raise TooLarge(f"{param} is longer than {limits.image_bytes} bytes: shrink it", param=param)

@@ -71,7 +71,9 @@ class Service:
         found = await self.photos(payload, sources, video)
         if len(found) > 1:
             param = sources[0][0] if sources else "image"
-            raise BadRequest("this route takes one image at a time", code="too_many_images", param=param)
+            raise BadRequest(
+                "this route takes one image: send one request for each", code="too_many_images", param=param
+            )
         assert isinstance(found[0], Photo)
         return found[0]
 
@@ -105,7 +107,9 @@ class Service:
         most = limits.texts if most is None else most
         if len(texts) > most:
             raise BadRequest(
-                f"{name} holds {len(texts)} texts, at most {most} are taken", code="invalid_value", param=name
+                f"{name} has {len(texts)} texts, but the limit is {most}: send several requests",
+                code="invalid_value",
+                param=name,
             )
         for text in texts:
             if len(text) > limits.text_characters:

@@ -83,11 +83,11 @@ async def _form(request: Request) -> dict[str, str]:
     async for part in request.stream():
         body += part
         if len(body) > BODY:
-            raise TooLarge(f"a form with a key has {BODY} bytes at most")
+            raise TooLarge(f"a form with a key must have at most {BODY} bytes")
     try:
         fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=8)
     except ValueError:
-        raise BadRequest("not a form with a key") from None
+        raise BadRequest("the body is not a form with a key") from None
     return {name: values[0] for name, values in fields.items()}
 
 

@@ -70,7 +70,7 @@ def parse(url: str) -> Target:
     scheme, host = match["scheme"].lower(), match["host"].lower().strip("[]").rstrip(".")
     port = int(match["port"] or PORTS[scheme])
     if not 1 <= port <= 65535:
-        raise _refused("its port is none")
+        raise _refused("its port is not valid")
     # The URL standard takes hosts that end in a number for IPv4 addresses, in decimal, octal or hexadecimal.
     if ":" not in host and NUMBER.fullmatch(host.rpartition(".")[2]) and not _is_plain_ipv4(host):
         raise _refused("its host is a number that is not a plain IPv4 address")
@@ -140,7 +140,7 @@ class Fetcher:
             if location is None:
                 return content
             target = parse(_absolute(location, target))
-        raise _refused(f"it leads on more than {self.settings.redirects} times")
+        raise _refused(f"it redirects more than {self.settings.redirects} times")
 
     def _check_host(self, target: Target) -> None:
         standard = target.port == PORTS[target.scheme]

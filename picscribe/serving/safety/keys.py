@@ -45,10 +45,12 @@ def read_hashes(path: Path) -> tuple[str, ...]:
             continue
         digest = line.split()[0]
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
-            raise ConfigurationError(f"{path}, line {number}: not the hash of a key; --new-key prints such lines")
+            raise ConfigurationError(
+                f"{path}, line {number}: is not the hash of a key: write the line that --new-key prints"
+            )
         hashes.append(digest)
     if not hashes:
-        raise ConfigurationError(f"the key file {path} holds no key: --new-key makes one")
+        raise ConfigurationError(f"the key file {path} has no key: make one with --new-key")
     return tuple(hashes)
 
 

@@ -91,16 +91,18 @@ class Protection:
         host = headers.get("host", "").lower()
         name = re.sub(r":\d+$", "", host)
         if self._hosts and name not in self._hosts and host not in self._hosts:
-            raise Forbidden(f"this server does not answer for the host {host[:100]!r}: see --allowed-host", code="host")
+            raise Forbidden(
+                f"this server does not answer for the host {host[:100]!r}: allow it with --allowed-host", code="host"
+            )
         origin = headers.get("origin")
         if origin is not None and not self._is_own(origin, host) and origin not in self._origins:
-            raise Forbidden("pages of other sites may not call this server: see --origin", code="origin")
+            raise Forbidden("pages of other sites may not call this server: allow them with --origin", code="origin")
         if (
             origin is None
             and method not in SAFE_METHODS
             and headers.get("sec-fetch-site") in ("cross-site", "same-site")
         ):
-            raise Forbidden("pages of other sites may not call this server: see --origin", code="origin")
+            raise Forbidden("pages of other sites may not call this server: allow them with --origin", code="origin")
         if self.settings.key_hashes and path not in HEALTH and (method, path) != SIGN_IN:
             self._check_key(host, headers)
         if self.open > self.settings.limits.connections:
@@ -170,7 +172,7 @@ class Exchange:
         limits = self.protection.settings.limits
         declared = self.headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > limits.body_bytes:
-            raise TooLarge(f"a request may have {limits.body_bytes} bytes at most")
+            raise TooLarge(f"the request is over the limit of {limits.body_bytes} bytes: send less at once")
         left = self.until - asyncio.get_running_loop().time()
         try:
             message = await asyncio.wait_for(self._receive(), max(0.0, left))
@@ -182,9 +184,9 @@ class Exchange:
             self.held += size
             self.protection.held += size
             if self.received > limits.body_bytes:
-                raise TooLarge(f"a request may have {limits.body_bytes} bytes at most")
+                raise TooLarge(f"the request is over the limit of {limits.body_bytes} bytes: send less at once")
             if self.protection.held > limits.held_bytes:
-                raise Busy("the server holds as many bytes of requests as it may", code="busy", retry_after=1)
+                raise Busy("the server has no room for more requests: try again later", code="busy", retry_after=1)
             self._complete = not message.get("more_body", False)
         return message
 
