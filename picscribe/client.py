@@ -56,7 +56,7 @@ Found = TypeVar("Found", covariant=True)
 
 
 class ServiceError(PicscribeError):
-    """A service that does not answer as it should. status: of HTTP, 0 without an answer. code: the service's reason."""
+    """A service that answers with an error, or not at all. status: of HTTP, 0 without an answer. code: its reason."""
 
     def __init__(self, message: str, status: int = 0, code: str | None = None) -> None:
         super().__init__(message)
@@ -64,7 +64,7 @@ class ServiceError(PicscribeError):
 
 
 class Unreachable(ServiceError):
-    """A service that cannot be reached, or breaks off."""
+    """A service that cannot be reached, or ends the connection too early."""
 
 
 class Busy(ServiceError):
@@ -72,7 +72,7 @@ class Busy(ServiceError):
 
 
 class Limited(ConfigurationError):
-    """More than this service takes, though the library would."""
+    """A request over the limits of this service. The library itself has no such limit."""
 
 
 class Refused(InputError):

@@ -115,7 +115,7 @@ def test_classes_are_ranked_by_their_log_likelihood(scribe: Scribe) -> None:
         assert alone.ranking[0].probability == pytest.approx(result.ranking[0].probability, rel=1e-3)
 
 
-def test_greedy_classification_takes_the_likeliest_word_that_goes_on(scribe: Scribe) -> None:
+def test_greedy_classification_takes_the_likeliest_allowed_word(scribe: Scribe) -> None:
     labels = [label for label in LABELS if label and label != "zzz"]
     sep, ids_of = scribe.tokenizer.sep_id, {tuple(scribe.tokenizer.encode(label)): label for label in reversed(labels)}
     images = photos(6, 2)

@@ -54,7 +54,7 @@ def test_endless_sources_wait_to_be_asked_for() -> None:
     assert readers() == 0, "threads end when the iterator is closed early"
 
 
-def test_what_is_no_error_of_ours_is_raised_and_ends_the_threads() -> None:
+def test_an_unexpected_error_is_raised_and_ends_the_threads() -> None:
     def fail(number: int) -> int:
         raise ZeroDivisionError(number)
 
@@ -73,7 +73,7 @@ def test_a_source_that_fails_is_raised_and_ends_the_threads() -> None:
     assert readers() == 0
 
 
-def test_readings_not_begun_are_dropped_on_close() -> None:
+def test_pending_reads_are_dropped_on_close() -> None:
     begun: list[int] = []
 
     def slowly(number: int) -> int:

@@ -115,7 +115,7 @@ def changed(scribe: Scribe, value: float) -> torch.Tensor:
         (lambda scribe: np.zeros((0, 0, 3), np.uint8), "no picture"),
     ],
 )
-def test_tensors_and_arrays_that_are_no_images(scribe: Scribe, make: Callable[[Scribe], Any], words: str) -> None:
+def test_tensors_and_arrays_that_are_not_images(scribe: Scribe, make: Callable[[Scribe], Any], words: str) -> None:
     given = make(scribe)
     for job in ("caption", "classify", "score", "stream", "explain", "ask"):
         with pytest.raises(InputError, match=words):
@@ -352,7 +352,7 @@ def test_one_pool_of_reading_threads_serves_all_calls(scribe: Scribe) -> None:
     assert readers() == before
 
 
-def test_reading_that_is_given_up_goes_no_further_and_others_go_on(scribe: Scribe) -> None:
+def test_a_cancelled_read_stops_and_others_continue(scribe: Scribe) -> None:
     begun: list[int] = []
     hold = threading.Event()
 

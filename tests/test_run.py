@@ -154,7 +154,7 @@ def test_what_fails_in_the_network_fails_alone(
     assert said(found[:3] + found[4:]) == said(expected[:3] + expected[4:])
 
 
-def test_finished_is_told_each_result_once_and_before_its_turn(scribe: Scribe, paths: list[Path]) -> None:
+def test_finished_is_called_once_for_each_result_before_its_turn(scribe: Scribe, paths: list[Path]) -> None:
     told: dict[int, Any] = {}
     known_when_yielded = []
     tasks: list[Task[Any]] = [CaptionTask(path) for path in paths[:5]]
@@ -231,7 +231,7 @@ def test_tasks_are_drawn_as_they_are_needed(scribe: Scribe, paths: list[Path]) -
     assert len(drawn) < 20
 
 
-def test_what_is_no_task_and_other_wrong_calls(scribe: Scribe, paths: list[Path]) -> None:
+def test_invalid_tasks_and_other_wrong_calls(scribe: Scribe, paths: list[Path]) -> None:
     with pytest.raises(ConfigurationError, match="is not a task"):
         list(scribe.run([Task(paths[0])]))
     with pytest.raises(ConfigurationError, match="errors must be"):

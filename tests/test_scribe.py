@@ -129,7 +129,7 @@ def with_broken(photos: list[Path], tmp_path: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
-def test_an_error_stands_in_its_place_and_its_neighbours_go_on(
+def test_an_error_keeps_its_place_and_the_others_continue(
     scribe: Scribe, photos: list[Path], with_broken: list[Any], batch_size: int
 ) -> None:
     results = scribe.caption(with_broken, errors="return", batch_size=batch_size)
@@ -233,7 +233,7 @@ def test_special_tokens_are_never_written(scribe: Scribe, photos: list[Path]) ->
     assert written.isdisjoint({*scribe.tokenizer.never_written, scribe.tokenizer.sep_id})
 
 
-def test_a_caption_goes_on_from_the_prompt(scribe: Scribe, photos: list[Path]) -> None:
+def test_a_caption_continues_the_prompt(scribe: Scribe, photos: list[Path]) -> None:
     """Greedy, token by token, from the whole network without a cache: the prompt is not in the result."""
     prompt = "the red dog"
     caption = scribe.caption(photos[2], prompt=prompt, beams=1, max_new_tokens=6)
@@ -262,7 +262,7 @@ def next_log_probs(scribe: Scribe, photo: Path, ids: list[int]) -> torch.Tensor:
 
 @pytest.mark.parametrize("prompt", [None, "a dog"])
 @pytest.mark.parametrize("beams", [1, 4])
-def test_scores_are_those_of_the_network_asked_anew(
+def test_scores_equal_those_of_a_second_forward_pass(
     scribe: Scribe, photos: list[Path], beams: int, prompt: str | None
 ) -> None:
     ended = 0

@@ -54,14 +54,14 @@ def test_a_byte_order_mark_does_no_harm(mark: bytes, tmp_path: Path) -> None:
         (b'{"a": "' + b"x" * 10_000 + b'"}', "over 9,000 bytes"),
     ],
 )
-def test_what_is_no_json_object(content: bytes, named: str, tmp_path: Path) -> None:
+def test_json_that_is_not_an_object(content: bytes, named: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(content)
     for error in (InputError, CheckpointError):
         with pytest.raises(error, match=named):
             read_json_object(tmp_path / "a.json", 9000, error)
 
 
-def test_what_stands_in_a_files_place(tmp_path: Path) -> None:
+def test_other_content_in_place_of_a_file(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.json", "{}")
     assert what_instead((tmp_path / "a.zip").read_bytes()) == "is a zip archive: unpack it"

@@ -262,7 +262,7 @@ ARRAYS = [
 
 
 @pytest.mark.parametrize(("array", "complaint"), ARRAYS)
-def test_arrays_that_are_no_images(array: np.ndarray, complaint: str, scribe: Scribe) -> None:
+def test_arrays_that_are_not_images(array: np.ndarray, complaint: str, scribe: Scribe) -> None:
     good, bad = scribe.caption([white(), array], errors="return")
     assert good == scribe.caption(white())
     with pytest.raises(InputError, match=complaint):

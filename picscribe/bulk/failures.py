@@ -32,7 +32,7 @@ class Failure:
 
 
 class EntryError(PicscribeError):
-    """An entry that cannot be used, with its class; it fails alone."""
+    """A photo of a bulk job that failed, with its class of failure; the others continue."""
 
     def __init__(self, kind: FailureClass, reason: str) -> None:
         super().__init__(reason)
@@ -45,7 +45,7 @@ class EntryError(PicscribeError):
 
 
 class DiskFull(PicscribeError):
-    """An output or the journal found no room: the run stops, and nothing counts as failed."""
+    """A disk without room for an output or the journal: the run stops, and no photo counts as failed."""
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -85,10 +85,10 @@ def _read(folder: Path, name: str, device: torch.device, dtype: str, quantize: s
     if stored or quantize:
         what = f"{folder} has int8 weights" if stored else f"quantize is {quantize!r}"
         if dtype != "float32":
-            raise ConfigurationError(f"{what}, which works with float32 only: leave out dtype {dtype}")
+            raise ConfigurationError(f"{what}, but int8 works with float32 only: leave out dtype {dtype}")
         if device.type != "cpu":
             remedy = "load the model before its conversion" if stored else "set dtype bfloat16 instead of quantize"
-            raise ConfigurationError(f"{what}, which works on a CPU only: use device cpu, or {remedy}")
+            raise ConfigurationError(f"{what}, but int8 works on a CPU only: use device cpu, or {remedy}")
     if stored:
         return load_int8(folder, name)
     if find_layout(folder) == "original":

@@ -167,8 +167,8 @@ class GenerationOptions:
 
         if self.temperature:
             if self.beams > 1:
-                refuse(["beams"], "on sampling: leave out it or temperature")
-            refuse(["length_penalty", "scoring"], "on sampling: leave out it or temperature")
+                refuse(["beams"], "on sampling: leave it or temperature out")
+            refuse(["length_penalty", "scoring"], "on sampling: leave it or temperature out")
         else:
             refuse(["seed", "own_draws"], "on a search: set temperature, or leave it out")
             if self.beams == 1:

@@ -4,7 +4,7 @@ from picscribe.errors import ConfigurationError, InputError, PicscribeError
 
 
 class ServingError(PicscribeError):
-    """A request that is not answered as asked; `code` names the reason to programs, `param` the field at fault.
+    """A request that is refused or cannot be answered; `code` names the reason to programs, `param` the wrong field.
 
     retry_after: seconds after which the same request may succeed; None where it will not.
     """
@@ -20,41 +20,41 @@ class ServingError(PicscribeError):
 
 
 class BadRequest(ServingError):
-    """A request that no model could answer."""
+    """A request with a missing, unknown or invalid part."""
 
 
 class Unauthorised(ServingError):
-    """No API key, or one that is not known."""
+    """A request without a valid API key."""
 
     status, code = 401, "invalid_api_key"
 
 
 class Forbidden(ServingError):
-    """From a host or site that may not ask."""
+    """A request for a host, or from a site, that is not allowed."""
 
     status, code = 403, "forbidden"
 
 
 class NotFound(ServingError):
-    """A route or model that is not there."""
+    """A route or model that does not exist."""
 
     status, code = 404, "not_found"
 
 
 class MethodNotAllowed(ServingError):
-    """A route that is there for other methods."""
+    """A route that does not support this HTTP method."""
 
     status, code = 405, "method_not_allowed"
 
 
 class TooLarge(ServingError):
-    """More bytes than one request may hold."""
+    """A request over the limit of bytes."""
 
     status, code = 413, "request_too_large"
 
 
 class UnsupportedType(ServingError):
-    """A body of a type that is not read."""
+    """A body of a type that the service does not read."""
 
     status, code = 415, "unsupported_media_type"
 
@@ -84,7 +84,7 @@ class Overdue(ServingError):
 
 
 class Failed(ServingError):
-    """Something that is not the client's fault."""
+    """A fault of the service, not of the request."""
 
     status, code = 500, "internal_error"
 

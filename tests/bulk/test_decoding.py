@@ -124,7 +124,7 @@ def test_batches_are_full_and_equal_bytes_are_computed_once(
     assert sizes == [4, 4, 4, 4]
 
 
-def test_an_interrupt_finishes_what_is_in_hand_and_the_next_run_goes_on(
+def test_an_interrupt_finishes_the_current_photos_and_the_next_run_continues(
     tiny_scribe: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []

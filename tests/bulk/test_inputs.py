@@ -75,7 +75,7 @@ def test_a_list_or_table_that_is_something_else_says_what_it_is(tmp_path: Path) 
         names(tmp_path / "photos.tsv")
 
 
-def test_a_row_that_is_no_json_object_is_noted(tmp_path: Path) -> None:
+def test_a_row_that_is_not_a_json_object_is_noted(tmp_path: Path) -> None:
     (tmp_path / "photos.jsonl").write_bytes(b'{"path": "a.jpg"}\n{"path"\n[1]\n\xff\n{"path": "b.jpg"}\n')
     notes: list[str] = []
     assert names(tmp_path / "photos.jsonl", note=notes.append) == ["a.jpg", "b.jpg"]
@@ -297,7 +297,7 @@ def test_names_of_any_bytes_in_every_output(bulk: Any, tmp_path: Path) -> None:
     assert bulk.calls == []
 
 
-def test_a_folder_that_takes_no_files_is_told_of(bulk: Any, folder: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_fails_alone(bulk: Any, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "below").touch()  # where a folder would have to be
     summary = bulk(folder, f"txt:{tmp_path}/t", tmp_path / "o.jsonl")
@@ -342,11 +342,11 @@ def test_photos_and_videos_together(bulk: Any, folder: Path, tmp_path: Path) -> 
         assert sum(name.endswith(".mp4") for name in archive.getnames()) == 1
 
 
-def test_an_output_is_no_input(bulk: Any, folder: Path, tmp_path: Path) -> None:
+def test_a_file_cannot_be_an_input_and_an_output(bulk: Any, folder: Path, tmp_path: Path) -> None:
     (folder / "list.jsonl").write_text('{"path": "0.png"}\n')
     with pytest.raises(ConfigurationError, match="is an input and an output"):
         bulk(folder / "list.jsonl", folder / "list.jsonl", existing="overwrite")
-    with pytest.raises(ConfigurationError, match="is there twice"):
+    with pytest.raises(ConfigurationError, match="is named twice"):
         bulk(folder, f"jsonl:{tmp_path}/o", f"csv:{tmp_path}/o")
     (folder / "o.jsonl.picscribe" / "photos").mkdir(parents=True)
     bulk.draw(folder / "o.jsonl.picscribe" / "photos" / "1.jpg", 4)

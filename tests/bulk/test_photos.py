@@ -131,7 +131,7 @@ def test_names_that_no_command_line_takes(bulk: Any, tmp_path: Path) -> None:
             assert b"AltTextAccessibility" in stream.read()
 
 
-def test_links_stay_and_hard_links_are_told_of(bulk: Any, tmp_path: Path) -> None:
+def test_links_stay_and_hard_links_give_a_warning(bulk: Any, tmp_path: Path) -> None:
     root = tmp_path / "photos"
     root.mkdir()
     bulk.draw(tmp_path / "elsewhere.jpg", 1)

@@ -96,7 +96,7 @@ def test_results_and_failures_are_those_of_the_local_engine(
     assert sorted(failures[0]) == sorted(failures[1])
 
 
-def test_a_job_goes_on_with_the_local_engine_where_a_service_left_it(
+def test_the_local_engine_continues_the_job_of_a_service(
     bulk: Bulk, tiny: RunningService, through: Callable[..., Summary], folder: Path, tmp_path: Path
 ) -> None:
     through(tiny.url, folder, tmp_path / "out.jsonl", limit=3)
@@ -146,7 +146,7 @@ def test_a_busy_service_is_asked_until_it_has_time(
     busy.stop()
 
 
-def test_a_service_that_goes_away_is_a_failure_of_the_network_and_the_job_goes_on_later(
+def test_a_lost_service_is_a_network_failure_and_the_job_continues_later(
     serve: Serve,
     through: Callable[..., Summary],
     tmp_path: Path,

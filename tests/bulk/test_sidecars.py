@@ -148,7 +148,7 @@ def test_rows_that_a_stranger_added_are_kept_aside(bulk: Any, folder: Path, tmp_
         bulk(folder, out)
 
 
-def test_columns_of_the_input_are_kept_and_none_is_covered(bulk: Any, folder: Path, tmp_path: Path) -> None:
+def test_columns_of_the_input_are_kept_under_other_names_if_needed(bulk: Any, folder: Path, tmp_path: Path) -> None:
     rows = [
         {"file_name": "0.png", "caption": "mine", "tag": 7},
         {"file_name": "below/5.jpg", "tag": 8},

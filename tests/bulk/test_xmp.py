@@ -152,7 +152,7 @@ def test_utf_16_is_read() -> None:
          + b"<a>" * 5000 + b"</a>" * 5000 + b"</rdf:RDF></x:xmpmeta>", "too deeply"),
     ],
 )  # fmt: skip
-def test_what_is_no_xmp_is_refused(content: bytes, reason: str) -> None:
+def test_invalid_xmp_is_refused(content: bytes, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         merge(content, "words", "skip", "", MARK)
 
@@ -183,7 +183,7 @@ def test_adobe_s_names(bulk: Any, folder: Path) -> None:
     assert sorted(path.name for path in folder.glob("*.xmp")) == [f"{n}.xmp" for n in range(5)]
 
 
-def test_a_sidecar_that_is_no_xmp_is_left_and_named(bulk: Any, folder: Path, tmp_path: Path) -> None:
+def test_an_invalid_sidecar_is_kept_and_named(bulk: Any, folder: Path, tmp_path: Path) -> None:
     (folder / "0.png.xmp").write_bytes(b"my notes")
     summary = bulk(folder, "xmp", tmp_path / "out.jsonl")
     assert (folder / "0.png.xmp").read_bytes() == b"my notes"

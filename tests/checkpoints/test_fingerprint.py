@@ -9,7 +9,7 @@ from picscribe.checkpoints import load, save, save_original
 from picscribe.checkpoints.fingerprint import fingerprint
 
 
-def test_it_is_of_what_computes_not_of_files(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_weights_and_not_on_files(tiny_model: Path, tmp_path: Path) -> None:
     checkpoint = load(tiny_model)
     save(checkpoint, tmp_path / "copy")
     save_original(checkpoint, tmp_path / "original")

@@ -165,7 +165,7 @@ def test_a_hub_that_answers_otherwise(status: int, named: str, hub: Any, tmp_pat
     assert named in answer and "cannot be reached" not in answer
 
 
-def test_no_hub_at_all(hub: Any, tmp_path: Path) -> None:
+def test_an_unreachable_hub(hub: Any, tmp_path: Path) -> None:
     hub.endpoint = "http://127.0.0.1:9"
     [answer] = resolve_all(hub, tmp_path / "hf", (None, "git-base-coco", None))
     assert answer.startswith(
@@ -173,7 +173,7 @@ def test_no_hub_at_all(hub: Any, tmp_path: Path) -> None:
     )
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_was(hub: Any, tiny_folder: Path, tmp_path: Path) -> None:
+def test_an_interrupted_download_resumes(hub: Any, tiny_folder: Path, tmp_path: Path) -> None:
     """The client writes 10 MB at a time, so the file is larger; it breaks off once, then for good, then not at all."""
     folder = tmp_path / "large"
     shutil.copytree(tiny_folder, folder)
@@ -200,7 +200,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(hub: Any, tiny_folder: 
     assert found.read_bytes() == content
 
 
-def test_shards_that_have_not_all_come_are_no_checkpoint(hub: Any, tiny_folder: Path, tmp_path: Path) -> None:
+def test_an_incomplete_set_of_shards_is_not_a_checkpoint(hub: Any, tiny_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sharded"
     shutil.copytree(tiny_folder, folder)
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")

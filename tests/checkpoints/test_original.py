@@ -64,7 +64,7 @@ def test_golden_files_come_back_bit_for_bit(golden: Path, tmp_path: Path) -> Non
         assert all(torch.equal(back[name], tensors[name]) for name in tensors)
 
 
-def test_released_files_carry_clips_projection_which_is_let_pass(original_folder: Path) -> None:
+def test_the_unused_clip_projection_of_released_files_is_ignored(original_folder: Path) -> None:
     expected = load(original_folder)
 
     def add(tensors: dict[str, torch.Tensor]) -> None:

@@ -206,7 +206,7 @@ def test_padded_rows_of_the_vocabulary_are_left_out_with_a_note(
     assert describe(tmp_path / "again").notes == ()
 
 
-def test_rows_that_are_no_padding_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
+def test_rows_that_are_not_padding_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
     words = load(tiny_folder).tokenizer.vocabulary_size
     for rows in (words + 1, words + 256 + (-words % 256)):
         shutil.copytree(tiny_folder, tmp_path / str(rows))

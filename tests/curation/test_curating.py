@@ -113,7 +113,7 @@ def test_what_stays_and_why_the_rest_went(data: Path, tmp_path: Path) -> None:
     assert report["plan"]["rules"]["hash_distance"] == 4
 
 
-def test_a_photo_that_is_gone_is_broken(data: Path, tmp_path: Path) -> None:
+def test_a_missing_photo_counts_as_broken(data: Path, tmp_path: Path) -> None:
     (data / "4.png").unlink()
     assert run(data, tmp_path / "out").dropped["broken"] == 2
     assert dropped(tmp_path / "out")[f"{TEXTS[1]} number 4"] == "broken"
@@ -133,7 +133,9 @@ def test_a_full_disk_is_named_and_leaves_what_was_done(
     assert run(data, tmp_path / "out").kept == 5
 
 
-def test_killed_anywhere_it_goes_on_to_the_same(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_curation_killed_anywhere_ends_with_the_same_result(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(curating, "CHUNK", 3)
     run(data, tmp_path / "whole")
     whole = contents(tmp_path / "whole")
@@ -283,7 +285,7 @@ def test_nobody_elses_files_are_touched(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="no such names there")
 @pytest.mark.parametrize("name", [b"at 10:30.png", b"caf\xe9.png"])
-def test_a_name_that_no_list_can_hold_is_told_of(name: bytes, tmp_path: Path) -> None:
+def test_a_file_name_that_no_list_can_have_is_an_error(name: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     picture(1).save(folder / os.fsdecode(name))

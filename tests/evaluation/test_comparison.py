@@ -253,7 +253,7 @@ def test_a_folder_its_report_and_a_results_file_are_read(tmp_path: Path) -> None
     assert read_side(tmp_path / "answers.json").task == "questions"
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"report\.json: cannot be read"):
         read_side(tmp_path)
     with pytest.raises(InputError, match=r"results\.json: cannot be read"):

@@ -89,7 +89,7 @@ def test_many_photos_are_a_sample(tmp_path: Path) -> None:
     assert draw_contact_sheet(dataset(*examples), examples).size == few.size
 
 
-def test_no_example_is_said() -> None:
+def test_a_data_set_without_examples_is_an_error() -> None:
     with pytest.raises(InputError, match="no example to show"):
         draw_contact_sheet(dataset(), [])
 

@@ -310,7 +310,7 @@ def test_whatever_the_lengths_the_drawing_stays_in_its_frame(predictions: list[i
 # What tells a broken model
 
 
-def test_a_model_that_ignores_its_images_is_told_of() -> None:
+def test_a_model_that_ignores_its_images_gives_a_warning() -> None:
     (sign,) = warning_signs({"CIDEr": 0.5, "CIDEr shuffled": 0.4}, [])
     assert "handed to other images CIDEr is still 0.4000, 80% of 0.5000" in sign
     assert warning_signs({"CIDEr": 0.5, "CIDEr shuffled": 0.05}, []) == []
@@ -322,7 +322,7 @@ def test_a_model_that_ignores_its_images_is_told_of() -> None:
     assert "hardly looks at its images" in PageReader(page).text
 
 
-def test_a_model_that_repeats_itself_is_told_of() -> None:
+def test_a_model_that_repeats_itself_gives_a_warning() -> None:
     items = [item(str(n), "a dog." if n < 9 else f"bird {n}", ["A dog." if n < 2 else "a cat"], 0.1) for n in range(30)]
     (sign,) = warning_signs({}, items)
     assert sign == "“a dog.” is said of 30.0% of the images, and is a reference of 2 of them."

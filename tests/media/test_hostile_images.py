@@ -246,7 +246,7 @@ def test_a_pillow_image_whose_file_is_broken(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes and links are POSIX's here")
-def test_paths_that_are_no_files(make: Callable[[Path], object], complaint: str, tmp_path: Path) -> None:
+def test_paths_that_are_not_files(make: Callable[[Path], object], complaint: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "link.jpg").symlink_to("nowhere")
@@ -303,7 +303,7 @@ class BrokenStream(io.RawIOBase):
         (Image.new("1", (1500, 1)), "one side over 1000 times"),
     ],
 )
-def test_objects_that_are_no_images(source: object, complaint: str) -> None:
+def test_objects_that_are_not_images(source: object, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         open_image(source)
 

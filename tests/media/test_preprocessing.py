@@ -268,7 +268,7 @@ print(helpers(lambda: stacked([preprocessing.read(photo)] * 8)), helpers(lambda:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux shows them")
-def test_threads_that_read_have_no_helpers() -> None:
+def test_reading_threads_start_no_torch_threads() -> None:
     """Any thread that computes with torch gets some, and then they all wait for each other more than they compute."""
     ran = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=True)
     reading, computing = map(int, ran.stdout.split())

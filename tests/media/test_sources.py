@@ -72,7 +72,7 @@ def test_every_kind_of_stream_is_held_whole(tmp_path: Path) -> None:
         assert read_whole(content, len(CONTENT)) == CONTENT
 
 
-def test_a_stream_is_read_from_where_it_stands(tmp_path: Path) -> None:
+def test_a_stream_is_read_from_its_position(tmp_path: Path) -> None:
     for name, stream in streams(tmp_path).items():
         if name in ("a pipe", "a trickle"):
             continue
@@ -152,7 +152,7 @@ def test_an_endless_stream_ends_at_the_limit(head: bytes, monkeypatch: pytest.Mo
     assert stream.given <= most + 2048
 
 
-def test_a_stream_is_told_by_its_content(tmp_path: Path) -> None:
+def test_the_kind_of_a_stream_is_found_from_its_content(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime")]
     for form in ("GIF", "PNG", "WEBP", "AVIF"):
         if form == "AVIF" and "AVIF" not in Image.SAVE:

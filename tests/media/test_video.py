@@ -261,7 +261,7 @@ def test_an_animation_of_too_many_pixels_is_refused_before_it_is_decoded(
             read_frames(source)
 
 
-def test_the_still_beside_an_animated_png_is_no_part_of_it() -> None:
+def test_the_default_image_of_an_animated_png_is_not_a_frame() -> None:
     stream = io.BytesIO()
     picture(9).save(stream, "PNG", save_all=True, append_images=[picture(n) for n in (1, 2)], default_image=True)
     assert numbers(stream.getvalue()) == [1, 2]
@@ -406,7 +406,7 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\
         (b"OggS" + b"\x00" * 300, "damaged or was cut off|no picture"),
     ],
 )
-def test_files_that_are_no_videos(content: bytes, words: str, tmp_path: Path) -> None:
+def test_files_that_are_not_videos(content: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
     for source in (path, content, io.BytesIO(content)):
@@ -416,7 +416,7 @@ def test_files_that_are_no_videos(content: bytes, words: str, tmp_path: Path) ->
         read_frames(path)
 
 
-def test_sound_alone_holds_no_picture(tmp_path: Path) -> None:
+def test_a_file_with_only_sound_is_not_a_video(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="sound, but no picture"):
         read_frames(sound(tmp_path / "song.mp4"))
 

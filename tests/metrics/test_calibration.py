@@ -31,6 +31,6 @@ def test_all_answers_are_kept_at_0_and_ever_fewer_after(answers: list[tuple[floa
 
 
 @pytest.mark.parametrize("confidences", [{}, {"a": 1.5}, {"a": math.nan}])
-def test_what_is_no_confidence_is_named(confidences: dict[str, float]) -> None:
+def test_an_invalid_confidence_is_named(confidences: dict[str, float]) -> None:
     with pytest.raises(InputError, match=r"no confidences|'a' must be from 0 to 1"):
         calibrate(confidences, {"a": 1.0})

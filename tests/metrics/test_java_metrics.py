@@ -214,7 +214,7 @@ def test_a_program_that_complains_at_length_does_not_hang_and_is_heard(stand_in:
 @pytest.mark.parametrize(
     "answer", ["", "1.0 2.0", "Error: specify SCORE or EVAL or EXIT", "0.0 " * 23 + "\n" + "0 " * 23]
 )
-def test_counts_that_are_none_are_an_error(stand_in: Stand, answer: str) -> None:
+def test_invalid_counts_are_an_error(stand_in: Stand, answer: str) -> None:
     stand_in(f"sys.stdin.read(); print({answer!r})")
     with pytest.raises(PicscribeError, match="METEOR was asked for 1 lines of 23 counts and answered"):
         meteor({"a": "x"}, {"a": ["x"]})
@@ -232,7 +232,7 @@ def test_captions_go_in_line_by_line(stand_in: Stand, tmp_path: Path) -> None:
 @example("<A\n>")
 @example('<a href="\r\n">')
 @given(st.text() | st.text("|/:.-<>'@ ahtpw\n\r\t\x0b\u2028\x85\xa0"))
-def test_no_caption_breaks_a_line_or_holds_what_stands_between_captions(caption: str) -> None:
+def test_tokenized_captions_have_no_line_break_and_no_separator(caption: str) -> None:
     line = " ".join(tokenize(caption))
     assert "|||" not in line
     assert not {"\n", "\r"} & set(line)

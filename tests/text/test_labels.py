@@ -48,7 +48,7 @@ def test_what_cannot_be_written() -> None:
 
 
 @pytest.mark.parametrize("given", [[], ["", "  "], ["zebra"], ["[SEP]"]])
-def test_none_left(given: list[str]) -> None:
+def test_no_label_left(given: list[str]) -> None:
     with pytest.raises(InputError, match=f"none of {len(given)} labels can be used: give at least one"):
         Labels.of(TOKENIZER, given)
 
@@ -59,7 +59,7 @@ def test_no_text(given: list[str]) -> None:
         Labels.of(TOKENIZER, given)
 
 
-def test_a_string_is_no_list() -> None:
+def test_a_string_is_not_a_list() -> None:
     with pytest.raises(InputError, match="a list of texts"):
         Labels.of(TOKENIZER, "dog")
 
@@ -69,7 +69,7 @@ WORD = st.sampled_from(["dog", "DOG", "great", "white", "zebra", "", " ", "[SEP]
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.lists(WORD, max_size=4).map(" ".join), max_size=12))
-def test_every_label_stays_or_is_told_of(given: list[str]) -> None:
+def test_every_label_stays_or_is_noted(given: list[str]) -> None:
     try:
         labels = Labels.of(TOKENIZER, given)
     except InputError:
