@@ -79,4 +79,4 @@ def test_int8_is_smaller_and_says_the_same_words(runner: CliRunner, tiny_model: 
     assert "int8" in result.stdout
     assert runner.invoke(app, ["info", str(small)]).exit_code == 0
     again = runner.invoke(app, ["convert", str(small), str(tmp_path / "exact")])
-    assert again.exit_code == 1 and "cannot be converted back" in again.stderr
+    assert again.exit_code == 1 and "cannot be made exact again" in again.stderr

@@ -318,7 +318,7 @@ def test_a_library_that_is_not_needed_need_not_be_there(
 
 
 def test_no_pairs_and_no_such_model(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no pair"):
+    with pytest.raises(InputError, match="no photo with a text"):
         curate(read_dataset(data), (), Rules(), tmp_path / "out")
     with pytest.raises(PicscribeError, match="nowhere"):
         run(data, tmp_path / "out", model="nowhere", least_score=-4.0)
@@ -363,7 +363,7 @@ def test_texts_that_do_not_fit_their_photo_go(tmp_path: Path, tiny_model: Path, 
 def test_questions_are_not_curated(tmp_path: Path, data: Path) -> None:
     rows = [{"file_name": "0.png", "question": "what is it", "answer": "a dog"}]
     (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(ConfigurationError, match="photos with captions or classes"):
+    with pytest.raises(ConfigurationError, match="for captions and classes, not for questions"):
         run(data, tmp_path / "out")
 
 

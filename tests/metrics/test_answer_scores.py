@@ -61,7 +61,7 @@ def test_every_metric_is_there() -> None:
         ({"a": None}, {"a": ["x"] * 4}, "'a'.*None"),
         ({"a": "x"}, {"a": "xxxx"}, "answers of 'a' must be a list of texts, found 'xxxx'"),
         ({"a": "x"}, {"a": ["x", 3, "x", "x"]}, "answers of 'a' must be a list of texts"),
-        ({"a": "x"}, {"a": []}, "answers of 'a': none"),
+        ({"a": "x"}, {"a": []}, "answers of 'a' are empty"),
     ],
 )
 def test_what_does_not_fit_is_named(metric: AnswerMetric, predictions: Any, answers: Any, named: str) -> None:
