@@ -4,8 +4,11 @@ import io
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +184,29 @@ def test_without_exiftool_the_package_is_named(bulk: Any, folder: Path, monkeypa
     with pytest.raises(MissingPackageError, match="libimage-exiftool-perl"):
         bulk(folder, "inside")
     bulk(folder, "xmp")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from picscribe.bulk.sinks.exiftool import ExifTool
+tool = ExifTool(Path(sys.argv[1]))
+tool.run("-ver")
+os.write(1, str(tool._process.pid).encode())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_exiftool_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", KILLED, tmp_path], stdout=subprocess.PIPE)
+    assert killed.stdout is not None
+    pid = int(killed.stdout.read())  # until nobody holds the other end, ExifTool among them
+    assert killed.wait() == -signal.SIGKILL
+    line = Path(f"/proc/{pid}/cmdline")
+    for _ in range(600):
+        if not line.exists() or b"stay_open" not in line.read_bytes():
+            return
+        time.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("ExifTool outlived the run that started it")

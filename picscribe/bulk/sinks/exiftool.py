@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -15,6 +16,15 @@ from picscribe.text_files import split_lines
 
 SECONDS = 120
 """One file takes no longer, or ExifTool is ended, and the file has failed."""
+
+FEED = """
+import os
+while commands := os.read(0, 65536):
+    os.write(1, commands)
+os.write(1, b"-stay_open\\nFalse\\n")
+"""
+"""Passes commands on, and tells ExifTool to end where they end. ExifTool by itself would wait for more for ever, also
+after whoever started it was killed."""
 
 
 class ExifTool:
@@ -32,28 +42,39 @@ class ExifTool:
             )
         self.program, self.folder = program, folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._feed: subprocess.Popen[bytes] | None = None
         self._errors: Any = None
         self._number = 0
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        self._feed = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", FEED],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
         # An empty -config: what a user's own file defines is none of ours.
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [self.program, "-config", "", "-stay_open", "True", "-@", "-"],
             cwd=self.folder,
-            stdin=subprocess.PIPE,
+            stdin=self._feed.stdout,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             start_new_session=True,
             env={**os.environ, "LC_ALL": "C"},
         )
+        assert self._feed.stdout
+        self._feed.stdout.close()  # ExifTool's alone
+        return process
 
     def run(self, *arguments: str) -> bytes:
         """What ExifTool writes to standard output. Raises EntryError where it complains of an error, or ends."""
         if self._process is None or self._process.poll() is not None:
+            self.close()
             self._process = self._start()
-        process = self._process
-        assert process.stdin and process.stdout
+        process, feed = self._process, self._feed
+        assert feed and feed.stdin and process.stdout
         self._number += 1
         ready = f"{{ready{self._number}}}\n".encode()
         begin = self._errors.seek(0, os.SEEK_END)
@@ -61,8 +82,8 @@ class ExifTool:
         watch.start()
         output = b""
         try:
-            process.stdin.write("".join(f"{one}\n" for one in (*arguments, f"-execute{self._number}")).encode())
-            process.stdin.flush()
+            feed.stdin.write("".join(f"{one}\n" for one in (*arguments, f"-execute{self._number}")).encode())
+            feed.stdin.flush()
             while not output.endswith(ready):
                 chunk = process.stdout.readline()
                 if not chunk:
@@ -83,12 +104,14 @@ class ExifTool:
 
     def close(self) -> None:
         """End it."""
-        if self._process is not None:
-            self._process.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
-            for stream in (self._process.stdin, self._process.stdout, self._errors):
-                with contextlib.suppress(OSError):
-                    if stream is not None:
-                        stream.close()
-            self._process = None
+        for process in (self._process, self._feed):
+            if process is not None:
+                process.kill()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(5)
+        streams = (self._feed and self._feed.stdin, self._process and self._process.stdout, self._errors)
+        for stream in streams:
+            with contextlib.suppress(OSError):
+                if stream:
+                    stream.close()
+        self._process = self._feed = self._errors = None
