@@ -2,9 +2,13 @@
 
 import json
 import random
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 import picscribe
 from picscribe.checkpoints.resolve import resolve
@@ -15,7 +19,8 @@ from picscribe.generation import GenerationOptions
 from picscribe.media.images import open_image
 from proofs.photo_questions import FLICKR8K, ask_whether, words_of
 
-EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.jpg"))
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.jpg"))
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +35,20 @@ def test_it_is_small_and_says_how_it_came_to_be() -> None:
     assert record["recipe"]["seed"] >= 0
     assert record["versions"]["torch"]
     assert (folder / "README.md").is_file()
+
+
+@pytest.mark.skipif(shutil.which("sed") is None, reason="needs sed")
+def test_the_cards_commands_make_the_recipes_of_its_record() -> None:
+    """The weights of the data sets in the last two runs of CIDEr are those that `sed` writes."""
+    folder = resolve("nano")
+    record = json.loads((folder / "training.json").read_text())
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    edits = re.findall(r"^    sed '(.+)' (\S+) > \S+$", card, re.MULTILINE)
+    for (expression, recipe), step in zip(edits, (record["before"][-1], record), strict=True):
+        made = subprocess.run(["sed", expression, ROOT / recipe], capture_output=True, text=True, check=True).stdout
+        sets = yaml.safe_load(made)["data"]["train"]
+        recorded = [(one["path"], one["weight"]) for one in step["recipe"]["data"]["train"]]
+        assert [(one["path"], one.get("weight", 1.0)) for one in sets] == recorded
 
 
 def test_it_captions_the_example_photos(nano: picscribe.Scribe) -> None:
