@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 
 import picscribe
-import picscribe.scribe
+import picscribe.batches
 from picscribe.batches import READERS, read_ahead
 from picscribe.media import find_images, open_image
 from picscribe.media.preprocessing import DETAIL
@@ -90,7 +90,7 @@ class Batches:
 
 def ahead(scribe: Scribe, photos: Sequence[Path], beams: int, readers: int = READERS) -> list[str]:
     """As `picscribe caption FOLDER` does, with another number of reading threads where given."""
-    with mock.patch.object(picscribe.scribe, "read_ahead", partial(read_ahead, workers=readers)):
+    with mock.patch.object(picscribe.batches, "read_ahead", partial(read_ahead, workers=readers)):
         return [caption.text for caption in scribe.captions(photos, beams=beams, batch_size=BATCH)]
 
 
