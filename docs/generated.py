@@ -38,6 +38,7 @@ def commands_page():
 def walk(command, name):
     """Every command below `command`, depth first, each with the words that call it."""
     for word, one in sorted(getattr(command, "commands", {}).items()):
+        one = getattr(one, "built", one)
         if not one.hidden:
             yield f"{name} {word}", one
             yield from walk(one, f"{name} {word}")

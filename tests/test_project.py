@@ -126,7 +126,7 @@ def test_every_command_and_option_in_the_documents_exists() -> None:
     for document, name, rest in shown:
         assert name in commands, (document, name)
         words = shlex.split(rest.partition("|")[0].partition(" 2>")[0], comments=True)
-        command = commands[name]
+        command = commands[name].built
         if hasattr(command, "commands"):  # `bulk` has one that need not be named
             word = words[0] if words else ""
             command = command.commands.get(word) or command.commands.get("run") or command.commands["inspect"]

@@ -44,7 +44,9 @@ class BulkGroup(TyperGroup):
 
 bulk = typer.Typer(
     cls=BulkGroup,
+    name="bulk",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
     help="Caption folders, lists and archives of photos, each photo exactly once.",
 )

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from picscribe.datasets.inspection import Inspection, Spread
     from picscribe.evaluation.contact_sheet import OpenedSample
 
-data = typer.Typer(name="data", help="Look at data sets.", no_args_is_help=True, rich_markup_mode=None)
+data = typer.Typer(
+    name="data",
+    help="Look at data sets.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 SAMPLE = 200
 """Photos that are opened, evenly over all."""

@@ -1,9 +1,7 @@
 """The command `picscribe`: puts the subcommands together and turns our errors into one line and an exit code."""
 
 import _thread
-import json
 import os
-import platform
 import signal
 import sys
 import time
@@ -14,25 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 import picscribe
-from picscribe.cli.ask import ask
-from picscribe.cli.bulk import bulk
-from picscribe.cli.caption import caption
-from picscribe.cli.classify import classify
-from picscribe.cli.compare import compare
-from picscribe.cli.convert import convert
-from picscribe.cli.curate import curate
-from picscribe.cli.data import data
-from picscribe.cli.evaluate import evaluate
-from picscribe.cli.explain import explain
-from picscribe.cli.info import info
-from picscribe.cli.models import models
-from picscribe.cli.output.examples import epilog
+from picscribe.cli.commands import add_commands
 from picscribe.cli.output.terminal import report, reported_output, write_line
-from picscribe.cli.score import score
-from picscribe.cli.score_answers import score_answers
-from picscribe.cli.score_captions import score_captions
-from picscribe.cli.serve import serve
-from picscribe.cli.train import train
 from picscribe.errors import ConfigurationError, PicscribeError
 
 EXIT_FAILED = 1
@@ -63,18 +44,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-COMMANDS = (
-    caption, ask, classify, score, explain, models, info, convert, train, evaluate, compare,
-    score_captions, score_answers, curate, serve,
-)  # fmt: skip
-for command in COMMANDS:
-    app.command(epilog=epilog(command.__name__.replace("_", "-")))(command)
-app.add_typer(data, name="data")
-app.add_typer(bulk, name="bulk")
+add_commands(app)
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        import platform
+
         write_line(f"picscribe {picscribe.__version__}")
         write_line(f"build: {_build()}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
         write_line(f"torch {_version_of('torch')}")
@@ -83,7 +59,8 @@ def _show_version(wanted: bool) -> None:
 
 def _build() -> str:
     """Where this copy of picscribe comes from: pip records the commit, the folder or the file that it installed."""
-    from importlib.metadata import PackageNotFoundError, distribution  # slow to import, for an option rarely asked for
+    import json  # these are slow to import, for an option rarely asked for
+    from importlib.metadata import PackageNotFoundError, distribution
 
     try:
         recorded = json.loads(distribution("picscribe").read_text("direct_url.json") or "{}")

@@ -113,6 +113,7 @@ def reason_not_to_run(command: str) -> str | None:
 
 def walk(command: Any, name: str) -> list[tuple[str, Any]]:
     """Every command below `command`, with the words that call it."""
+    command = getattr(command, "built", command)
     below = [pair for word, one in getattr(command, "commands", {}).items() for pair in walk(one, f"{name} {word}")]
     return below or [(name, command)]
 
@@ -290,8 +291,9 @@ def check_options(words: list[str]) -> None:
     group: Any = get_command(app)
     context = group.make_context("picscribe", words[1:])
     while hasattr(group, "commands"):
-        name, group, rest = group.resolve_command(context, [*context._protected_args, *context.args])
-        context = group.make_context(name, rest, parent=context)
+        name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+        context = command.make_context(name, rest, parent=context)
+        group = context.command
 
 
 def check_module(name: str, arguments: list[str]) -> None:

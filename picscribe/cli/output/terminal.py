@@ -3,7 +3,6 @@
 import codecs
 import contextlib
 import errno
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -165,6 +164,8 @@ def show_scores(
 ) -> None:
     """Write a line a score, with its confidence interval where there is one; or all as one JSON object."""
     if as_json:
+        import json  # `picscribe --help` needs none
+
         write_line(
             json.dumps({"scores": dict(scores), "intervals": {name: list(pair) for name, pair in intervals.items()}})
         )
