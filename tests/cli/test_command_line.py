@@ -225,6 +225,18 @@ def test_an_interrupt_while_something_is_cleared_away_is_not_lost() -> None:
     assert b"Traceback" not in ran.stderr
 
 
+def test_the_end_of_the_program_does_not_search_for_garbage() -> None:
+    code = (
+        "import atexit, gc; from picscribe.cli.main import main\n"
+        "atexit.register(lambda: print(len(gc.get_objects()), gc.get_freeze_count()))\n"  # runs last
+        "main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    searched, frozen = map(int, ran.stdout.splitlines()[-1].split())
+    assert searched < 100 < frozen
+
+
 def read_terminal(terminal: int) -> bytes:
     content = b""
     while True:
