@@ -4,10 +4,12 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from picscribe.bulk.entries import Entry, is_address
 from picscribe.bulk.inputs.selection import Selection, entry_of_file
 from picscribe.errors import ConfigurationError, MissingPackageError
+from picscribe.media.folders import files_below
 
 STILL = 1.0
 """Seconds for which a file must not have changed, as it may be written yet."""
@@ -57,13 +59,12 @@ def arrivals(
 
 
 def _changed(folder: str, since: float) -> Iterator[str]:
-    """Files that were changed since, or moved here."""
-    for root, _, names in os.walk(folder):
-        for path in (os.path.join(root, name) for name in names):
-            with contextlib.suppress(OSError):
-                found = os.stat(path)
-                if max(found.st_mtime, found.st_ctime) >= since - COARSEST_CLOCK:
-                    yield path
+    """Files that were changed since, or moved here; folders that cannot be read were noted when the job was planned."""
+    for path in files_below(Path(folder), unreadable=lambda *_: None):
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            if max(found.st_mtime, found.st_ctime) >= since - COARSEST_CLOCK:
+                yield str(path)
 
 
 def _folder_of(path: str, folders: Sequence[str]) -> str:
