@@ -239,13 +239,16 @@ def write_base(folder: Path) -> None:
 
 @contextmanager
 def checked_out(ref: str, folder: Path) -> Iterator[Path]:
-    """A worktree of a commit, for as long as it is needed."""
-    git = ["git", "-C", str(ROOT), "worktree"]
-    subprocess.run([*git, "add", "--quiet", "--detach", str(folder), ref], check=True)
+    """A worktree of a commit, for as long as it is needed. Exits where the commit is not here."""
+    git = ["git", "-C", str(ROOT)]
+    known = subprocess.run([*git, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"], stdout=subprocess.DEVNULL)
+    if known.returncode:
+        sys.exit(f"{ref} is no commit here: check its name, or fetch all commits with git fetch --unshallow")
+    subprocess.run([*git, "worktree", "add", "--quiet", "--detach", str(folder), ref], check=True)
     try:
         yield folder
     finally:
-        subprocess.run([*git, "remove", "--force", str(folder)], check=True)
+        subprocess.run([*git, "worktree", "remove", "--force", str(folder)], check=True)
 
 
 PARTS = ("generate", "training", "metrics", "startup", "caption")

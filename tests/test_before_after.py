@@ -75,10 +75,24 @@ def test_made_up_captions_are_read_by_the_benchmark_of_metrics(tmp_path: Path) -
     assert all(0 < figure < 5 for figure in metrics.SIDES["picscribe"]()(predictions, references))
 
 
-def test_the_worktree_goes_away_again(tmp_path: Path) -> None:
+@pytest.fixture
+def in_git() -> None:
     inside = ["git", "-C", str(before_after.ROOT), "rev-parse", "--verify", "--quiet", "HEAD"]
     if subprocess.run(inside, capture_output=True).returncode:
         pytest.skip("not a git checkout")
+
+
+@pytest.mark.usefixtures("in_git")
+def test_a_commit_that_the_clone_lacks_is_answered_with_the_command_that_fetches_it(tmp_path: Path) -> None:
+    lacking = "0123456789" * 4
+    answer = f"{lacking} is no commit here: .* git fetch --unshallow"
+    with pytest.raises(SystemExit, match=answer), before_after.checked_out(lacking, tmp_path / "before"):
+        pass
+    assert not (tmp_path / "before").exists()
+
+
+@pytest.mark.usefixtures("in_git")
+def test_the_worktree_goes_away_again(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), before_after.checked_out("HEAD", tmp_path / "before") as tree:
         assert (tree / "picscribe" / "__init__.py").exists()
         raise KeyboardInterrupt
