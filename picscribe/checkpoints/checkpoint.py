@@ -53,11 +53,11 @@ def vocabulary_problems(config: GitConfig, tokenizer: Tokenizer) -> list[str]:
     return problems
 
 
-def require_exact(checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError for int8 weights, which the usual layouts cannot hold."""
+def require_exact(checkpoint: Checkpoint, purpose: str) -> None:
+    """Raise CheckpointError for int8 weights, which are no use for a purpose: "trained", "converted back"."""
     if checkpoint.is_int8:
         raise CheckpointError(
-            f"{checkpoint.name} has int8 weights, which cannot be converted back: save the model before its conversion"
+            f"{checkpoint.name} has int8 weights, which cannot be {purpose}: use the model before its conversion"
         )
 
 

@@ -103,7 +103,7 @@ def save(
         raise CheckpointError(
             f"weights cannot be stored as {dtype}: choose one of {', '.join(map(str, STORED_DTYPES))}"
         )
-    require_exact(checkpoint)
+    require_exact(checkpoint, "converted back")
     model = checkpoint.model
     raise_problems(f"checkpoint {checkpoint.name}", vocabulary_problems(model.config, checkpoint.tokenizer))
     config = model_config.write_model_config(model.config, dtype)

@@ -257,7 +257,7 @@ def save_original(checkpoint: Checkpoint, folder: str | Path, dtype: torch.dtype
     `dtype` is how the weights are stored.
     Raises CheckpointError for what the original format cannot say: another image encoder or preprocessing than CLIP's.
     """
-    require_exact(checkpoint)
+    require_exact(checkpoint, "converted back")
     model, preprocessing = checkpoint.model, checkpoint.preprocessing
     parameters = _write_parameters(model.config, preprocessing)
     tensors = scatter(model, stored_tensors(model, ORIGINAL), dtype, keep_tied=True)

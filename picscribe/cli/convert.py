@@ -8,7 +8,6 @@ import typer
 
 from picscribe.cli.options.loading import Quantize
 from picscribe.cli.output.terminal import write_line
-from picscribe.errors import CheckpointError
 
 
 class Layout(str, Enum):
@@ -42,11 +41,7 @@ def convert(
     if quantize and to is Layout.ORIGINAL:
         raise typer.BadParameter("the original layout holds no int8 weights: leave --to or --quantize out")
     checkpoint = load(source, revision=revision, quantize=quantize)
-    if checkpoint.is_int8:
-        if to is Layout.ORIGINAL or not quantize:
-            raise CheckpointError(
-                f"{source} holds int8 weights, which cannot be made exact again: convert the model that it was made of"
-            )
+    if checkpoint.is_int8 and quantize:
         save_int8(checkpoint, destination)
         write_line(f"{destination}: {checkpoint.name} with int8 weights")
         return

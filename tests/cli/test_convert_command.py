@@ -78,5 +78,8 @@ def test_int8_is_smaller_and_says_the_same_words(runner: CliRunner, tiny_model: 
     assert result.exit_code == 0, result.output
     assert "int8" in result.stdout
     assert runner.invoke(app, ["info", str(small)]).exit_code == 0
-    again = runner.invoke(app, ["convert", str(small), str(tmp_path / "exact")])
-    assert again.exit_code == 1 and "cannot be made exact again" in again.stderr
+    for layout in ("hugging-face", "original"):
+        again = runner.invoke(app, ["convert", str(small), str(tmp_path / "exact"), "--to", layout])
+        assert again.exit_code == 1
+        assert "small has int8 weights, which cannot be converted back: use the model before its" in again.stderr
+        assert not (tmp_path / "exact").exists()

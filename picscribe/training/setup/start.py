@@ -9,6 +9,7 @@ from torch import nn
 from picscribe import checkpoints
 from picscribe.acceleration.depthwise import learn_depthwise_fast
 from picscribe.checkpoints import Checkpoint
+from picscribe.checkpoints.checkpoint import require_exact
 from picscribe.checkpoints.imagenet import load_imagenet
 from picscribe.errors import ConfigurationError
 from picscribe.media.preprocessing import Preprocessing
@@ -36,10 +37,7 @@ def load_start(recipe: Recipe, data: TrainingData) -> Checkpoint:
     if recipe.image.frames and not data.has_videos:
         raise ConfigurationError("image.frames is for videos, but the data are photos: leave it out")
     start = make_from_imagenet(recipe, data) if recipe.start == IMAGENET else checkpoints.load(recipe.start)
-    if start.is_int8:
-        raise ConfigurationError(
-            f"{recipe.start} has int8 weights, which cannot be trained: start from the model before its conversion"
-        )
+    require_exact(start, "trained")
     _require_positions(recipe, data, start)
     had_frames = bool(start.model.config.frames)
     _set_frames(start.model, recipe, data)

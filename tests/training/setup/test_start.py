@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from picscribe import checkpoints
 from picscribe.errors import (
+    CheckpointError,
     ConfigurationError,
 )
 from picscribe.training import Recipe
@@ -66,6 +68,12 @@ def test_low_rank_needs_linear_layers_and_learns_the_order_of_frames(
     assert start.model.temporal_embedding.requires_grad
     assert start.model.config.frames == 3
     assert load_start(recipe, data).model.config.frames == 6, "the paper's, where nothing says how many"
+
+
+def test_int8_weights_are_not_trained(recipe: Recipe, tmp_path: Path) -> None:
+    checkpoints.save_int8(checkpoints.load(recipe.start, quantize="int8"), tmp_path / "small")
+    with pytest.raises(CheckpointError, match="small has int8 weights, which cannot be trained: use the model before"):
+        Trainer(replace(recipe, start=str(tmp_path / "small")), tmp_path / "run", silent)
 
 
 def test_texts_longer_than_the_positions_are_named(recipe: Recipe, folder: Path, tmp_path: Path) -> None:
