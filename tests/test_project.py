@@ -242,7 +242,17 @@ for name in {[name for name in module_names() if not name.startswith("picscribe.
     ],
 )
 def test_what_must_be_quick_imports_nothing_heavy(statement: str) -> None:
-    heavy = ["torch", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub", "yaml", "transformers"]
+    heavy = [
+        "torch",
+        "numpy",
+        "PIL",
+        "tokenizers",
+        "safetensors",
+        "huggingface_hub",
+        "yaml",
+        "transformers",
+        "pydantic",
+    ]
     done = run_python(
         f"{statement}\nimport sys, json\nprint()\nprint(json.dumps(sorted(set({heavy!r}) & set(sys.modules))))"
     )

@@ -25,6 +25,16 @@ EXIT_WRONG_USAGE = 2
 class ReportingGroup(TyperGroup):
     """A group of commands in which a PicscribeError is one line on stderr and an exit code, never a traceback."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options before the command; flags that are not given are False.
+
+        Typer's own flags are None then, and Typer imports pydantic to convert that: half the time of `COMMAND --help`.
+        """
+        for parameter in self.get_params(ctx):
+            if getattr(parameter, "is_flag", False) and parameter.default is None:
+                parameter.default = False
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that `ctx` names; options that cannot be used exit with 2, everything else with 1."""
         try:
