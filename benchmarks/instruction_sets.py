@@ -3,8 +3,7 @@
     python -m benchmarks.instruction_sets [--repeats 3]
 
 Each instruction set runs in its own process on one thread. ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY limit oneDNN and
-PyTorch to it. nano encodes 4 images, a random base model 1. fbgemm, which multiplies int8,
-heeds neither variable: its products use VNNI in every row. bfloat16 is left out where it is a plain loop. Each figure
+PyTorch to it. nano encodes 4 images, a random base model 1. bfloat16 is left out where it is a plain loop. Each figure
 is the best of `repeats`, with the ratio to float32 of the same row.
 """
 

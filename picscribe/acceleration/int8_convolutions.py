@@ -8,7 +8,6 @@ The stem and the first block stay in floating point, since rounding there costs 
 """
 
 import copy
-import warnings
 from typing import Any, cast
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from picscribe.acceleration.arithmetic import multiplies_bfloat16, multiplies_int8
 from picscribe.acceleration.fused import FusedEfficientNetLite, FusedInvertedResidual, PackedConvolution
-from picscribe.acceleration.int8 import LARGEST, SMALLEST
+from picscribe.acceleration.int8 import LARGEST, SMALLEST, round_to_uint8, without_warnings
 from picscribe.model.efficientnet_lite import Convolution, EfficientNetLite, InvertedResidual
 
 STEPS = 255
@@ -52,12 +51,7 @@ class Range:
 
     def quantize(self, x: Tensor) -> Tensor:
         """Round (B, channels, height, width), float32 and channels last, to uint8."""
-        cells = x.permute(0, 2, 3, 1)
-        quantised = torch.quantize_per_tensor(cells, self.step, self.zero, torch.quint8)
-        # int_repr() would copy, which takes six times as long as the rounding.
-        numbers = torch.empty(0, dtype=torch.uint8)
-        numbers.set_(quantised.untyped_storage(), 0, quantised.shape, quantised.stride())
-        return numbers.permute(0, 3, 1, 2)
+        return round_to_uint8(x.permute(0, 2, 3, 1), self.step, self.zero).permute(0, 3, 1, 2)
 
 
 class Int8Convolution(nn.Module):
@@ -145,9 +139,7 @@ class Int8EfficientNetLite(FusedEfficientNetLite):
                 self.blocks[0] = FusedInvertedResidual(copy.deepcopy(block).bfloat16(), images, side)
             side = -(-side // block.depthwise.stride[0])
         self.given = ranges[-1]
-        with warnings.catch_warnings():
-            # PyTorch means to remove this function, and says so where it is first called.
-            warnings.simplefilter("ignore", UserWarning)
+        with without_warnings():
             self.given.quantize(torch.zeros(1, 1, 1, 1))
         self.head = Int8Convolution(encoder.head, images, side, self.given, relu6=False)
 

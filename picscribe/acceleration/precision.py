@@ -18,7 +18,7 @@ import torch
 
 from picscribe.acceleration.accelerated import Accelerated
 from picscribe.acceleration.arithmetic import multiplies_bfloat16, multiplies_int8
-from picscribe.acceleration.int8 import has_engine, quantize
+from picscribe.acceleration.int8 import find_engines, quantize
 from picscribe.errors import InputError
 from picscribe.model import ClipVitConfig, Git, GitConfig
 from picscribe.text_files import split_lines
@@ -88,7 +88,7 @@ def candidates() -> tuple[str, ...]:
 
     int8 only where products of 8 bits are summed in 32: with 7 bits, as elsewhere, too much is lost.
     """
-    return ("bfloat16",) * multiplies_bfloat16() + (INT8,) * (multiplies_int8() and has_engine())
+    return ("bfloat16",) * multiplies_bfloat16() + (INT8,) * (multiplies_int8() and bool(find_engines()))
 
 
 def times_as_fast(config: GitConfig) -> dict[str, float]:

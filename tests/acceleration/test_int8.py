@@ -20,12 +20,13 @@ def layer(inputs: int = 64, outputs: int = 48, seed: int = 0) -> nn.Linear:
     return nn.Linear(inputs, outputs).eval()
 
 
-@pytest.fixture(params=["fbgemm", "qnnpack"])
+@pytest.fixture(params=["OneDnn", "Fbgemm", "Qnnpack"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each engine that this PyTorch has."""
-    if request.param not in torch.backends.quantized.supported_engines:
-        pytest.skip(f"this PyTorch has no {request.param}")
-    monkeypatch.setattr(int8, "ENGINES", (request.param,))
+    found = {one.__name__: one for one in int8.find_engines()}
+    if request.param not in found:
+        pytest.skip(f"this PyTorch has no {request.param} here")
+    monkeypatch.setattr(int8, "find_engines", lambda: [found[request.param]])
     return str(request.param)
 
 
@@ -46,7 +47,7 @@ def by_definition(linear: nn.Linear, x: Tensor, below: float, above: float) -> T
 def test_as_its_definition(shape: tuple[int, ...], spread: float, outputs: int, engine: str) -> None:
     linear, x = layer(outputs=outputs), (torch.randn(*shape) + 0.5) * spread
     quantised = Int8Linear.of(linear)
-    finer = 1.0 if engine == "fbgemm" else 255 / (quantised.below + quantised.above)
+    finer = 1.0 if engine != "Qnnpack" else 255 / (quantised.below + quantised.above)
     expected = by_definition(linear, x, quantised.below * finer, quantised.above * finer)
     # A value on the edge of two steps may go either way: one step of one input.
     step = x.abs().max() / quantised.below
