@@ -37,8 +37,10 @@ from picscribe.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-BATCH = 16
-"""Images computed at a time on a CPU, unless told otherwise."""
+SMALL_BATCH, LARGE_BATCH = 16, 64
+"""Images computed at a time on a CPU, unless told otherwise: of a large network, and of a small one."""
+BATCH_BYTES = 128 * 2**20
+"""A network is small if pixels and prefixes of a large batch take less."""
 
 PRECISIONS = ("exact", "fast", "auto")
 """What `load` takes; "auto" is another name of "fast"."""
@@ -222,7 +224,7 @@ class Scribe:
         result comes; one that cannot be used leaves no hole in a batch. Streams are read as tasks are drawn, by the
         caller's thread. Close the iterator, or go through it to its end, for the threads to end.
 
-        batch_size: images computed at a time; by default 16, on a GPU as many as its memory holds.
+        batch_size: images computed at a time; by default 16 to 64, on a GPU as many as its memory holds.
         errors: "return" puts the error of a task that cannot be done in its place, and the error of a single question
             or text in the place of its answer or score; "raise" raises the first.
         cancelled: asked with the task's number before its image is opened and before it is computed, also from other
@@ -279,7 +281,7 @@ class Scribe:
         prompt: words that the caption continues from; `Caption.text` is what comes after them.
             Words of it that the network does not get to read, unknown ones and those beyond 38 tokens, are warned of.
         options: how to search; single options can be given by name instead (`beams=1`), or on top of `options`.
-        batch_size: images computed at a time; by default 16, on a GPU as many as its memory holds. Results do not
+        batch_size: images computed at a time; by default 16 to 64, on a GPU as many as its memory holds. Results do not
             depend on it.
         errors: "return" puts the error of an image that cannot be used in its place, so that the others continue.
 
@@ -582,16 +584,24 @@ class Scribe:
         return self._inference.pixels(image)
 
     def fitting_batch_size(self, options: GenerationOptions | None = None) -> int:
-        """Images computed at a time unless told otherwise: 16 on a CPU, on a GPU as many as its free memory holds.
+        """Images computed at a time unless told otherwise.
 
-        On a GPU two small batches are searched once for each new `options`, to see what an image takes.
+        On a CPU 16 to 64: a small network such as nano computes large batches a fifth faster. On a GPU as many as its
+        free memory holds; two small batches are searched once for each new `options`, to see what an image takes.
         """
         if self._inference.device.type != "cuda":
-            return BATCH
+            return _batch_size_on_cpu(self._inference.model.config)
         chosen = options or GenerationOptions()
         if chosen not in self._fitting:
             self._fitting[chosen] = self._inference.fitting_batch_size(chosen)
         return self._fitting[chosen]
+
+
+def _batch_size_on_cpu(config: GitConfig) -> int:
+    encoder, decoder, frames = config.image_encoder, config.text_decoder, max(1, config.frames)
+    values = 3 * encoder.image_size**2 + 2 * decoder.layers * decoder.width * encoder.tokens
+    fitting = BATCH_BYTES // (4 * values * frames) // SMALL_BATCH * SMALL_BATCH
+    return max(SMALL_BATCH, min(LARGE_BATCH, fitting))
 
 
 def _several(images: object) -> bool:
@@ -604,7 +614,7 @@ def _listed(images: Given | Sequence[Given]) -> Sequence[Given]:
 
 def _small(images: Sequence[Given]) -> int | None:
     """A batch that holds all of a few images, for which it need not be measured how many fit; None for many."""
-    return max(1, len(images)) if len(images) <= BATCH else None
+    return max(1, len(images)) if len(images) <= SMALL_BATCH else None
 
 
 def _each(images: Iterable[Given]) -> Iterable[Given]:

@@ -15,7 +15,8 @@ from PIL import Image
 from picscribe import ConfigurationError, InputError, Scribe, Video
 from picscribe.inference import fitting_batch_size
 from picscribe.media.preprocessing import Preprocessing, resized
-from picscribe.model import Git
+from picscribe.model import ClipVitConfig, Git, GitConfig, TextDecoderConfig
+from picscribe.scribe import _batch_size_on_cpu
 from picscribe.text.prompts import prompt_ids
 from tests import tiny_scribe
 
@@ -249,8 +250,11 @@ def test_a_batch_that_fits(fixed: int, each: int, free: int, most: int, expected
     assert asked == [1, 3]
 
 
-def test_on_a_cpu_a_batch_is_sixteen(scribe: Scribe) -> None:
-    assert scribe.fitting_batch_size() == 16
+def test_on_a_cpu_small_networks_have_large_batches(scribe: Scribe) -> None:
+    base, large = ClipVitConfig(), ClipVitConfig(patch_size=14, width=1024, layers=24, heads=16)
+    assert scribe.fitting_batch_size() == 64
+    sizes = [_batch_size_on_cpu(GitConfig(encoder, TextDecoderConfig())) for encoder in (base, large)]
+    assert sizes == [16, 16]
 
 
 # Faithful pixels of questions

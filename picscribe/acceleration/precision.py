@@ -1,26 +1,29 @@
 """Which precision a network is fastest in on this processor: measured once, then remembered.
 
 What was found is kept in `precision.json` in the user's cache folder (XDG_CACHE_HOME/picscribe, ~/.cache/picscribe),
-for each processor, number of threads, PyTorch and sizes of a network. A file that is not there, broken or not writable
+for each processor, PyTorch and sizes of a network. A file that is not there, broken or not writable
 only means that the next process measures again.
 """
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
 import platform
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from picscribe.acceleration.accelerated import Accelerated
 from picscribe.acceleration.arithmetic import multiplies_bfloat16, multiplies_int8
 from picscribe.acceleration.int8 import find_engines, quantize
 from picscribe.errors import InputError
-from picscribe.model import ClipVitConfig, Git, GitConfig
+from picscribe.model import ClipVitConfig, Git, GitConfig, TextCache
 from picscribe.text_files import split_lines
 from picscribe.whole_files import write_whole
 
@@ -29,8 +32,10 @@ SECONDS = 1.0
 ROUNDS = 7
 WORTH = 1.1
 """How many times as fast another precision must be to be chosen."""
+IMAGES, BEAMS, STEPS = 4, 4, 10
+"""What is measured: a small batch of captions of usual length."""
 MOST_REMEMBERED = 200
-FORMS = 2
+FORMS = 3
 """Counts the changes of fast forms after which all of them are to be measured again."""
 INT8 = "int8"
 
@@ -92,20 +97,28 @@ def candidates() -> tuple[str, ...]:
 
 
 def times_as_fast(config: GitConfig) -> dict[str, float]:
-    """Processor time of float32 over each candidate's: random weights, one layer of each transformer, two images."""
-    encoder, decoder = config.image_encoder, replace(config.text_decoder, layers=1)
-    small = GitConfig(replace(encoder, layers=1) if isinstance(encoder, ClipVitConfig) else encoder, decoder)
+    """Processor time of float32 over each candidate's for captions of a few images with beams, of random weights.
+
+    Of a transformer only a part is computed, with as many layers of the image encoder for one of the decoder. One
+    thread computes, since threads that wait for each other count as busy.
+    """
+    encoder, decoder = config.image_encoder, config.text_decoder
+    if isinstance(encoder, ClipVitConfig):
+        encoder = replace(encoder, layers=max(1, round(encoder.layers / decoder.layers)))
+        decoder = replace(decoder, layers=1)
+    small = GitConfig(encoder, decoder)
     names = ("float32", *candidates())
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False):  # the caller's random numbers stay
-        running = {name: _network(small, name) for name in names}
-        pixels = torch.randn(2, 3, encoder.image_size, encoder.image_size)
-    tokens, best = torch.zeros((2, 4, 1), dtype=torch.long), dict.fromkeys(names, float("inf"))
+        network = Git(small).eval().requires_grad_(False)
+        running = {name: _fast_form(copy.deepcopy(network), name) for name in names}
+        pixels = torch.randn(IMAGES, 3, encoder.image_size, encoder.image_size)
+    best = dict.fromkeys(names, float("inf"))
     started = time.monotonic()
-    with torch.inference_mode():
+    with _one_thread(), torch.inference_mode():
         for number in range(ROUNDS + 1):
             for name, model in running.items():
                 before = time.process_time()
-                model(pixels.bfloat16() if name == "bfloat16" else pixels, tokens)
+                _decode(model, pixels.bfloat16() if name == "bfloat16" else pixels)
                 if number:  # the first warms up
                     best[name] = min(best[name], time.process_time() - before)
             if number and time.monotonic() - started > SECONDS:
@@ -113,11 +126,29 @@ def times_as_fast(config: GitConfig) -> dict[str, float]:
     return {name: best["float32"] / max(best[name], 1e-9) for name in names[1:]}
 
 
-def _network(config: GitConfig, name: str) -> Git:
-    network = Git(config).eval().requires_grad_(False)
+def _decode(model: Git, pixels: Tensor) -> None:
+    """The steps of a caption with beams, each of which takes the first word of the vocabulary."""
+    steps = min(STEPS, model.config.text_decoder.max_positions)
+    cache = TextCache(model.encode(pixels, BEAMS * steps), BEAMS, BEAMS * steps)
+    tokens = torch.zeros((len(pixels), BEAMS), dtype=torch.long)
+    for step in range(steps):
+        model.next_logits(tokens, cache, torch.full_like(tokens, step))
+
+
+def _fast_form(network: Git, name: str) -> Git:
     if name == "bfloat16":
         network = network.bfloat16()
     return Accelerated(quantize(network) if name == INT8 else network).accelerate().running
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _file() -> Path:
@@ -126,7 +157,7 @@ def _file() -> Path:
 
 
 def _key(config: GitConfig) -> str:
-    machine = [platform.machine(), _processor(), torch.get_num_threads(), torch.__version__, FORMS]
+    machine = [platform.machine(), _processor(), torch.__version__, FORMS]
     return hashlib.sha256(json.dumps([*machine, repr(config)]).encode()).hexdigest()[:24]
 
 

@@ -238,7 +238,7 @@ class BulkLoadingOptions(LoadingOptions):
     """How a model is loaded; on a cluster, by each actor."""
 
     batch_size: Annotated[
-        int | None, typer.Option(min=1, show_default=False, help="Photos in a batch. [default: 16 on a CPU]")
+        int | None, typer.Option(min=1, show_default=False, help="Photos in a batch. [default: 16 to 64 on a CPU]")
     ] = None
 
 

@@ -22,7 +22,7 @@ BatchSize: TypeAlias = Annotated[
     typer.Option(
         min=1,
         show_default=False,
-        help="Photos in a batch. [default: 16; on a GPU as many as its memory holds]",
+        help="Photos in a batch. [default: 16 to 64; on a GPU as many as its memory holds]",
     ),
 ]
 Dtype: TypeAlias = Annotated[str, typer.Option(help="The number type to compute in: float32, bfloat16, float16.")]

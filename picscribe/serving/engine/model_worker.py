@@ -76,7 +76,7 @@ class ModelWorker:
         import torch
 
         from picscribe.checkpoints.registry import answers_questions
-        from picscribe.scribe import load
+        from picscribe.scribe import SMALL_BATCH, load
         from picscribe.serving.engine.image_cache import EncoderCache
 
         if settings["threads"]:
@@ -88,7 +88,9 @@ class ModelWorker:
             quantize=settings["quantize"],
             precision=settings["precision"],
         )
-        self.batch = settings["batch"] or self.scribe.fitting_batch_size()
+        # On a CPU a large batch is hardly faster, and its first caption would wait for its last.
+        fitting = SMALL_BATCH if settings["device"] == "cpu" else self.scribe.fitting_batch_size()
+        self.batch = settings["batch"] or fitting
         self.answers, self.gone = answers, set[int]()
         self.asks = answers_questions(settings["source"])
         self._kept_labels: dict[tuple[str, ...], Labels] = {}
