@@ -1,6 +1,7 @@
 """Files to captions: a folder of photos through `nano`, one by one, in batches, and read ahead.
 
-    python -m benchmarks.pipeline [--photos 500] [--folder PHOTOS] [--rounds 3] [--beams 4] [--readers 1 2 4]
+    python -m benchmarks.pipeline [--photos 500] [--folder PHOTOS] [--rounds 3] [--beams 4] [--precision exact]
+        [--readers 1 2 4]
 
 Without a folder the photos are made from the example photos: random crops, enlarged to 0.3 to 12 megapixels with the
 noise of a sensor, JPEG of several qualities. The ways take turns, a round each; prints images a second and the ratio to
@@ -33,7 +34,8 @@ from picscribe.scribe import Scribe
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 MEGAPIXELS = (0.3, 0.5, 1, 2, 4, 8, 12)
-BATCH = 16
+WARM_UP = 64
+"""Photos."""
 
 
 def make_photos(folder: Path, count: int, seed: int = 0) -> list[Path]:
@@ -71,13 +73,13 @@ class Batches:
 
     def __call__(self, scribe: Scribe, photos: Sequence[Path], beams: int) -> list[str]:
         texts = []
-        at_least = DETAIL * scribe.preprocessing.size
-        for start in range(0, len(photos), BATCH):
+        at_least, size = DETAIL * scribe.preprocessing.size, scribe.fitting_batch_size()
+        for start in range(0, len(photos), size):
             pixels = []
-            for photo in photos[start : start + BATCH]:
+            for photo in photos[start : start + size]:
                 image = self._timed("decoding", open_image, photo, at_least=at_least)
                 pixels.append(self._timed("resizing", scribe.preprocessing, image))
-            computed = self._timed("computing", scribe.caption, pixels, beams=beams, batch_size=BATCH)
+            computed = self._timed("computing", scribe.caption, pixels, beams=beams, batch_size=size)
             texts += [caption.text for caption in computed]
         return texts
 
@@ -91,7 +93,7 @@ class Batches:
 def ahead(scribe: Scribe, photos: Sequence[Path], beams: int, readers: int = READERS) -> list[str]:
     """As `picscribe caption FOLDER` does, with another number of reading threads where given."""
     with mock.patch.object(picscribe.batches, "read_ahead", partial(read_ahead, workers=readers)):
-        return [caption.text for caption in scribe.captions(photos, beams=beams, batch_size=BATCH)]
+        return [caption.text for caption in scribe.captions(photos, beams=beams)]
 
 
 def main() -> None:
@@ -101,9 +103,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beams", type=int, default=4)
+    parser.add_argument("--precision", default="exact")
     parser.add_argument("--readers", type=int, nargs="*", default=[])
     arguments = parser.parse_args()
-    scribe = picscribe.load()
+    scribe = picscribe.load(precision=arguments.precision)
     batches = Batches()
     ways: dict[str, Callable[[Scribe, Sequence[Path], int], list[str]]] = {
         "one by one": one_by_one,
@@ -115,7 +118,7 @@ def main() -> None:
         made = arguments.folder is None
         photos = make_photos(Path(temporary), arguments.photos) if made else list(find_images(arguments.folder).files)
         for way in ways.values():
-            way(scribe, photos[: 2 * BATCH], arguments.beams)
+            way(scribe, photos[:WARM_UP], arguments.beams)
         batches.seconds = dict.fromkeys(batches.seconds, 0.0)
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         texts: dict[str, list[str]] = {}
@@ -126,7 +129,8 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - started)
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, {READERS} readers, torch {torch.__version__}, picscribe "
-        f"{picscribe.__version__}; {len(photos)} photos, {arguments.beams} beams, {arguments.rounds} rounds"
+        f"{picscribe.__version__}; {len(photos)} photos, {arguments.beams} beams, {arguments.rounds} rounds; "
+        f"{scribe.precision}"
     )
     for name, taken in seconds.items():
         ratios = [first / own for first, own in zip(seconds["one by one"], taken, strict=True)]
