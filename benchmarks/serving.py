@@ -7,8 +7,11 @@ Every part starts `picscribe serve` with one worker of one thread and sends phot
 
 - cost: processor time of a worker for a photo, in batches of 1, 16 and 32. On a machine that does other work too, this
   is what can be compared: where the processor is the limit, requests a second are cores by cost.
-- library: captions of one photo after the other by the library itself, in this process.
-- low: one client after the other; seconds a request beside the library's.
+- low: one request after the other, in turn with the library, which opens and captions the same JPEG files: in a process
+  with the environment of a worker, and in one with the environment as it is. The sides take turns of a few photos, so
+  that other work on the machine slows all of them alike. `over_library_ms`: how much higher the service's p50 and p95
+  are, for all photos, and the median, least and most of the turns. `batching_window_ms`: the mean time that a photo
+  waited for a batch. `cpu_ms`: processor time per photo of all processes of a side.
 - batching: 32 clients at once with batches of up to 16 images, and with batches of one.
 - overload: requests arrive at 4 times the rate that it served; what is accepted, refused, lost; memory.
 - abort: clients that hang up midway. slow: connections that send a byte now and then while others are served.
@@ -27,7 +30,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,6 +80,12 @@ class Running:
             found[kind] = found.get(kind, 0) + round(size / 1024)
         return found | {"all": sum(found.values())}
 
+    def processor(self) -> float:
+        """Processor seconds of all its processes so far."""
+        stats = [Path(f"/proc/{pid}/stat").read_text() for pid in [self.process.pid, *self.children()]]
+        ticks = (int(number) for stat in stats for number in stat.rpartition(")")[2].split()[11:13])
+        return sum(ticks) / os.sysconf("SC_CLK_TCK")
+
     def children(self) -> list[int]:
         text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in text.split()]
@@ -113,13 +122,16 @@ async def ask(port: int, photo: bytes) -> tuple[int, float, int | None]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = "POST /v1/caption HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nConnection: close\r\n"
         writer.write(f"{head}Content-Length: {len(photo)}\r\n\r\n".encode() + photo)
-        answer = await reader.read()
+        answer = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"\r\ncontent-length: (\d+)", answer)
+        assert length is not None, answer
+        await reader.readexactly(int(length[1]))
+        spent = time.perf_counter() - started
         writer.close()
-    except OSError:
+    except (OSError, EOFError):
         return -1, time.perf_counter() - started, None
-    status = int(answer.split(b" ", 2)[1]) if answer else -1
     retry = re.search(rb"\r\nretry-after: (\d+)", answer)
-    return status, time.perf_counter() - started, int(retry[1]) if retry else None
+    return int(answer.split(b" ", 2)[1]), spent, int(retry[1]) if retry else None
 
 
 def quantiles(seconds: Sequence[float]) -> dict[str, float]:
@@ -155,34 +167,117 @@ def cost() -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def library(count: int) -> dict[str, Any]:
-    """The library's own time, a photo after the other, decoding included."""
-    import torch
-
-    import picscribe
-
-    torch.set_num_threads(THREADS)
-    scribe = picscribe.load("nano")
-    given = photos(count, 1)
-    scribe.caption(given[0])
-    took = []
-    for photo in given:
+LIBRARY = """
+import json, sys, time, torch
+torch.set_num_threads(1)
+import picscribe
+from benchmarks.serving import photos
+scribe = picscribe.load("nano")
+given = photos(int(sys.argv[1]), 1)
+scribe.caption(photos(1, 99)[0])
+print("ready", flush=True)
+for line in sys.stdin:
+    first, last = map(int, line.split())
+    spent, took = time.process_time(), []
+    for photo in given[first:last]:
         started = time.perf_counter()
         scribe.caption(photo)
         took.append(time.perf_counter() - started)
-    return {"part": "library", "photos": count, **quantiles(took)}
+    print(json.dumps([took, time.process_time() - spent]), flush=True)
+"""
 
 
-def low(count: int) -> dict[str, Any]:
-    """One request after the other."""
+class Side:
+    """One way to caption photos: seconds and processor seconds of each turn."""
 
-    async def run(port: int) -> list[float]:
-        await ask(port, photos(1, 99)[0])
-        return [(await ask(port, photo))[1] for photo in photos(count, 2)]
+    def __init__(self) -> None:
+        self.turns: list[list[float]] = []
+        self.processor = 0.0
 
+    def summary(self) -> dict[str, float]:
+        took = [spent for turn in self.turns for spent in turn]
+        return quantiles(took) | {"cpu_ms": round(1000 * self.processor / len(took), 1)}
+
+    def over(self, other: "Side") -> dict[str, Any]:
+        """Milliseconds of p50 and p95 above another's: of all photos, then median, least and most of the turns."""
+        found: dict[str, Any] = {}
+        for q in (50, 95):
+            mine, theirs = (np.concatenate(side.turns) for side in (self, other))
+            turns = [np.percentile(a, q) - np.percentile(b, q) for a, b in zip(self.turns, other.turns, strict=True)]
+            spread = [np.median(turns), min(turns), max(turns)]
+            found[f"p{q}"] = round(1000 * float(np.percentile(mine, q) - np.percentile(theirs, q)), 1)
+            found[f"p{q}_of_turns"] = [round(1000 * float(value), 1) for value in spread]
+        return found
+
+
+class LibrarySide(Side):
+    """The library in a process of its own, one photo after the other, decoding included."""
+
+    def __init__(self, count: int, environment: Mapping[str, str]) -> None:
+        super().__init__()
+        command = [sys.executable, "-c", LIBRARY, str(count)]
+        self.process = subprocess.Popen(
+            command, env=os.environ | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self._to, self._answers = self.process.stdin, self.process.stdout
+        assert self._answers.readline() == "ready\n", "the library does not start"
+
+    def turn(self, first: int, last: int) -> None:
+        print(first, last, file=self._to, flush=True)
+        took, spent = json.loads(self._answers.readline())
+        self.turns.append(took)
+        self.processor += spent
+
+    def close(self) -> None:
+        self._to.close()
+        self.process.wait(60)
+
+
+class ServiceSide(Side):
+    """A service, asked by one client."""
+
+    def __init__(self, running: Running, given: Sequence[bytes]) -> None:
+        super().__init__()
+        self.running, self.given = running, given
+        asyncio.run(ask(running.port, photos(1, 99)[0]))
+
+    def turn(self, first: int, last: int) -> None:
+        spent = self.running.processor()
+        self.turns.append(asyncio.run(self._ask(self.given[first:last])))
+        self.processor += self.running.processor() - spent
+
+    async def _ask(self, given: Sequence[bytes]) -> list[float]:
+        took = []
+        for photo in given:
+            status, spent, _ = await ask(self.running.port, photo)
+            assert status == 200, status
+            took.append(spent)
+        return took
+
+
+def low(count: int, turn: int = 10) -> dict[str, Any]:
+    """One request after the other, in turn with the library."""
+    from picscribe.serving.engine.model_pool import TUNED
+
+    library, plain = LibrarySide(count, TUNED), LibrarySide(count, {})
     with service() as running:
-        took = asyncio.run(run(running.port))
-    return {"part": "low", "requests": count, **quantiles(took)}
+        served = ServiceSide(running, photos(count, 1))
+        for first in range(0, count, turn):
+            for side in (served, library, plain):
+                side.turn(first, min(count, first + turn))
+        page = asyncio.run(metrics_of(running.port))
+    for side in (library, plain):
+        side.close()
+    stages = {
+        stage: round(1000 * value(page, "stage_seconds_sum", stage) / value(page, "stage_seconds_count", stage), 2)
+        for stage in ("decode", "queue", "compute")
+    }
+    return {
+        "part": "low", "requests": count, "service": served.summary(), "library": library.summary(),
+        "library_as_it_is": plain.summary(), "over_library_ms": served.over(library),
+        "over_library_as_it_is_ms": served.over(plain), "batching_window_ms": stages.pop("queue"), "stages_ms": stages,
+    }  # fmt: skip
 
 
 async def saturate(port: int, seconds: float, clients: int) -> tuple[int, list[float]]:
@@ -258,12 +353,22 @@ def overload(seconds: float, rate: float, deadline: float = 10.0) -> dict[str, A
 async def gauges_of(port: int) -> dict[str, float]:
     """The gauges of work, once all is answered."""
     await asyncio.sleep(1)
+    page = await metrics_of(port)
+    return {name: value(page, name) for name in ("queue_images", "running_images", "held_bytes")}
+
+
+async def metrics_of(port: int) -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     page = (await reader.read()).decode()
     writer.close()
-    names = ("queue_images", "running_images", "held_bytes")
-    return {n: float(re.search(rf"^picscribe_{n} (\S+)", page, re.MULTILINE)[1]) for n in names}  # type: ignore[index]
+    return page
+
+
+def value(page: str, name: str, stage: str | None = None) -> float:
+    """A number of the page of metrics."""
+    label = "" if stage is None else re.escape(f'{{stage="{stage}"}}')
+    return float(re.search(rf"^picscribe_{name}{label} (\S+)", page, re.MULTILINE)[1])  # type: ignore[index]
 
 
 def abort(count: int) -> dict[str, Any]:
@@ -332,21 +437,20 @@ def main() -> None:
     """Run the parts, or one of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60, help="of each part that is timed")
-    parser.add_argument("--only", choices=["cost", "library", "low", "batching", "overload", "abort", "slow"])
+    parser.add_argument("--only", choices=["cost", "low", "batching", "overload", "abort", "slow"])
     parser.add_argument("--rate", type=float, help="requests a second that it can serve, where batching is not run")
+    parser.add_argument("--requests", type=int, default=150, help="of the part low")
     parser.add_argument("--aborts", type=int, default=10_000)
     parser.add_argument("--connections", type=int, default=1000)
     given = parser.parse_args()
-    wanted = [given.only] if given.only else ["cost", "library", "low", "batching", "overload", "abort", "slow"]
+    wanted = [given.only] if given.only else ["cost", "low", "batching", "overload", "abort", "slow"]
     rate = given.rate
     print(json.dumps({"cores": os.cpu_count(), "load": os.getloadavg()[0]}), flush=True)
     for part in wanted:
         if part == "cost":
             found = cost()
-        elif part == "library":
-            found = [library(20)]
         elif part == "low":
-            found = [low(20)]
+            found = [low(given.requests)]
         elif part == "batching":
             found = batching(given.seconds)
             rate = rate or found[0]["per_second"]

@@ -23,10 +23,11 @@ class Gone(Exception):
     """The process at the other end has ended."""
 
 
-def packed(header: Mapping[str, Any], content: bytes | memoryview = b"") -> bytes:
-    """A message's first bytes; `content` follows."""
+def packed(header: Mapping[str, Any], *parts: bytes | memoryview) -> bytes:
+    """A message; its content is `parts` in a row."""
     text = json.dumps(header).encode()
-    return FRAME.pack(len(text), len(content)) + text
+    frame = FRAME.pack(len(text), sum(memoryview(part).nbytes for part in parts))
+    return b"".join([frame, text, *parts])
 
 
 def read_message(stream: BinaryIO) -> tuple[dict[str, Any], bytes]:
@@ -36,10 +37,9 @@ def read_message(stream: BinaryIO) -> tuple[dict[str, Any], bytes]:
     return json.loads(_exactly(stream, header)), _exactly(stream, content)
 
 
-def write_message(stream: BinaryIO, header: Mapping[str, Any], content: bytes | memoryview = b"") -> None:
+def write_message(stream: BinaryIO, header: Mapping[str, Any], *parts: bytes | memoryview) -> None:
     """Send a message; the stream is flushed."""
-    stream.write(packed(header, content))
-    stream.write(content)
+    stream.write(packed(header, *parts))
     stream.flush()
 
 
@@ -93,16 +93,15 @@ class Child:
         """The process's number."""
         return self.process.pid
 
-    def send(self, header: Mapping[str, Any], content: bytes | memoryview = b"") -> None:
+    def send(self, header: Mapping[str, Any], *parts: bytes | memoryview) -> None:
         """Send a message, now as far as the pipe takes it; the rest follows. Raises Gone where the process has ended.
 
-        Nothing holds back who sends: a process is given one thing to do at a time.
+        It is written in one piece, so that the process wakes up once. Nothing holds back who sends: a process is given
+        one thing to do at a time.
         """
         if self._to.is_closing():
             raise Gone
-        self._to.write(packed(header, content))
-        if content:
-            self._to.write(content)
+        self._to.write(packed(header, *parts))
 
     async def receive(self, most: int) -> tuple[dict[str, Any], bytes]:
         """The next message, of at most `most` bytes. Raises Gone at the end, and for what is no message."""

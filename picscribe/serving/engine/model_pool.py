@@ -199,21 +199,20 @@ class ModelPool:
         self._batches += 1
         questions: list[dict[str, Any]] = []
         parts: dict[int, int] = {}
-        arrays: list[bytes] = []
+        arrays: list[memoryview] = []
         for ticket in batch:
             assert ticket.pixels is not None or not ticket.wanted
             if ticket.pixels is None:
                 continue
             place = parts.setdefault(id(ticket.pixels), len(parts))
             if place == len(arrays):
-                arrays.append(ticket.pixels.tobytes())
+                arrays.append(ticket.pixels.data)
             questions.append(
                 ticket.question.as_message()
                 | {"number": ticket.number, "image": place, "shape": list(ticket.pixels.shape)}
             )
-        content = b"".join(arrays)
         try:  # at once: answers to clients, which are due now as well, can wait for the moment that this takes
-            worker.child.send({"batch": self._batches, "questions": questions}, content)
+            worker.child.send({"batch": self._batches, "questions": questions}, *arrays)
         except Gone:
             worker.child.kill()  # its listener finds that it ended
 
