@@ -1,12 +1,12 @@
 """Files to captions: a folder of photos through `nano`, one by one, in batches, and read ahead.
 
     python -m benchmarks.pipeline [--photos 500] [--folder PHOTOS] [--rounds 3] [--beams 4] [--precision exact]
-        [--readers 1 2 4]
+        [--readers 1 2 4] [--batches 16]
 
 Without a folder the photos are made from the example photos: random crops, enlarged to 0.3 to 12 megapixels with the
 noise of a sensor, JPEG of several qualities. The ways take turns, a round each; prints images a second and the ratio to
 one by one of the same round, then where the time of batches goes, which overlap nothing. --readers adds a way for each
-number of reading threads.
+number of reading threads, --batches one for each number of photos that are computed at a time.
 """
 
 import argparse
@@ -90,10 +90,12 @@ class Batches:
         return result
 
 
-def ahead(scribe: Scribe, photos: Sequence[Path], beams: int, readers: int = READERS) -> list[str]:
-    """As `picscribe caption FOLDER` does, with another number of reading threads where given."""
+def ahead(
+    scribe: Scribe, photos: Sequence[Path], beams: int, readers: int = READERS, batch_size: int | None = None
+) -> list[str]:
+    """As `picscribe caption FOLDER` does, with another number of reading threads, or of photos in a batch."""
     with mock.patch.object(picscribe.batches, "read_ahead", partial(read_ahead, workers=readers)):
-        return [caption.text for caption in scribe.captions(photos, beams=beams)]
+        return [caption.text for caption in scribe.captions(photos, beams=beams, batch_size=batch_size)]
 
 
 def main() -> None:
@@ -105,6 +107,7 @@ def main() -> None:
     parser.add_argument("--beams", type=int, default=4)
     parser.add_argument("--precision", default="exact")
     parser.add_argument("--readers", type=int, nargs="*", default=[])
+    parser.add_argument("--batches", type=int, nargs="*", default=[])
     arguments = parser.parse_args()
     scribe = picscribe.load(precision=arguments.precision)
     batches = Batches()
@@ -113,6 +116,7 @@ def main() -> None:
         "batches": batches,
         "read ahead": ahead,
         **{f"{number} readers": partial(ahead, readers=number) for number in arguments.readers},
+        **{f"batch of {number}": partial(ahead, batch_size=number) for number in arguments.batches},
     }
     with tempfile.TemporaryDirectory() as temporary:
         made = arguments.folder is None

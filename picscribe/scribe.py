@@ -586,8 +586,9 @@ class Scribe:
     def fitting_batch_size(self, options: GenerationOptions | None = None) -> int:
         """Images computed at a time unless told otherwise.
 
-        On a CPU 16 to 64: a small network such as nano computes large batches a fifth faster. On a GPU as many as its
-        free memory holds; two small batches are searched once for each new `options`, to see what an image takes.
+        On a CPU 16 to 64: a small network such as nano computes large batches up to a fifth faster. On a GPU as many
+        as its free memory holds; two small batches are searched once for each new `options`, to see what an image
+        takes.
         """
         if self._inference.device.type != "cuda":
             return _batch_size_on_cpu(self._inference.model.config)
