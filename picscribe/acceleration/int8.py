@@ -62,6 +62,8 @@ class OneDnn:
         # Inputs are stored from 0 on. What that adds to a product is taken off with the bias.
         self.bias = weight.sum(1).float() * scale * (-below / above)
         self.zeros = torch.zeros(len(weight), dtype=torch.long)
+        with without_warnings():
+            round_to_uint8(torch.zeros(1), 1.0, 0)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """(n, in) → (n, out), float32."""
@@ -107,13 +109,14 @@ def find_engines() -> list[type[Engine]]:
 def _lay_out(engine: str, weight: Tensor, scale: Tensor) -> Any:
     """Lay a weight out for the engine; which one it is goes with the result."""
     before = torch.backends.quantized.engine
-    torch.backends.quantized.engine = engine
-    try:
-        zeros = torch.zeros(len(weight), dtype=torch.long)
-        quantised = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
-        return torch.ops.quantized.linear_prepack(quantised, None)
-    finally:
-        torch.backends.quantized.engine = before
+    with without_warnings():
+        torch.backends.quantized.engine = engine
+        try:
+            zeros = torch.zeros(len(weight), dtype=torch.long)
+            quantised = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
+            return torch.ops.quantized.linear_prepack(quantised, None)
+        finally:
+            torch.backends.quantized.engine = before
 
 
 def round_to_uint8(x: Tensor, step: float, zero: int) -> Tensor:
@@ -220,10 +223,7 @@ class Int8Linear(nn.Module):
         now = tuple(y for x in (self.weight, self.scale) for y in (x.data_ptr(), _version(x)))
         packed = self._packed
         if packed is None or packed[0] != now:
-            with without_warnings():
-                laid_out = self.engine(self.weight, self.scale, self.below, self.above)
-                laid_out(torch.zeros(1, self.weight.shape[1]))
-            packed = self._packed = now, laid_out
+            packed = self._packed = now, self.engine(self.weight, self.scale, self.below, self.above)
         return packed[1]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class ModelWorker:
             precision=settings["precision"],
         )
         # On a CPU a large batch is hardly faster, and its first caption would wait for its last.
-        fitting = SMALL_BATCH if settings["device"] == "cpu" else self.scribe.fitting_batch_size()
+        fitting = self.scribe.fitting_batch_size() if settings["device"].startswith("cuda") else SMALL_BATCH
         self.batch = settings["batch"] or fitting
         self.answers, self.gone = answers, set[int]()
         self.asks = answers_questions(settings["source"])
