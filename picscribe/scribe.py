@@ -650,7 +650,7 @@ def load(
     dtype, quantize, compile: what changes numbers for speed, see `picscribe.checkpoints.load`: "bfloat16" or "float16"
     weights; "int8" weights in linear layers; torch.compile.
     precision: "exact" computes in `dtype`. "fast", or "auto", is whichever of float32, bfloat16 and int8 is fastest on
-    this machine: measured once, for a second, and remembered. `Scribe.precision` says what was chosen and why.
+    this machine: measured once, for some seconds, and remembered. `Scribe.precision` says what was chosen and why.
     resize: "center-crop", "keep-aspect" or "square" instead of what the checkpoint says; see `resized`.
     Hub downloads go through huggingface_hub: HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are honoured. VQA and TextVQA
     checkpoints, loaded by their registered names, keep the photo's aspect as the original code does.
