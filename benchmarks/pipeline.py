@@ -29,7 +29,6 @@ import picscribe
 import picscribe.batches
 from picscribe.batches import READERS, read_ahead
 from picscribe.media import find_images, open_image
-from picscribe.media.preprocessing import DETAIL
 from picscribe.scribe import Scribe
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -73,7 +72,7 @@ class Batches:
 
     def __call__(self, scribe: Scribe, photos: Sequence[Path], beams: int) -> list[str]:
         texts = []
-        at_least, size = DETAIL * scribe.preprocessing.size, scribe.fitting_batch_size()
+        at_least, size = scribe.preprocessing.detail * scribe.preprocessing.size, scribe.fitting_batch_size()
         for start in range(0, len(photos), size):
             pixels = []
             for photo in photos[start : start + size]:

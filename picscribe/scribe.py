@@ -27,7 +27,7 @@ from picscribe.generation import GenerationOptions, OptionFields
 from picscribe.generation.explanation import Method
 from picscribe.generation.options import whole_number
 from picscribe.inference import Inference
-from picscribe.media.preprocessing import Preprocessing, resized
+from picscribe.media.preprocessing import FAST_DETAIL, Preprocessing, resized
 from picscribe.model import Git, GitConfig
 from picscribe.results import Caption, Classification, Explanation, TextScore
 from picscribe.tasks import AskTask, CaptionTask, ClassifyTask, ExplainTask, Image, ScoreTask, Task
@@ -648,7 +648,8 @@ def load(
     A `Path` is a folder always, a string only where it is no known name.
     device: "cpu", "cuda", "cuda:1", "mps", "xpu". revision: of a hub repository.
     dtype, quantize, compile: what changes numbers for speed, see `picscribe.checkpoints.load`: "bfloat16" or "float16"
-    weights; "int8" weights in linear layers; torch.compile.
+    weights; "int8" weights in linear layers; torch.compile. In other types than float32 large JPEGs are also read at a
+    smaller scale, see `media.preprocessing.FAST_DETAIL`.
     precision: "exact" computes in `dtype`. "fast", or "auto", is whichever of float32, bfloat16 and int8 is fastest on
     this machine: measured once, for some seconds, and remembered. `Scribe.precision` says what was chosen and why.
     resize: "center-crop", "keep-aspect" or "square" instead of what the checkpoint says; see `resized`.
@@ -670,6 +671,8 @@ def load(
         if (chosen.dtype, chosen.quantize) != (dtype, quantize):
             settings |= {"dtype": chosen.dtype, "quantize": chosen.quantize}
             checkpoint = checkpoints.load(where, revision=revision, **settings)
+    if checkpoint.is_int8 or settings["dtype"] != "float32":
+        checkpoint = replace(checkpoint, preprocessing=replace(checkpoint.preprocessing, detail=FAST_DETAIL))
     if resize is not None:
         checkpoint = replace(checkpoint, preprocessing=resized(checkpoint.preprocessing, resize))
     scribe = Scribe(checkpoint)

@@ -248,11 +248,14 @@ class FusedEfficientNetLite(nn.Module):
         """(B, 3, height, width) → (B, I, D), cells row by row."""
         rows, columns = pixels.shape[-2:]
         images = self.images_at_a_time(rows, columns, pixels.itemsize)
-        stride = self.config.stride
-        cells = [self._cells(part) for part in torch.split(pixels, images) if len(part)]
-        grid = -(-rows // stride), -(-columns // stride)
-        x = torch.cat(cells) if cells else pixels.new_zeros((0, grid[0] * grid[1], self.config.width))
-        return x + resize_position_grid(self.position_embedding, *grid)
+        grid = -(-rows // self.config.stride), -(-columns // self.config.stride)
+        position = resize_position_grid(self.position_embedding.detach(), *grid)
+        # Of a large batch the system clears this memory each time, so it is written once.
+        features = position.new_empty((len(pixels), *position.shape))
+        for part, result in zip(torch.split(pixels, images), torch.split(features, images), strict=True):
+            if len(part):
+                torch.add(self._cells(part), position, out=result)
+        return features
 
     def _cells(self, pixels: Tensor) -> Tensor:
         x = self.stem(pixels.contiguous(memory_format=torch.channels_last))

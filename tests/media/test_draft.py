@@ -1,14 +1,17 @@
 """JPEGs decoded at a smaller scale: as if decoded whole, to two levels of 255, and only where the aspect stays."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from picscribe.errors import InputError
+import picscribe
+from picscribe.bulk.engine import Limits, settings_of
+from picscribe.errors import ConfigurationError, InputError
 from picscribe.media.images import open_image
-from picscribe.media.preprocessing import DETAIL, Preprocessing
+from picscribe.media.preprocessing import DETAIL, FAST_DETAIL, Preprocessing
 
 SIZE = 56
 
@@ -106,3 +109,27 @@ def test_read_is_opening_and_shaping() -> None:
     assert (preprocessing.read(content) == preprocessing(open_image(content))).all()
     large = preprocessing.read(jpeg(noise(DETAIL * SIZE * 8, DETAIL * SIZE * 8)))
     assert large.shape == (3, SIZE, SIZE)
+
+
+@pytest.mark.parametrize("draw", [noise, smooth])
+def test_less_detail_looks_the_same(draw: object) -> None:
+    fast = Preprocessing(size=SIZE, detail=FAST_DETAIL)
+    side = FAST_DETAIL * SIZE * 4
+    content = jpeg(draw(side + 32, side))  # type: ignore[operator]
+    difference = abs(np.asarray(fast.read_levels(content)).astype(int) - Preprocessing(size=SIZE).read_levels(content))
+    assert 0 < difference.mean() <= 2 and difference.max() <= 12
+
+
+def test_less_detail_belongs_to_types_that_round() -> None:
+    exact, rounded = picscribe.load("nano"), picscribe.load("nano", dtype="bfloat16")
+    assert exact.preprocessing.detail == DETAIL and rounded.preprocessing.detail == FAST_DETAIL
+    assert picscribe.load("nano", quantize="int8", resize="square").preprocessing.detail == FAST_DETAIL
+    assert settings_of(rounded, Limits()).preprocessing["detail"] == FAST_DETAIL
+    less = replace(exact.preprocessing, detail=FAST_DETAIL)
+    assert repr(less) == repr(exact.preprocessing)  # so that a checkpoint has one fingerprint
+
+
+@pytest.mark.parametrize("detail", [0, 1.5, True])
+def test_a_detail_that_cannot_be(detail: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"Preprocessing\.detail must be a whole number of at least 1"):
+        Preprocessing(detail=detail)  # type: ignore[arg-type]

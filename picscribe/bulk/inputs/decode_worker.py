@@ -78,7 +78,7 @@ class Reader:
 
     def _read(self, source: str, where: str, content: bytes | None) -> tuple[bytes, Any]:
         from picscribe.media.images import open_image
-        from picscribe.media.preprocessing import DETAIL, array_of
+        from picscribe.media.preprocessing import array_of
         from picscribe.media.video import Video
 
         size = _size_of(source, where) if content is None else len(content)
@@ -94,7 +94,7 @@ class Reader:
             raise EntryError("unreadable", f"{where} is empty (0 bytes): download it again")
         stream = io.BytesIO(content)
         stream.name = where  # what errors call it
-        image = open_image(stream, self.limits, at_least=DETAIL * self.preprocessing.size)
+        image = open_image(stream, self.limits, at_least=self.preprocessing.detail * self.preprocessing.size)
         return digest_of(content), self.preprocessing.array(image)
 
     def _is_video(self, source: str | bytes) -> bool:

@@ -80,10 +80,12 @@ class FrozenFeatures:
         weights = hashlib.sha256()
         for parameter in list_frozen_parameters(self.encoder, self.blocks):
             weights.update(parameter.detach().cpu().numpy().tobytes())
+        # Views are drawn from photos that are decoded whole.
+        preprocessing = {name: value for name, value in asdict(self.preprocessing).items() if name != "detail"}
         settings = {
             "weights": weights.hexdigest(),
             "blocks": self.blocks,
-            "preprocessing": asdict(self.preprocessing),
+            "preprocessing": preprocessing,
             "augmentation": asdict(self.augmentation),
             "draw": self.draw.__name__,
             "seed": self.seed,
