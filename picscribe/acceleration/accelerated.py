@@ -24,6 +24,9 @@ from picscribe.acceleration.mapped_pages import MappedPages
 from picscribe.model import Git
 from picscribe.model.efficientnet_lite import Convolution, EfficientNetLite
 
+MOST_LEARNED = 31 * 2**20
+"""Bytes of a block that glibc learns from: below 32 MiB with its own record."""
+
 
 class Accelerated:
     """Computes with a network's fast form until the network itself is handed out.
@@ -67,6 +70,7 @@ class Accelerated:
         layers = [module for module in self._network.modules() if isinstance(module, kinds)]
         if layers and all(can_pack(layer) for layer in layers):
             self._pack()
+            _keep_freed_memory()  # afterwards, so that what packing took is given back
         for module in self.running.modules():
             if isinstance(module, Int8Linear):
                 module.pack()
@@ -111,6 +115,15 @@ class Accelerated:
         self.__init__(state["network"])  # type: ignore[misc]
         if state["is_fast"]:
             self.accelerate()
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next layer instead of giving it back to the system, which clears it again.
+
+    glibc learns from each large block that is freed: it keeps up to twice as much from then on. Without this it learns
+    from the layers themselves, which for one photo is less than two of them need. Other libraries do not mind.
+    """
+    torch.empty(MOST_LEARNED, dtype=torch.uint8)
 
 
 def _with_shared_weights(network: Git, instead: Mapping[int, nn.Module]) -> Git:

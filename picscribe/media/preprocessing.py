@@ -128,13 +128,17 @@ class Preprocessing:
                 f"a tensor must be pixels as Scribe.pixels makes them, (3, {sides}) of float32, not"
                 f" {tuple(pixels.shape)} of {str(pixels.dtype).removeprefix('torch.')}: give its image as an array"
             )
-        mean, std = (torch.tensor(values)[:, None] for values in (self.mean, self.std))
-        levels = torch.stack([pixels.amin((1, 2)), pixels.amax((1, 2))], 1) * std + mean
-        if not levels.isfinite().all():
+        # NumPy, since a second thread that computes with torch slows down the first for good: OpenMP then has more
+        # threads than there are processors, and they sleep between products instead of waiting for the next.
+        values = pixels.numpy()
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        lowest = float((values.min((1, 2)) * std + mean).min())
+        highest = float((values.max((1, 2)) * std + mean).max())
+        if not (math.isfinite(lowest) and math.isfinite(highest)):
             raise InputError("a tensor of pixels holds values that are not finite: make it with Scribe.pixels")
-        if levels.min() < -ROUNDING or levels.max() > 1 + ROUNDING:
+        if lowest < -ROUNDING or highest > 1 + ROUNDING:
             raise InputError(
-                f"a tensor of pixels goes from {levels.min():.3g} to {levels.max():.3g}, where black is 0 and white 1:"
+                f"a tensor of pixels goes from {lowest:.3g} to {highest:.3g}, where black is 0 and white 1:"
                 " make it with Scribe.pixels, or give its image as an array"
             )
 
@@ -315,7 +319,7 @@ def _checked(pixels: Tensor, preprocessing: Preprocessing, most: int, name: str)
         raise InputError(f"a tensor of {len(pixels)} frames cannot be used: {name} takes {takes}")
     import torch
 
-    return torch.stack([preprocessing.read(frame) for frame in pixels])
+    return torch.from_numpy(np.stack([preprocessing.read(frame).numpy() for frame in pixels]))
 
 
 def _why_not(wanted: int, most: int, name: str) -> str:
