@@ -1,12 +1,13 @@
 """Files to captions: a folder of photos through `nano`, one by one, in batches, and read ahead.
 
     python -m benchmarks.pipeline [--photos 500] [--folder PHOTOS] [--rounds 3] [--beams 4] [--precision exact]
-        [--readers 1 2 4] [--batches 16]
+        [--readers 1 2 4] [--batches 16] [--details 2]
 
 Without a folder the photos are made from the example photos: random crops, enlarged to 0.3 to 12 megapixels with the
 noise of a sensor, JPEG of several qualities. The ways take turns, a round each; prints images a second and the ratio to
 one by one of the same round, then where the time of batches goes, which overlap nothing. --readers adds a way for each
-number of reading threads, --batches one for each number of photos that are computed at a time.
+number of reading threads, --batches one for each number of photos that are computed at a time, --details one for each
+scale that JPEGs are decoded at, as `Preprocessing.detail` has it.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,12 @@ def ahead(
         return [caption.text for caption in scribe.captions(photos, beams=beams, batch_size=batch_size)]
 
 
+def in_detail(scribe: Scribe, photos: Sequence[Path], beams: int, detail: int) -> list[str]:
+    """As `picscribe caption FOLDER` does, with JPEGs decoded at another scale."""
+    with mock.patch.object(scribe._inference, "preprocessing", replace(scribe.preprocessing, detail=detail)):
+        return ahead(scribe, photos, beams)
+
+
 def main() -> None:
     """Time each way in turn and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -107,6 +115,7 @@ def main() -> None:
     parser.add_argument("--precision", default="exact")
     parser.add_argument("--readers", type=int, nargs="*", default=[])
     parser.add_argument("--batches", type=int, nargs="*", default=[])
+    parser.add_argument("--details", type=int, nargs="*", default=[])
     arguments = parser.parse_args()
     scribe = picscribe.load(precision=arguments.precision)
     batches = Batches()
@@ -116,6 +125,7 @@ def main() -> None:
         "read ahead": ahead,
         **{f"{number} readers": partial(ahead, readers=number) for number in arguments.readers},
         **{f"batch of {number}": partial(ahead, batch_size=number) for number in arguments.batches},
+        **{f"detail of {number}": partial(in_detail, detail=number) for number in arguments.details},
     }
     with tempfile.TemporaryDirectory() as temporary:
         made = arguments.folder is None
