@@ -37,7 +37,11 @@ REPORT = 100
 
 @dataclass(frozen=True)
 class TextOnlySettings:
-    """words: of a pseudo-image, at most. common: so many of the most frequent tokens, such as "a", are never in one."""
+    """How the decoder is trained.
+
+    words: the most words that a pseudo-image shows. common: how many of the most frequent tokens, such as "a", it leaves
+    out.
+    """
 
     steps: int = 1200
     batch: int = 256

@@ -39,8 +39,8 @@ frequency, to 0.3 levels on average and 16 at most."""
 FAST_DETAIL = 2
 """The same for a network that computes in bfloat16 or int8, whose rounding changes more captions than this does.
 
-Noisy photos of up to 12 megapixels come out as if decoded whole to 0.2 levels on average and 6 at most, and are read in
-a third of the time."""
+Pure noise and smooth pictures come out as if decoded whole to two levels on average and 12 at most. How many captions
+change: `python -m benchmarks.pipeline --details 2`."""
 
 BICUBIC_REACH = 3
 """Pixels on each side of a position that bicubic enlarging may read, with one to spare."""
