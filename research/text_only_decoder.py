@@ -39,8 +39,8 @@ REPORT = 100
 class TextOnlySettings:
     """How the decoder is trained.
 
-    words: the most words that a pseudo-image shows. common: how many of the most frequent tokens, such as "a", it leaves
-    out.
+    words: the most words that a pseudo-image shows.
+    common: how many of the most frequent tokens, such as "a", it leaves out.
     """
 
     steps: int = 1200
