@@ -101,7 +101,7 @@ class PackedLinear(nn.Module):
 
 
 class PackedConvolution(nn.Module):
-    """A `Convolution` whose weight is laid out for inputs (B, channels, side, side), B as given.
+    """A `Convolution` whose weight is laid out for inputs (B, channels, side, side), B as given, and for B = 1.
 
     It takes other sizes too, more slowly. It has no gradient and is never saved.
     """
@@ -118,10 +118,18 @@ class PackedConvolution(nn.Module):
             weight = F.pad(weight, (1, 0, 1, 0))
         # For filters of one pixel, contiguous() leaves strides that oneDNN does not read as channels last.
         weight = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight)
-        size = [images, convolution.in_channels, side, side]
-        self.weight = torch.ops.mkldnn._reorder_convolution_weight(
-            weight, self._padding(side, side), [self.stride] * 2, [1, 1], self.groups, size
+        self.weight = self._lay_out(weight, [images, convolution.in_channels, side, side])
+        # With AMX some layers of one image take another layout; oneDNN would lay the weight out again at each call.
+        again = weight.dtype == torch.bfloat16 and images > 1
+        self.alone = self._lay_out(weight, [1, convolution.in_channels, side, side]) if again else self.weight
+
+    def _lay_out(self, weight: Tensor, size: list[int]) -> Tensor:
+        """The weight as oneDNN wants it for inputs of `size`."""
+        padding = self._padding(*size[-2:])
+        laid_out = torch.ops.mkldnn._reorder_convolution_weight(
+            weight, padding, [self.stride] * 2, [1, 1], self.groups, size
         )
+        return cast(Tensor, laid_out)
 
     def _padding(self, rows: int, columns: int) -> list[int]:
         """Pixels at both ends of each axis."""
@@ -148,8 +156,8 @@ class PackedConvolution(nn.Module):
         )
 
     def _arguments(self, x: Tensor) -> tuple[Any, ...]:
-        padding = self._padding(*x.shape[-2:])
-        return self.weight, self.bias, padding, [self.stride] * 2, [1, 1], self.groups
+        weight = self.alone if len(x) == 1 else self.weight
+        return weight, self.bias, self._padding(*x.shape[-2:]), [self.stride] * 2, [1, 1], self.groups
 
 
 # Fused blocks

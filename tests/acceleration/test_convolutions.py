@@ -68,6 +68,20 @@ def test_a_convolution_of_every_kind_and_size(side: tuple[int, int], kernel: int
 
 
 @torch.no_grad()
+@pytest.mark.skipif(not multiplies_bfloat16(), reason="this processor has no bfloat16")
+@pytest.mark.parametrize(("inputs", "outputs", "side"), [(88, 528, 16), (16, 96, 128), (24, 144, 64)])
+def test_one_image_has_a_layout_of_its_own_in_bfloat16(inputs: int, outputs: int, side: int) -> None:
+    torch.manual_seed(0)
+    plain = Convolution(inputs, outputs, 1).bfloat16()
+    packed = PackedConvolution(plain, 9, side)
+    for images in (1, 2, 9):
+        x = torch.randn(images, inputs, side, side).bfloat16().contiguous(memory_format=torch.channels_last)
+        assert (packed._arguments(x)[0] is packed.alone) == (images == 1)
+        assert_close(packed(x).float(), plain.float()(x.float()).clamp(0, 6), to=1e-2)
+        plain.bfloat16()
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("variant", [0, 1, 2])
 def test_the_encoder_is_the_plain_one(variant: int) -> None:
     plain = encoder(variant)
