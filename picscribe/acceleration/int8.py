@@ -56,6 +56,9 @@ class Engine(Protocol):
 class OneDnn:
     """Where the processor has VNNI or AMX: a quarter faster than fbgemm."""
 
+    LEAST = 4
+    """Rows. For one or two of them AMX may sum in another order, so a caption would depend on what is beside it."""
+
     def __init__(self, weight: Tensor, scale: Tensor, below: int, above: int) -> None:
         self.step, self.zero, self.scale = 1 / above, below, scale
         self.weight = torch.ops.onednn.qlinear_prepack(weight, None)
@@ -68,8 +71,11 @@ class OneDnn:
     def __call__(self, rows: Tensor) -> Tensor:
         """(n, in) → (n, out), float32."""
         numbers = round_to_uint8(rows, self.step, self.zero)
+        if len(rows) < self.LEAST:
+            numbers = F.pad(numbers, (0, 0, 0, self.LEAST - len(rows)))
         given = numbers, self.step, 0, self.weight, self.scale, self.zeros, self.bias
-        return cast(Tensor, torch.ops.onednn.qlinear_pointwise(*given, 1.0, 0, torch.float32, "none", [], ""))
+        product: Tensor = torch.ops.onednn.qlinear_pointwise(*given, 1.0, 0, torch.float32, "none", [], "")
+        return product[: len(rows)]
 
 
 class Fbgemm:

@@ -56,7 +56,7 @@ def test_as_its_definition(shape: tuple[int, ...], spread: float, outputs: int, 
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("rows", [1, 3, 64, 700])
+@pytest.mark.parametrize("rows", [1, 2, 3, 64, 700])
 @pytest.mark.parametrize("inputs", [64, 256])
 def test_a_row_does_not_depend_on_the_others(rows: int, inputs: int, engine: str) -> None:
     """To the bit, beside rows a thousand times as large, and zero ones, and across the parts that are multiplied."""

@@ -113,7 +113,7 @@ class RunningService:
     def stop(self) -> None:
         self.server.should_exit = True
         self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
+        assert not self._thread.is_alive(), f"the service does not stop: {asyncio.all_tasks(self.loop)}"
 
 
 Serve = Callable[..., RunningService]
