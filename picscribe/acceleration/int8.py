@@ -57,7 +57,7 @@ class OneDnn:
     """Where the processor has VNNI or AMX: a quarter faster than fbgemm."""
 
     LEAST = 4
-    """Rows. For one or two of them AMX may sum in another order, so a caption would depend on what is beside it."""
+    """Rows. For one or two of them AMX may sum in another order, so a caption would depend on its batch."""
 
     def __init__(self, weight: Tensor, scale: Tensor, below: int, above: int) -> None:
         self.step, self.zero, self.scale = 1 / above, below, scale
