@@ -20,18 +20,15 @@ from typing import Any
 import yaml
 
 import picscribe
+from proofs.proving import RUNS, evaluate, train
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-RUNS = Path("runs")
-WORDS, CIDER = RUNS / "words", RUNS / "cider"
+SENTENCES, WORDS, MEAN = "next-nano-sentences", "next-nano-words", "next-nano"
+"""Folders below runs/proofs."""
 WORLDS = ("flickr8k", "wide")
 EVERYDAY = (0.5, 0.125)
 """How much the photos of the everyday world weigh in each run of CIDEr."""
-VALIDATION = {
-    "everyday": ["wide/dataset_wide.json", "--images", "wide/images"],
-    "flickr8k": ["flickr8k/dataset_flickr8k.json", "--images", "flickr8k/images"],
-}
 
 
 def recipe_of(name: str, everyday: float = 1.0) -> dict[str, Any]:
@@ -39,7 +36,7 @@ def recipe_of(name: str, everyday: float = 1.0) -> dict[str, Any]:
     recipe: dict[str, Any] = yaml.safe_load((RECIPES / name).read_text(encoding="utf-8"))
     train = recipe["data"]["train"]
     for world in WORLDS:
-        labels = RUNS / "proofs" / f"photo-labels-{world}" / "data"
+        labels = RUNS / f"photo-labels-{world}" / "data"
         train.append({"path": str(labels), "images": f"{world}/images", "split": "train"})
     for data in train:
         if everyday != 1 and data["images"] == "wide/images":
@@ -47,54 +44,47 @@ def recipe_of(name: str, everyday: float = 1.0) -> dict[str, Any]:
     return recipe
 
 
-def run(*command: str, threads: int | None = None) -> None:
-    """Run a module of this repository, and show it."""
-    print("$ python -m", *command, flush=True)
-    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
-    subprocess.run([sys.executable, "-m", *command], check=True, env=environment)
+def written(recipe: dict[str, Any], name: str) -> str:
+    """The file of a recipe, written."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    file = RUNS / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    return str(file)
 
 
-def train(recipe: dict[str, Any], output: Path, *settings: str, threads: int | None = None) -> Path:
-    """Train to the end, or go on; the best checkpoint."""
-    ended = output / "trained"
-    if not ended.exists():
-        file = output.with_suffix(".yaml")
-        file.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
-        resume = ["--resume"] if (output / "states").exists() else []
-        run("picscribe", "train", str(file), *settings, "--output", str(output), *resume, threads=threads)
-        ended.touch()
-    return output / "best"
+def run(module: str, *arguments: str) -> None:
+    """Run a module of this repository."""
+    subprocess.run([sys.executable, "-m", module, *arguments], check=True)
 
 
-def make(texts: Sequence[str], *, steps: Sequence[str] = (), cider: Sequence[str] = ()) -> list[Path]:
-    """The two runs of CIDEr and their mean. steps, cider: more settings of the words and of both runs."""
-    RUNS.mkdir(exist_ok=True)
+def make(texts: Sequence[str]) -> list[Path]:
+    """The two runs of CIDEr and their mean."""
     for world in WORLDS:
         run("proofs.photo_questions", "--questions", "--photos", world)
     run("research.photo_labels")
-    words = recipe_of("nano-wide.yaml")
-    if not (RUNS / "text-only" / "training.json").exists():
-        file = RUNS / "text-only.yaml"
-        file.write_text(yaml.safe_dump(words, sort_keys=False), encoding="utf-8")
-        run("research.text_only_decoder", str(file), *texts, "--output", str(RUNS / "text-only"))
-    best = train(words, WORDS, f"start={RUNS / 'text-only'}", "network={}", *steps)
+    words, sentences, mean = written(recipe_of("nano-wide.yaml"), WORDS), RUNS / SENTENCES, RUNS / MEAN / "mean"
+    if not (sentences / "training.json").exists():
+        run("research.text_only_decoder", words, *texts, "--output", str(sentences))
+    best = train(WORDS, words, f"start={sentences}", "network={}")
 
     def optimise(everyday: float) -> Path:
-        recipe = recipe_of("nano-wide-cider.yaml", everyday)
-        return train(recipe, CIDER.with_name(f"cider-{everyday}"), f"start={best}", *cider, threads=1)
+        name = f"next-nano-cider-{everyday}"
+        return train(name, written(recipe_of("nano-wide-cider.yaml", everyday), name), f"start={best}")
 
+    os.environ["OMP_NUM_THREADS"] = "1"  # a core for each run
     with ThreadPoolExecutor(len(EVERYDAY)) as runs:
         made = list(runs.map(optimise, EVERYDAY))
-    mean = RUNS / "mean"
+    del os.environ["OMP_NUM_THREADS"]
     run("research.average_runs", *map(str, made), "--output", str(mean))
     return [*made, mean]
 
 
 def report(model: Path) -> None:
     """Figures of both validation sets, and captions of the example photos."""
-    for name, data in VALIDATION.items():
-        output = RUNS / "figures" / f"{model.parent.name}-{model.name}-{name}"
-        run("picscribe", "evaluate", str(model), *data, "--split", "val", "--beams", "4", "--output", str(output))
+    for world in WORLDS:
+        data = Path(world, f"dataset_{world}.json")
+        name = f"{model.parent.parent.name}-{world}" if model.name == "best" else world
+        evaluate(MEAN, model, data, name, "--images", f"{world}/images", "--beams", "4", split="val")
     photos = sorted(EXAMPLES.glob("*.jpg"))
     for photo, caption in zip(photos, picscribe.load(str(model)).captions(photos), strict=True):
         print(f"{photo.name}: {caption.text}")
